@@ -1,0 +1,35 @@
+# Everything starts from a fresh clone with Python 3.11+, git and make: `make repro`, `make test`.
+.DEFAULT_GOAL := help
+.PHONY: help install repro test lint lock clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/installed ## create .venv with the pinned requirements (uv if there, else pip)
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.12 …")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	if command -v uv >/dev/null; then uv pip install --python $(BIN)/python -r requirements.txt; \
+	else $(BIN)/python -m pip install --quiet -r requirements.txt; fi
+	touch $@
+
+repro: install ## run the pipeline: every stage whose inputs changed
+	dvc repro
+
+test: install lint ## lint, then run the tests with coverage
+	pytest --cov --cov-report=term-missing:skip-covered
+
+lint: install ## check style and formatting
+	ruff check .
+	ruff format --check .
+
+lock: ## recompile requirements.txt from pyproject.toml (needs uv)
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --universal --all-extras --upgrade --quiet pyproject.toml -o requirements.txt
+
+clean: ## remove the environment, caches and unfinished trainings; data, models and DVC's cache stay
+	rm -rf .venv .scratch .pytest_cache .ruff_cache .coverage

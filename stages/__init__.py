@@ -1,0 +1,23 @@
+"""Entry points of the pipeline: `python -m stages.<name> …` reads configs/, calls wbc and writes declared outputs."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from wbc.compute import pin
+from wbc.config import load
+from wbc.errors import UserError
+
+COMPUTE = Path("configs/compute.yaml")
+if COMPUTE.exists():  # all but the very first `configure`; before NumPy or PyTorch is imported
+    pin(**load(COMPUTE))
+
+
+def run(main: Callable[..., None]) -> None:
+    """Call `main` with the command line's arguments; what a person can mend ends in one line, not in a traceback."""
+    try:
+        main(*sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:  # no space, no permission
+        sys.exit(f"error: {error.filename or 'writing the output'}: {error.strerror or error}")

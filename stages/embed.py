@@ -1,0 +1,33 @@
+"""Embed the validation part with one trained row and project it by t-SNE (report, Figures 8 and 12)."""
+
+from stages import run
+from wbc.classes import CLASSES
+from wbc.config import Row, load
+from wbc.embed import project, scatter
+from wbc.io import atomic, write_csv, write_npz
+from wbc.train.augment import Prepare
+from wbc.train.data import load_part
+from wbc.train.inference import device, infer
+from wbc.train.model import load_model
+
+
+def main(name: str) -> None:
+    row = load(f"configs/{name}.yaml", Row)
+    where = device()
+    model, normalisation = load_model(f"models/{name}.safetensors")
+    ids, images, targets = load_part("validation", row.train.validation)
+    # the pooled output of the backbone, which the report calls its avgpool layer (§7.2.2)
+    embeddings = infer(model.backbone.to(where), Prepare(normalisation).to(where), images.to(where)).cpu().numpy()
+    points = project(embeddings, row.embed.perplexity, row.seed)
+
+    write_npz(f"data/embeddings/{name}.npz", [("ids", ids.astype(str)), ("embeddings", embeddings)])
+    labels = [CLASSES[target] for target in targets]
+    write_csv(f"plots/embed/{name}.csv", ["id", "label", "x", "y"], zip(ids, labels, *points.T, strict=True))
+    figure = scatter(points, targets.numpy(), f"{name}: t-SNE of {embeddings.shape[1]} dimensions, validation")
+    with atomic(f"plots/embed/{name}.png") as path:
+        figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
+    print(f"{name}: projected {len(ids)} embeddings of {embeddings.shape[1]} dimensions")
+
+
+if __name__ == "__main__":
+    run(main)

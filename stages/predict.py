@@ -1,0 +1,46 @@
+"""Predict the validation and test parts with one trained row, plainly and with test-time augmentation."""
+
+from stages import run
+from wbc.config import Row, load
+from wbc.io import write_csv, write_json, write_npz
+from wbc.metrics import accuracy, confusion, macro_f1, per_class
+from wbc.predict import plain, tta
+from wbc.train.data import load_part
+from wbc.train.inference import device
+from wbc.train.model import load_model
+
+
+def main(name: str) -> None:
+    row = load(f"configs/{name}.yaml", Row)
+    where = device()
+    model, normalisation = load_model(f"models/{name}.safetensors")
+    model.to(where)
+    metrics, arrays = {}, []
+    for part, short in (("validation", "val"), ("test", "test")):
+        ids, images, targets = load_part(part, row.train.validation)
+        if not len(ids):
+            continue
+        images, targets = images.to(where), targets.numpy()
+        ways = {
+            "": plain(model, normalisation, images),
+            "_tta": tta(model, normalisation, images, row.augment, row.tta, row.seed),
+        }
+        arrays += [(f"{short}_ids", ids.astype(str)), (f"{short}_targets", targets)]
+        known = targets >= 0
+        for way, probabilities in ways.items():
+            arrays.append((f"{short}_probabilities{way}", probabilities.cpu().numpy()))
+            predicted = probabilities.argmax(1).cpu().numpy()[known]
+            if known.any():
+                metrics[f"{short}_f1{way}"] = macro_f1(targets[known], predicted)
+                metrics[f"{short}_accuracy{way}"] = accuracy(targets[known], predicted)
+            if part == "validation" and not way:  # as the report's Figures 9, 11 and 13
+                write_csv(f"plots/predict/{name}/confusion.csv", ["actual", "predicted"], confusion(targets, predicted))
+                columns = ["class", "precision", "recall", "f1", "images"]
+                write_csv(f"plots/predict/{name}/per_class.csv", columns, per_class(targets, predicted))
+    write_npz(f"data/predictions/{name}.npz", arrays)
+    write_json(f"metrics/predict/{name}.json", metrics)
+    print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items() if "_f1" in key))
+
+
+if __name__ == "__main__":
+    run(main)

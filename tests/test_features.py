@@ -1,0 +1,364 @@
+"""Features of drawn cells, against values worked out by hand."""
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+from skimage.draw import disk, ellipse
+
+from wbc.features import SETS, V1, V2, extract_v1, extract_v2
+
+
+def mask_of(cell, nucleus=None, shape=(120, 140)):
+    mask = np.zeros(shape, np.uint8)
+    mask[cell] = 1
+    if nucleus is not None:
+        mask[nucleus] = 2
+    return mask
+
+
+def noise(shape=(120, 140), seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (*shape, 3), np.uint8)
+
+
+def flat(mask, colour):
+    return np.full((*mask.shape, 3), colour, np.uint8)
+
+
+def v1(image, mask):
+    return dict(zip(V1, extract_v1(image, mask), strict=True))
+
+
+def v2(image, mask):
+    return dict(zip(V2, extract_v2(image, mask), strict=True))
+
+
+def pick(values, pattern):
+    return {name: value for name, value in values.items() if re.fullmatch(pattern, name)}
+
+
+ROUND = mask_of(disk((60, 70), 40), disk((60, 70), 20))
+# a lopsided cell with a lopsided nucleus: no symmetry hides an error
+LOPSIDED = mask_of(ellipse(60, 70, 30, 45, rotation=0.5), disk((55, 80), 18))
+LOPSIDED[disk((80, 60), 15)] = 1
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def test_names_come_in_a_fixed_order():
+    shape = ("cell_area", "cell_perimeter", "cell_eccentricity", "cell_solidity")
+    assert tuple(V1) == (*shape, "cell_r_mean", "cell_g_mean", "cell_b_mean", "glcm_contrast", "glcm_homogeneity")
+    assert V2[:6] == (*shape, "cell_circularity", "hu_1")
+    assert V2[12:20] == (
+        "nucleus_cell_ratio",
+        "nucleus_area",
+        "nucleus_perimeter",
+        "nucleus_eccentricity",
+        "nucleus_solidity",
+        "nucleus_circularity",
+        "nucleus_lobes",
+        "cytoplasm_area",
+    )
+    assert V2[20:24] == ("cell_r_mean", "cell_r_std", "cell_g_mean", "cell_g_std")
+    assert V2[56:60] == ("ratio_r_g", "ratio_r_b", "ratio_g_b", "glcm_contrast_0")
+    assert V2[60:64] == ("glcm_contrast_45", "glcm_contrast_90", "glcm_contrast_135", "glcm_homogeneity_0")
+    assert V2[78:80] == ("glcm_dissimilarity_135", "lbp_0")
+
+
+def test_names_are_unique_and_grouped_as_in_the_report():
+    assert len(set(V1)) == len(V1) == 9
+    assert len(set(V2)) == len(V2) == 89
+    groups = ["color" if re.search("_[rgbhsv]_", f"{n}_") else n.split("_")[0] for n in V2]
+    colour, glcm, lbp = groups.count("color"), groups.count("glcm"), groups.count("lbp")
+    assert (len(V2) - colour - glcm - lbp, colour, glcm, lbp) == (20, 39, 20, 10)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_set_measures_what_it_names(name):
+    names, extract = SETS[name]
+    values = extract(noise(), LOPSIDED)
+    assert values.shape == (len(names),)
+    assert values.dtype == np.float64
+    assert np.isfinite(values).all()
+
+
+def test_both_sets_agree_on_what_they_share():
+    first, second = v1(noise(), LOPSIDED), v2(noise(), LOPSIDED)
+    shared = first.keys() & second.keys()
+    assert len(shared) == 7
+    assert {name: first[name] for name in shared} == {name: second[name] for name in shared}
+    for name in ("glcm_contrast", "glcm_homogeneity"):
+        assert first[name] == pytest.approx(np.mean(list(pick(second, rf"{name}_\d+").values())))
+
+
+# --- shape ------------------------------------------------------------------------------------------------------------
+
+
+def test_shape_of_a_disc():
+    values = v2(noise(), ROUND)
+    assert values["cell_area"] == pytest.approx(np.pi * 40**2, rel=0.01)
+    assert values["cell_perimeter"] == pytest.approx(2 * np.pi * 40, rel=0.05)  # an outline of pixels is a bit longer
+    assert values["cell_eccentricity"] == pytest.approx(0, abs=1e-6)
+    assert values["cell_solidity"] > 0.98
+    assert values["cell_circularity"] == pytest.approx(1, abs=0.08)
+
+
+def test_shape_of_an_ellipse():
+    values = v2(noise(), mask_of(ellipse(60, 70, 20, 40)))
+    assert values["cell_area"] == pytest.approx(np.pi * 20 * 40, rel=0.01)
+    assert values["cell_eccentricity"] == pytest.approx(np.sqrt(1 - (20 / 40) ** 2), abs=0.005)
+
+
+def test_shape_of_a_rectangle():
+    values = v2(noise(), mask_of(np.s_[10:30, 10:50]))
+    assert values["cell_area"] == 20 * 40
+    assert values["cell_perimeter"] == 2 * 19 + 2 * 39  # between the centres of the outermost pixels
+    assert values["cell_circularity"] == pytest.approx(4 * np.pi * 800 / 116**2)
+    assert values["cell_solidity"] == 1
+
+
+def test_solidity_of_an_l_shape():
+    mask = mask_of(np.s_[10:90, 10:90])
+    mask[10:50, 50:90] = 0
+    assert v2(noise(), mask)["cell_solidity"] == pytest.approx(3 / 3.5, abs=0.02)
+
+
+def test_nucleus_and_cytoplasm_share_the_cell():
+    values = v2(noise(), ROUND)
+    assert values["nucleus_area"] == np.count_nonzero(ROUND == 2)
+    assert values["cytoplasm_area"] == np.count_nonzero(ROUND == 1)
+    assert values["nucleus_cell_ratio"] == pytest.approx((20 / 40) ** 2, rel=0.01)
+    assert values["nucleus_perimeter"] == pytest.approx(2 * np.pi * 20, rel=0.04)
+    assert values["nucleus_circularity"] == pytest.approx(1, abs=0.08)
+
+
+def test_hu_moments_of_a_rectangle():
+    """Its normalised central moments are (n² - 1) / 12 over the area along each side, and 0 beyond the second order."""
+    values = v2(noise(), mask_of(np.s_[10:30, 10:50]))
+    across, along = (20**2 - 1) / 12 / 800, (40**2 - 1) / 12 / 800
+    assert values["hu_1"] == pytest.approx(-np.log10(across + along))
+    assert values["hu_2"] == pytest.approx(-np.log10((along - across) ** 2))
+    assert all(values[f"hu_{i}"] == 0 for i in range(3, 8))
+
+
+def test_hu_moments_ignore_scale_and_tell_mirror_images_apart():
+    big = cv2.resize(LOPSIDED, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
+    small, large = v2(noise(), LOPSIDED), v2(noise(big.shape), big)
+    assert pick(large, r"hu_\d") == pytest.approx(pick(small, r"hu_\d"), rel=0.02)
+    mirrored = v2(noise(), LOPSIDED[:, ::-1].copy())
+    assert mirrored["hu_7"] == pytest.approx(-small["hu_7"])
+    assert mirrored["hu_6"] == pytest.approx(small["hu_6"])
+
+
+def test_a_hu_moment_that_symmetry_makes_zero_is_zero():
+    mask = mask_of(np.s_[:0])
+    mask[10:30, 10:30] = np.tril(np.ones((20, 20)))
+    assert v2(noise(), mask)["hu_7"] == 0
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_lobes(scale):
+    def lobes(*discs, bridges=()):
+        nucleus = np.zeros((120 * scale, 140 * scale), np.uint8)
+        for row, column, radius in discs:
+            nucleus[disk((row * scale, column * scale), radius * scale, shape=nucleus.shape)] = 1
+        for (y1, x1), (y2, x2) in bridges:
+            cv2.line(nucleus, (x1 * scale, y1 * scale), (x2 * scale, y2 * scale), 1, thickness=5 * scale)
+        return v2(noise(nucleus.shape), (1 + nucleus).astype(np.uint8))["nucleus_lobes"]
+
+    assert lobes() == 0
+    assert lobes((60, 70, 30)) == 1
+    assert lobes((60, 0, 30)) == 1  # cut by the border of the image
+    assert lobes((60, 70, 30), (20, 20, 5)) == 1  # a speck beside it
+    three = [(40, 40, 15), (80, 60, 13), (45, 100, 14)]
+    assert lobes(*three, bridges=[((40, 40), (80, 60)), ((80, 60), (45, 100))]) == 3
+    assert lobes((60, 50, 20), (60, 70, 20), (60, 90, 20)) == 1  # a band: its waists are nearly as wide as the rest
+
+
+# --- colour -----------------------------------------------------------------------------------------------------------
+
+
+def test_colours_are_measured_on_their_own_region():
+    image = np.full((*ROUND.shape, 3), 255, np.uint8)
+    image[ROUND == 1] = (200, 100, 50)
+    image[ROUND == 2] = (100, 0, 200)
+    values = v2(image, ROUND)
+    share = values["nucleus_cell_ratio"]
+    assert [values[f"cytoplasm_{c}_mean"] for c in "rgb"] == [200, 100, 50]
+    assert [values[f"nucleus_{c}_mean"] for c in "rgb"] == [100, 0, 200]
+    assert all(value == 0 for value in pick(values, "(nucleus|cytoplasm)_._std").values())
+    red, green, blue = 200 - 100 * share, 100 - 100 * share, 50 + 150 * share
+    assert [values[f"cell_{c}_mean"] for c in "rgb"] == pytest.approx([red, green, blue])
+    assert values["cell_r_std"] == pytest.approx(100 * np.sqrt(share * (1 - share)))
+    assert values["cell_b_std"] == pytest.approx(150 * np.sqrt(share * (1 - share)))
+    ratios = [values[f"ratio_{name}"] for name in ("r_g", "r_b", "g_b")]
+    assert ratios == pytest.approx([red / green, red / blue, green / blue])
+    assert [v1(image, ROUND)[f"cell_{c}_mean"] for c in "rgb"] == pytest.approx([red, green, blue])
+
+
+@pytest.mark.parametrize(
+    ("colour", "degrees", "saturation", "value"),
+    [
+        ((0, 0, 255), 120, 255, 255),
+        ((128, 0, 255), 150, 255, 255),
+        ((200, 100, 200), 180, 127.5, 200),
+        ((255, 0, 0), 240, 255, 255),
+    ],
+)
+def test_hue_counts_degrees_from_green(colour, degrees, saturation, value):
+    values = v2(flat(ROUND, colour), ROUND)
+    expected = [degrees, saturation, value]
+    assert [values[f"cell_{c}_mean"] for c in "hsv"] == pytest.approx(expected, abs=1)
+
+
+def test_reds_on_both_sides_of_zero_average_to_red():
+    image = flat(ROUND, (200, 20, 50))  # 350°
+    image[::2] = (200, 50, 20)  # 10°
+    values = v2(image, ROUND)
+    assert values["cell_h_mean"] == pytest.approx(240, abs=1)
+    assert values["cell_h_std"] == pytest.approx(10, abs=1)
+
+
+# --- texture ----------------------------------------------------------------------------------------------------------
+
+
+def test_glcm_of_stripes():
+    """Columns of black and white: across them every pair is 31 levels apart, along them none is."""
+    mask = mask_of(np.s_[10:50, 20:60])
+    image = flat(mask, 0)
+    image[:, ::2] = 255
+    values = v2(image, mask)
+    for angle in (0, 45, 135):
+        assert values[f"glcm_contrast_{angle}"] == pytest.approx(31**2)
+        assert values[f"glcm_dissimilarity_{angle}"] == pytest.approx(31)
+        assert values[f"glcm_homogeneity_{angle}"] == pytest.approx(1 / (1 + 31**2))
+        assert values[f"glcm_correlation_{angle}"] == pytest.approx(-1)
+    assert values["glcm_contrast_90"] == values["glcm_dissimilarity_90"] == 0
+    assert values["glcm_homogeneity_90"] == pytest.approx(1)
+    assert values["glcm_correlation_90"] == pytest.approx(1)
+    assert [values[f"glcm_energy_{angle}"] for angle in (0, 45, 90, 135)] == pytest.approx([np.sqrt(1 / 2)] * 4)
+    assert v1(image, mask)["glcm_contrast"] == pytest.approx(3 / 4 * 31**2)
+    assert v1(image, mask)["glcm_homogeneity"] == pytest.approx((1 + 3 / (1 + 31**2)) / 4)
+
+
+def test_glcm_tells_the_diagonals_apart():
+    mask = mask_of(np.s_[10:50, 20:60])
+    rows, columns = np.indices(mask.shape)
+    image = flat(mask, 0)
+    image[(rows - columns) % 2 == 0] = 255  # a chessboard: a diagonal step changes nothing
+    values = v2(image, mask)
+    contrasts = [values[f"glcm_contrast_{angle}"] for angle in (0, 45, 90, 135)]
+    assert contrasts == pytest.approx([31**2, 0, 31**2, 0])
+    image[(rows - columns) % 3 != 0] = 0
+    image[(rows - columns) % 3 == 0] = 255  # lines running right and down
+    values = v2(image, mask)
+    assert values["glcm_contrast_45"] == 0
+    assert values["glcm_contrast_135"] > 100
+
+
+def test_textures_of_the_background_do_not_count():
+    smooth, rough = flat(LOPSIDED, 255), noise(seed=1)
+    rough[LOPSIDED > 0] = smooth[LOPSIDED > 0] = noise(seed=2)[LOPSIDED > 0]
+    a, b = v2(smooth, LOPSIDED), v2(rough, LOPSIDED)
+    outside = r"(?!lbp).*"  # the patterns of the outermost pixels do look one pixel beyond
+    assert pick(a, outside) == pick(b, outside)
+
+
+def test_lbp_of_a_bright_dot():
+    """The dot has no neighbour as bright; every other pixel only neighbours at least as bright."""
+    image = flat(ROUND, 100)
+    image[60, 70] = 200
+    area = np.count_nonzero(ROUND)
+    values = pick(v2(image, ROUND), r"lbp_\d")
+    expected = dict.fromkeys(values, 0.0) | {"lbp_0": 1 / area, "lbp_8": 1 - 1 / area}
+    assert values == pytest.approx(expected)
+
+
+def test_lbp_counts_each_pixel_of_the_cell_once():
+    values = np.array(list(pick(v2(noise(), LOPSIDED), r"lbp_\d").values()))
+    assert values.sum() == pytest.approx(1)
+    counts = values * np.count_nonzero(LOPSIDED)
+    np.testing.assert_allclose(counts, counts.round(), atol=1e-6)
+
+
+# --- position and orientation -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("extract", [v1, v2])
+def test_a_quarter_turn_only_exchanges_the_angles(extract):
+    image = cv2.GaussianBlur(noise(), (0, 0), 2)
+    before = extract(image, LOPSIDED)
+    after = extract(np.rot90(image).copy(), np.rot90(LOPSIDED).copy())
+    turned = {"0": "90", "45": "135", "90": "0", "135": "45"}
+    expected = {re.sub(r"(?<=^glcm_)(.*_)(\d+)$", lambda m: m[1] + turned[m[2]], k): v for k, v in before.items()}
+    assert after == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    if extract is v2:  # the test would show nothing if the angles were alike
+        assert before["glcm_contrast_0"] != pytest.approx(before["glcm_contrast_90"], rel=1e-3)
+
+
+@pytest.mark.parametrize("extract", [v1, v2])
+def test_the_place_in_the_image_does_not_matter(extract):
+    image = noise()
+    big_image, big_mask = noise((300, 200), seed=3), np.zeros((300, 200), np.uint8)
+    big_image[150:270, 30:170], big_mask[150:270, 30:170] = image, LOPSIDED
+    assert extract(big_image, big_mask) == pytest.approx(extract(image, LOPSIDED), rel=1e-9)
+
+
+def test_a_cell_may_touch_the_border_of_the_image():
+    """Its rim is there, and the textures beyond it repeat the last pixel rather than fall to black."""
+    mask = np.ones((40, 50), np.uint8)
+    values = v2(flat(mask, 100), mask)
+    assert values["cell_area"] == 2000
+    assert values["cell_perimeter"] == 2 * 39 + 2 * 49
+    assert values["lbp_8"] == 1
+    assert pick(values, "glcm_contrast.*") == dict.fromkeys([f"glcm_contrast_{a}" for a in (0, 45, 90, 135)], 0)
+
+
+# --- degenerate cells -------------------------------------------------------------------------------------------------
+
+DOT, NUCLEUS_DOT = mask_of(np.s_[60, 70]), mask_of(disk((60, 70), 20), np.s_[60, 70])
+DEGENERATE = {
+    "empty": mask_of(np.s_[:0]),
+    "one pixel": DOT,
+    "one pixel, all nucleus": 2 * DOT,
+    "one pixel in a corner": mask_of(np.s_[0, 0]),
+    "two pixels": mask_of(np.s_[60, 70:72]),
+    "a line": mask_of(np.s_[60, 10:100]),
+    "a diagonal": np.eye(120, 140, dtype=np.uint8),
+    "two far corners": mask_of((np.array([0, 119]), np.array([0, 139]))),
+    "nucleus of one pixel": NUCLEUS_DOT,
+    "cytoplasm of one pixel": np.where(NUCLEUS_DOT, 3 - NUCLEUS_DOT, 0).astype(np.uint8),
+    "no nucleus": mask_of(disk((60, 70), 20)),
+    "no cytoplasm": 2 * mask_of(disk((60, 70), 20)),
+    "everything": 2 * mask_of(np.s_[:]),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("mask", DEGENERATE.values(), ids=DEGENERATE)
+@pytest.mark.parametrize("image", [noise(), np.zeros((120, 140, 3), np.uint8)], ids=["noise", "black"])
+@pytest.mark.parametrize("name", SETS)
+def test_degenerate_cells_have_finite_features(name, image, mask):
+    assert np.isfinite(SETS[name].extract(image, mask)).all()
+
+
+def test_what_is_not_there_is_zero():
+    assert not extract_v1(noise(), DEGENERATE["empty"]).any()
+    assert not extract_v2(noise(), DEGENERATE["empty"]).any()
+    bare = v2(noise(), DEGENERATE["no nucleus"])
+    assert not any(pick(bare, "nucleus_.*").values())
+    assert bare["cytoplasm_area"] == bare["cell_area"] > 0
+    full = v2(noise(), DEGENERATE["no cytoplasm"])
+    assert not any(pick(full, "cytoplasm_.*").values())
+    assert full["nucleus_cell_ratio"] == 1
+    dot = v2(noise(), NUCLEUS_DOT)
+    assert (dot["nucleus_area"], dot["nucleus_circularity"], dot["nucleus_lobes"]) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("mask", [np.ones((40, 50), np.uint8), np.zeros((40, 50), np.uint8)], ids=["full", "empty"])
+def test_an_image_of_another_size_than_its_mask_is_refused(name, mask):
+    with pytest.raises(ValueError, match="height and width must agree"):
+        SETS[name].extract(noise((50, 40)), mask)

@@ -1,0 +1,139 @@
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from skimage.measure import regionprops
+
+from wbc.classes import CLASSES, TABLE_1
+from wbc.data.contact import contact_sheet
+from wbc.data.synthetic import class_counts, draw, write_dataset
+
+ARGUMENTS = {"train": 120, "test": 40, "minimum_train": 4, "minimum_test": 2, "size": 32, "seed": 5}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("synthetic")
+    write_dataset(folder, **ARGUMENTS)
+    return folder
+
+
+@pytest.fixture
+def labels(dataset):
+    return pd.read_csv(dataset / "labels.csv", dtype=str)
+
+
+def draw_many(label, size, count):
+    return [draw(label, size, np.random.default_rng([11, i])) for i in range(count)]
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_same_arguments_give_the_same_bytes(dataset, tmp_path):
+    write_dataset(tmp_path, **ARGUMENTS)
+    assert contents(tmp_path) == contents(dataset)
+
+
+def test_every_image_can_be_redrawn_alone(dataset, labels):
+    for index in (0, 7, len(labels) - 1):
+        row = labels.loc[index]
+        _, mask = draw(row["labels"], ARGUMENTS["size"], np.random.default_rng([ARGUMENTS["seed"], index]))
+        on_disk = cv2.imread(str(dataset / "masks" / f"{row['ID']}.png"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(on_disk, mask)
+
+
+def test_labels_match_the_files(dataset, labels):
+    assert list(labels) == ["ID", "labels", "part"]
+    assert {path.stem for path in (dataset / "images").glob("*.jpg")} == set(labels["ID"])
+    assert {path.stem for path in (dataset / "masks").glob("*.png")} == set(labels["ID"])
+    for part in ("train", "test"):
+        counts = labels[labels["part"] == part]["labels"].value_counts().to_dict()
+        assert counts == class_counts(ARGUMENTS[part], ARGUMENTS[f"minimum_{part}"])
+
+
+@pytest.mark.parametrize("column", ["labels", "part"])
+def test_ids_do_not_reveal(column, labels):
+    """Neighbouring IDs differ as often as in a shuffled deck, and all classes are spread over the IDs."""
+    values = labels.sort_values("ID")[column].to_numpy()
+    changes = np.mean(values[1:] != values[:-1])
+    expected = 1 - sum((np.mean(values == value)) ** 2 for value in np.unique(values))
+    assert abs(changes - expected) < 4 * np.sqrt(0.25 / len(values))
+    assert np.corrcoef(np.arange(len(values)), values == values[0])[0, 1] ** 2 < 16 / len(values)
+
+
+def test_counts_follow_table_1_down_to_the_minimum():
+    assert class_counts(sum(TABLE_1.values()), 0) == TABLE_1
+    small = class_counts(1000, 8)
+    assert list(small) == list(CLASSES)
+    assert small["SNE"] == 450
+    assert small["LY"] == 280
+    assert small["PLY"] == small["PC"] == 8
+    assert list(small.values()) == sorted(small.values(), reverse=True)
+
+
+@pytest.mark.parametrize("label", CLASSES)
+def test_mask_is_a_nucleus_inside_a_cell_inside_the_frame(label):
+    for size in (48, 224):
+        for image, mask in draw_many(label, size, 3):
+            assert image.shape == (size, size, 3)
+            assert mask.shape == (size, size)
+            assert image.dtype == mask.dtype == np.uint8
+            assert set(np.unique(mask)) == {0, 1, 2}
+            assert not mask[[0, -1]].any()
+            assert not mask[:, [0, -1]].any()
+    # At the larger size the rim of cytoplasm around the nucleus is wider than a pixel.
+    touching = cv2.dilate((mask == 2).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+    assert not touching[mask == 0].any()
+
+
+@pytest.mark.parametrize("label", CLASSES)
+def test_mask_lies_where_the_cell_was_painted(label):
+    """The nucleus is the darkest, the background (red cells included) the palest."""
+    tones = []
+    for image, mask in draw_many(label, 96, 6):
+        grey = image.mean(axis=2)
+        tones.append([grey[mask == part].mean() for part in (2, 1, 0)])
+    nucleus, cytoplasm, background = np.mean(tones, axis=0)
+    assert nucleus + 15 < cytoplasm < background - 10
+
+
+def test_same_generator_gives_the_same_smear_at_any_size():
+    for label in CLASSES:
+        small = draw(label, 64, np.random.default_rng(3))
+        large = draw(label, 192, np.random.default_rng(3))
+        shrunk = cv2.resize(large[0], (64, 64), interpolation=cv2.INTER_AREA)
+        assert np.abs(small[0].astype(int) - shrunk).mean() < 4
+        assert np.mean(small[1] == large[1][1::3, 1::3]) > 0.98
+
+
+def test_surroundings_do_not_know_the_class():
+    """From one generator state, every class lies among the same red cells."""
+    y, x = np.mgrid[:96, :96] / 96 - 0.5
+    outside = np.hypot(x, y) > 0.42
+    first, *others = (draw(label, 96, np.random.default_rng(8))[0][outside].mean(axis=1) for label in CLASSES)
+    assert min(np.corrcoef(first, other)[0, 1] for other in others) > 0.9
+
+
+def test_segmented_nuclei_are_less_solid_than_round_ones():
+    def solidity(label):
+        return np.mean([regionprops((mask == 2).astype(int))[0].solidity for _, mask in draw_many(label, 96, 15)])
+
+    assert solidity("SNE") + 0.1 < solidity("BNE") + 0.08 < solidity("MY")
+
+
+def test_unknown_label_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"unknown label 'XYZ'.*SNE"):
+        draw("XYZ", 32, np.random.default_rng(0))
+
+
+def test_contact_sheet_has_a_row_per_class_and_blanks_for_missing_images():
+    red = np.full((50, 40, 3), (255, 0, 0), np.uint8)
+    sheet = contact_sheet({"SNE": [red] * 9, "PLY": [red]}, columns=4, tile=32)
+    assert sheet.shape == (2 * 32, 5 * 32, 3)
+    middles = sheet[16::32, 48::32]
+    assert (middles[0] == (255, 0, 0)).all()
+    assert (middles[1, 0] == (255, 0, 0)).all()
+    assert (middles[1, 1:] > 200).all()
+    assert (sheet[:32, :32] < 100).any()  # the label is written

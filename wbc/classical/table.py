@@ -1,0 +1,39 @@
+"""Features joined with targets, parts and folds."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from wbc.data.tables import read_manifest, read_splits, targets
+
+
+class Table(NamedTuple):
+    """N cells of one part."""
+
+    ids: np.ndarray  # (N,) str
+    features: np.ndarray  # (N, D) float64
+    target: np.ndarray  # (N,) int64, -1 where unlabelled
+    fold: np.ndarray  # (N,) int64, -1 in the test part
+
+
+def training(features: str) -> Table:
+    """The training part of the feature set `v1` or `v2`."""
+    return _part(features, "train")
+
+
+def test(features: str) -> Table:
+    """Its test part, which may have no labels."""
+    return _part(features, "test")
+
+
+def _part(features: str, part: str) -> Table:
+    manifest = read_manifest()
+    chosen = (manifest["part"] == part).to_numpy()
+    values = pd.read_parquet(f"data/features/{features}.parquet")
+    return Table(
+        manifest["id"].to_numpy()[chosen],
+        values.to_numpy()[chosen],
+        targets(manifest)[chosen],
+        read_splits()["fold"].to_numpy()[chosen],
+    )

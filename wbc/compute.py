@@ -1,0 +1,27 @@
+"""Makes floating-point results depend on the settings rather than on the machine.
+
+Sums are reordered by another thread count and contracted by wider vector instructions, so the last bits differ and,
+over a training, everything after them. The libraries read these variables when they are first imported.
+"""
+
+import os
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+AVX2 = {
+    "ATEN_CPU_CAPABILITY": "avx2",  # PyTorch's own kernels
+    "ONEDNN_MAX_CPU_ISA": "AVX2",  # convolutions
+    "MKL_CBWR": "AVX2,STRICT",  # matrix products in PyTorch
+    "OPENBLAS_CORETYPE": "Haswell",  # matrix products in NumPy and SciPy
+    "NPY_ENABLE_CPU_FEATURES": "X86_V3",  # NumPy's vectorised loops
+}
+
+
+def pin(threads: int, isa: str) -> None:
+    """Fix the thread count and the instruction set (`avx2` or `native`) of every numeric library.
+
+    Must run before NumPy or PyTorch is imported; child processes inherit it.
+    """
+    os.environ |= dict.fromkeys(THREADS, str(threads))
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what PyTorch asks for before CUDA is deterministic
+    if isa == "avx2":
+        os.environ |= AVX2

@@ -1,0 +1,309 @@
+"""`params.yaml`, validated, and resolved into one settings file per consumer.
+
+`resolve` merges the chosen profile over the base values, accumulates the ladder and returns what every stage will
+read, with the settings that have no effect on it left out. So an unchanged settings file means unchanged behaviour,
+and DVC reruns exactly the rows whose effective settings changed.
+"""
+
+import copy
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from wbc.errors import UserError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Index = Annotated[int, Field(ge=0)]
+Pixels = Annotated[int, Field(ge=8, le=4096)]
+Grid = Annotated[list[Count], Field(min_length=1)]
+Range = Annotated[list[Positive], Field(min_length=2, max_length=2)]
+MaskMethod = Literal["hsv", "lab"]
+
+
+class ConfigError(UserError):
+    """A setting is wrong; the message is one line naming the key, the value and what is allowed."""
+
+
+class Group(BaseModel):
+    """One group of `params.yaml`: every key known, required, and of its type (an integer may stand for a float)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Compute(Group):
+    threads: Annotated[int, Field(ge=1, le=256)]
+    isa: Literal["avx2", "native"]
+
+
+class Data(Group):
+    source: Literal["synthetic", "folder"]
+    path: Annotated[str, Field(min_length=1)]
+    test_fraction: OpenFraction
+
+
+class Synthetic(Group):
+    train: Count
+    test: Count
+    minimum_train: Count
+    minimum_test: Count
+    size: Annotated[int, Field(ge=32, le=4096)]
+
+
+class Split(Group):
+    folds: Annotated[int, Field(ge=2, le=100)]
+
+
+class Images(Group):
+    size: Pixels
+
+
+class FeatureSet(Group):
+    masks: MaskMethod
+
+
+class Features(Group):
+    v1: FeatureSet
+    v2: FeatureSet
+
+
+class GridSearch(Group):
+    implementation: Literal["hist", "exact"]
+    n_estimators: Grid
+    max_depth: Grid
+    smote_neighbors: Count
+
+
+class Model(Group):
+    name: Annotated[str, Field(min_length=1)]
+    weights: Annotated[str, Field(min_length=1)]
+    hidden: Count
+    activation: Literal["relu", "gelu"]
+    dropout_in: Annotated[float, Field(ge=0, lt=1)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Loss(Group):
+    name: Literal["focal", "cross_entropy"]
+    gamma: NonNegative | None = None  # absent where the loss has none
+    class_weights: Literal["none", "log_dampened"]
+
+
+class Optim(Group):
+    lr_backbone: Positive
+    lr_head: Positive
+    weight_decay: NonNegative
+
+
+class Schedule(Group):
+    name: Literal["cosine", "restarts"]
+    period: Count | None = None  # absent where the schedule has none
+    floor: Fraction
+
+
+class Train(Group):
+    validation: OpenFraction
+    epochs: Count
+    patience: Count
+    batch_size: Count
+    sampler: Literal["weighted", "shuffle"]
+
+
+class Augment(Group):
+    flip: Fraction
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    translate: Fraction
+    scale: Range
+    brightness: Fraction
+    contrast: Fraction
+    saturation: Fraction
+    erase: Fraction
+    erase_scale: Range
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        for key in ("scale", "erase_scale"):
+            low, high = getattr(self, key)
+            if low > high:
+                raise ValueError(f"{key} must be [low, high] with low <= high")
+        if self.erase_scale[1] > 1:
+            raise ValueError("erase_scale must be shares of the image's area, at most 1")
+        return self
+
+
+class TTA(Group):
+    passes: Index
+    temperature: Positive
+
+
+class Embed(Group):
+    perplexity: Positive
+
+
+class Row(Group):
+    """The effective settings of one training, `configs/<row>.yaml`."""
+
+    seed: Index
+    model: Model
+    loss: Loss
+    optim: Optim
+    schedule: Schedule
+    train: Train
+    augment: Augment
+    tta: TTA
+    embed: Embed
+
+
+ROW_GROUPS = tuple(Row.model_fields)
+
+
+class Study(Row):
+    """The whole of `params.yaml` but for its profiles."""
+
+    compute: Compute
+    data: Data
+    synthetic: Synthetic
+    split: Split
+    images: Images
+    features: Features
+    grid: GridSearch
+    ladder: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], dict[str, Any]]
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Plain Python values of a YAML 1.2 file, in which `1e-4` and `3e-05` are numbers.
+
+    Raises:
+        ConfigError: the file is missing or is not YAML.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def load(path: str | Path, schema: type[Group] | None = None) -> Any:
+    """A resolved settings file: validated as `schema`, or as plain values where none is given."""
+    values = read_yaml(path)
+    return values if schema is None else _validate(schema, values, prefix=f"{path}: ")
+
+
+def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Settings of every consumer, by file name without its suffix: `data`, `images`, …, and one per ladder row.
+
+    Raises:
+        ConfigError: an unknown key, profile or row, a wrong type, or a value out of range.
+    """
+    if not isinstance(params, dict):
+        raise ConfigError("params.yaml: expected keys and values")
+    base = copy.deepcopy(params)
+    profile, profiles = base.pop("profile", None), base.pop("profiles", None)
+    _validate(Study, base)
+    if not isinstance(profiles, dict) or profile not in profiles:
+        raise ConfigError(f"profile = {profile!r}: allowed: {_listed(profiles or {})}")
+    for name, overlay in profiles.items():
+        unknown = set((overlay or {}).get("ladder", {})) - set(base["ladder"])
+        if unknown:
+            raise ConfigError(f"profiles.{name}.ladder: no row {_listed(unknown)}; rows: {_listed(base['ladder'])}")
+    overlay = profiles[profile] or {}
+    study = _validate(Study, _merge(base, overlay), prefix=f"profiles.{profile}: ")
+    values = study.model_dump(exclude_none=True)
+
+    rows = _rows(values)
+    shared = {
+        "compute": values["compute"],
+        "data": {key: values[key] for key in ("seed", "data", "synthetic", "split")},
+        "images": values["images"],
+        "classical": {"seed": values["seed"], "implementation": values["grid"]["implementation"]},
+        "gridsearch": {"seed": values["seed"], **values["grid"]},
+        "report": {"rows": list(rows)},
+    }
+    if clash := set(rows) & set(shared):
+        raise ConfigError(f"ladder: row name {_listed(clash)} is taken by a stage's own settings file")
+    if study.data.source == "synthetic":  # drawn images live in their own folder, wherever data.path points
+        shared["data"]["data"]["path"] = "data/synthetic"
+    return shared | rows
+
+
+def overridden(params: dict[str, Any]) -> list[str]:
+    """Dotted keys of `params` whose base value the chosen profile replaces."""
+
+    def leaves(node: dict, prefix: str = ""):
+        for key, value in node.items():
+            if isinstance(value, dict):
+                yield from leaves(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}"
+
+    return list(leaves(params["profiles"][params["profile"]] or {}))
+
+
+def _rows(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Accumulate the ladder and drop the settings that do not act in a row."""
+    current = {key: values[key] for key in ROW_GROUPS}
+    rows = {}
+    for name, delta in values["ladder"].items():
+        merged = _merge(current, delta)
+        row = _validate(Row, merged, prefix=f"ladder.{name}: ").model_dump(exclude_none=True)
+        if row["loss"]["name"] == "cross_entropy":
+            row["loss"].pop("gamma", None)
+        elif "gamma" not in row["loss"]:
+            raise ConfigError(f"ladder.{name}: loss.gamma is missing: the focal loss needs a number >= 0")
+        if row["schedule"]["name"] == "cosine":
+            row["schedule"].pop("period", None)
+        elif "period" not in row["schedule"]:
+            raise ConfigError(f"ladder.{name}: schedule.period is missing: restarts need a number of epochs >= 1")
+        rows[name] = row
+        if "name" not in (delta.get("model") or {}):  # a row with a model of its own stands alone
+            current = merged
+    return rows
+
+
+def _merge(base: dict[str, Any], delta: dict[str, Any] | None) -> dict[str, Any]:
+    """`base` with the leaves of `delta` in place of its own; neither is changed."""
+    merged = dict(base)
+    for key, value in (delta or {}).items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merge(base[key], value) if both else value
+    return merged
+
+
+def _listed(names) -> str:
+    return ", ".join(sorted(map(str, names))) or "none"
+
+
+def _validate(schema: type[Group], values: Any, prefix: str = "") -> Any:
+    try:
+        return TypeAdapter(schema).validate_python(values)
+    except ValidationError as error:
+        raise ConfigError(prefix + _one_line(schema, error.errors()[0])) from None
+
+
+def _one_line(schema: type[Group], error: dict[str, Any]) -> str:
+    """The first complaint of pydantic as `key = value: what is allowed`."""
+    *parents, last = (str(part) for part in error["loc"]) if error["loc"] else ("",)
+    key, value = ".".join([*parents, last]), error["input"]
+    if error["type"] == "extra_forbidden":
+        known = _keys(schema, parents)
+        close = difflib.get_close_matches(last, known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        return f"{key} = {value!r}: unknown key; allowed: {', '.join(known)}{hint}"
+    if error["type"] == "missing":
+        return f"{key} is missing"
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return f"{key} = {value!r}: should be {message}" if "Input" in error["msg"] else f"{key} = {value!r}: {message}"
+
+
+def _keys(schema: type[Group], parents: list[str]) -> list[str]:
+    for parent in parents:
+        schema = schema.model_fields[parent].annotation
+    return list(schema.model_fields)

@@ -1,0 +1,91 @@
+"""Reads any common image file as 8-bit RGB."""
+
+import hashlib
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from wbc.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+MAX_PIXELS = 64_000_000  # 8000 × 8000; beyond it a file is taken for a decompression bomb
+
+
+class ImageError(UserError):
+    """An image cannot be used; the message is one line saying why, without the file's name."""
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def decode(content: bytes) -> np.ndarray:
+    """Decode an image file's bytes.
+
+    Grey, palette, CMYK and 16-bit images are converted, transparency is laid over white, and a camera's rotation
+    flag is applied.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        ImageError: not an image, truncated, or larger than `MAX_PIXELS`.
+    """
+    if not content:
+        raise ImageError("empty file")
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is below
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageError(f"{image.width}×{image.height} pixels, more than {MAX_PIXELS:,}")
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # 16 bits a pixel; Pillow would clip instead of scaling
+                image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) // 257).astype(np.uint8))
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            return np.array(image.convert("RGB"))
+    except ImageError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise ImageError("not an image") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageError(f"unreadable image: {' '.join(str(error).split())}") from None
+
+
+def read(path: str | Path, expected_sha256: str) -> np.ndarray:
+    """Decode the image a manifest row names, which must not have changed since it was ingested.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        ImageError: missing, changed or unreadable.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}; if the images moved: dvc repro -f ingest") from None
+    if sha256(content) != expected_sha256:
+        raise ImageError(f"{path}: changed since it was ingested; run: dvc repro -f ingest")
+    return decode(content)
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """A mask file's (H, W) uint8 values: 0 background, 1 cytoplasm, 2 nucleus; 128 and 255 are taken for 1 and 2.
+
+    Raises:
+        ImageError: missing or unreadable, or it holds another value.
+    """
+    try:
+        with Image.open(path) as image:
+            mask = np.array(image)
+    except OSError as error:
+        raise ImageError(f"{path}: unreadable mask: {error}") from None
+    mask = np.select([mask == 128, mask == 255], [1, 2], mask).astype(np.uint8)
+    if mask.ndim != 2 or mask.max(initial=0) > 2:
+        raise ImageError(f"{path}: a mask has one channel of 0, 1, 2 or 0, 128, 255")
+    return mask

@@ -1,0 +1,5 @@
+"""The one kind of error a person using the pipeline can cause and mend."""
+
+
+class UserError(Exception):
+    """Something outside the code is wrong; the message is one line saying what, where and what to do about it."""

@@ -1,0 +1,63 @@
+"""Files that are either whole or absent, and the same bytes for the same content."""
+
+import csv
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+DIGITS = 6  # decimals of every number in a tracked text file: the last bits of a double are noise between machines
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place only when the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def rounded(value: Any) -> Any:
+    """`value` with every float in it, at any depth, rounded to `DIGITS` decimals."""
+    if isinstance(value, Mapping):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
+    return round(float(value), DIGITS) if hasattr(value, "__float__") and not isinstance(value, int) else value
+
+
+def write_text(path: str | Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | Path, values: Mapping[str, Any]) -> None:
+    """Write `values` as JSON, floats rounded; a float that is not finite is an error."""
+    write_text(path, json.dumps(rounded(values), indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write `rows` under the header `columns`, floats rounded, lines ending in a single newline."""
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rounded(list(row)) for row in rows)
+
+
+def write_npz(path: str | Path, arrays: Iterable[tuple[str, Any]]) -> None:
+    """Write named arrays as a compressed `.npz`, one at a time, so that memory holds a single one."""
+    import numpy as np
+
+    with atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays:
+            # ZipInfo's own date is fixed at 1980, so the bytes depend on the arrays alone
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)

