@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ def rounded(value: Any) -> Any:
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [rounded(item) for item in value]
-    return round(float(value), DIGITS) if hasattr(value, "__float__") and not isinstance(value, int) else value
+    if isinstance(value, Integral):  # NumPy's too
+        return int(value)
+    return round(float(value), DIGITS) if isinstance(value, Real) else value
 
 
 def write_text(path: str | Path, text: str) -> None:

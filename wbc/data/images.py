@@ -85,7 +85,7 @@ def read_mask(path: str | Path) -> np.ndarray:
             mask = np.array(image)
     except OSError as error:
         raise ImageError(f"{path}: unreadable mask: {error}") from None
-    mask = np.select([mask == 128, mask == 255], [1, 2], mask).astype(np.uint8)
+    mask = np.where(mask == 128, 1, np.where(mask == 255, 2, mask)).astype(np.uint8)
     if mask.ndim != 2 or mask.max(initial=0) > 2:
         raise ImageError(f"{path}: a mask has one channel of 0, 1, 2 or 0, 128, 255")
     return mask

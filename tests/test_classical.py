@@ -1,0 +1,114 @@
+"""Cross-validation, oversampling and the grid."""
+
+import numpy as np
+import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
+from sklearn.neighbors import KNeighborsClassifier
+
+from wbc.classical.gridsearch import oversample, search
+from wbc.classical.models import classifiers, cross_validate
+from wbc.config import GridSearch
+
+
+@pytest.fixture
+def blobs():
+    """Three classes of 60, 30 and 5 cells around corners far apart, in 5 folds."""
+    rng = np.random.default_rng(0)
+    target = np.repeat([0, 1, 2], [60, 30, 5])
+    corners = np.array([[0, 0], [9, 0], [0, 9]])
+    return corners[target] + rng.normal(size=(95, 2)), target, np.arange(95) % 5
+
+
+def test_the_six_are_weighted_where_the_report_says():
+    plain, balanced = (classifiers("hist", balanced=b, seed=1) for b in (False, True))
+    assert list(plain) == ["logistic_regression", "knn", "svm_rbf", "random_forest", "adaboost", "gradient_boosting"]
+    weighted = {name for name, model in balanced.items() if model.get_params().get("class_weight") == "balanced"}
+    assert weighted == {"logistic_regression", "svm_rbf", "random_forest"}
+    assert not any(model.get_params().get("class_weight") for model in plain.values())
+    assert isinstance(plain["gradient_boosting"], HistGradientBoostingClassifier)
+    assert isinstance(classifiers("exact", False, 1)["gradient_boosting"], GradientBoostingClassifier)
+
+
+def test_every_cell_is_predicted_by_folds_that_do_not_hold_it(blobs):
+    features, target, fold = blobs
+    assert (cross_validate(KNeighborsClassifier(1), features, target, fold) == target).mean() > 0.95
+    # labels unrelated to the features: a model that had seen the cell itself would be right every time
+    noise = np.random.default_rng(1).permutation(target)
+    assert (cross_validate(KNeighborsClassifier(1), features, noise, fold) == noise).mean() < 0.7
+
+
+def test_features_are_standardised_before_the_classifier(blobs):
+    features, target, fold = blobs
+    stretched = np.column_stack([features, 1e6 * np.random.default_rng(2).normal(size=95)])
+    assert (cross_validate(KNeighborsClassifier(3), stretched, target, fold) == target).mean() > 0.8
+
+
+def test_smote_fills_every_class_between_its_neighbours(blobs):
+    features, target, _ = blobs
+    more, labels = oversample(features, target, neighbors=3, seed=1)
+    assert np.bincount(labels).tolist() == [60, 60, 60]
+    assert np.array_equal(more[:95], features)
+    low, high = features[target == 2].min(0), features[target == 2].max(0)
+    assert (more[labels == 2] >= low - 1e-9).all()
+    assert (more[labels == 2] <= high + 1e-9).all()
+    assert len(np.unique(more[labels == 2], axis=0)) > 40  # new points, not copies
+
+
+def test_tiny_classes_use_the_neighbours_they_have():
+    rng = np.random.default_rng(0)
+    target = np.repeat([0, 1, 2], [10, 2, 1])
+    features = rng.normal(size=(13, 2))
+    more, labels = oversample(features, target, neighbors=3, seed=1)
+    assert np.bincount(labels).tolist() == [10, 10, 10]
+    assert (more[labels == 2] == features[12]).all()  # a single cell can only be repeated
+    a, b = features[target == 1]
+    along = (more[labels == 1] - a) @ (b - a) / ((b - a) @ (b - a))
+    np.testing.assert_allclose(a + along[:, None] * (b - a), more[labels == 1], atol=1e-9)
+
+
+@pytest.mark.parametrize("implementation", ["hist", "exact"])
+def test_the_grid_finds_what_works_and_refits_on_everything(blobs, implementation):
+    features, target, fold = blobs
+    settings = GridSearch(implementation=implementation, n_estimators=[1, 20], max_depth=[1, 3], smote_neighbors=3)
+    found = search(settings, 1, features, target, fold)
+    assert len(found.cv_results_["params"]) == 4
+    assert found.n_splits_ == 5
+    assert found.best_score_ == max(found.cv_results_["mean_test_score"])
+    assert (found.predict(features) == target).mean() > 0.95
+    assert np.bincount(found.best_estimator_["smote"].func(features, target, 3, 1)[1]).tolist() == [60] * 3
+
+
+def test_smote_never_sees_the_held_out_fold(blobs, monkeypatch):
+    """Fold 4 holds cells 1000 away: any synthetic cell near them would be a leak."""
+    features, target, fold = blobs
+    features = np.where(fold[:, None] == 4, features + 1000, features)
+    seen = []
+
+    class Spy(DummyClassifier):
+        def fit(self, x, y):
+            seen.append(x)
+            return super().fit(x, y)
+
+    monkeypatch.setattr("wbc.classical.gridsearch.gradient_boosting", lambda *a: Spy())
+    monkeypatch.setattr("wbc.classical.gridsearch.rounds_name", lambda *a: "random_state")
+    monkeypatch.setattr("wbc.classical.gridsearch.StandardScaler", lambda: "passthrough")
+    settings = GridSearch(implementation="hist", n_estimators=[1], max_depth=[1], smote_neighbors=3)
+    monkeypatch.setattr(
+        "wbc.classical.gridsearch.GridSearchCV",
+        lambda pipeline, grid, scoring, cv, n_jobs: _Plain(pipeline, cv),
+    )
+    search(settings, 1, features, target, fold)
+    assert [bool((x > 500).any()) for x in seen] == [True, True, True, True, False]
+
+
+class _Plain:
+    """GridSearchCV of one point, in this process, so that the spy's notes survive."""
+
+    def __init__(self, pipeline, cv):
+        self.pipeline, self.cv = pipeline, cv
+
+    def fit(self, x, y):
+        for train, _ in self.cv.split():
+            self.pipeline.fit(x[train], y[train])
+        return self

@@ -1,0 +1,159 @@
+"""params.yaml → configs/: what is rejected, what each row inherits, and whom a change reaches."""
+
+import copy
+
+import pytest
+from ruamel.yaml import YAML
+
+from wbc.config import ConfigError, Row, load, overridden, read_yaml, resolve
+
+
+def changed(params, *edits):
+    """Names of the settings files that differ after `edits`, which are (dotted key, value)."""
+    edited = copy.deepcopy(params)
+    for key, value in edits:
+        *parents, last = key.split(".")
+        node = edited
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    before, after = resolve(params), resolve(edited)
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("loss.gama", 1, "loss.gama = 1: unknown key; allowed: name, gamma, class_weights; did you mean 'gamma'?"),
+        ("loss.gamma", "two", "loss.gamma = 'two': should be a valid number"),
+        ("loss.gamma", -1, "loss.gamma = -1: should be greater than or equal to 0"),
+        ("train.epochs", 2.5, "train.epochs = 2.5: should be a valid integer"),
+        ("train.epochs", True, "train.epochs = True: should be a valid integer"),
+        ("train.validation", 1.0, "train.validation = 1.0: should be less than 1"),
+        ("loss.name", "hinge", "loss.name = 'hinge': should be 'focal' or 'cross_entropy'"),
+        ("augment.scale", [1.2, 0.8], "scale must be [low, high]"),
+        ("augment.scale", [1.2], "augment.scale = [1.2]: List should have at least 2 items"),
+        ("optim.lr_head", float("nan"), "optim.lr_head = nan: should be a finite number"),
+        ("features.v2.masks", "luv", "features.v2.masks = 'luv': should be 'hsv' or 'lab'"),
+        ("batch_size", 3, "batch_size = 3: unknown key"),
+        ("profile", "smaple", "profile = 'smaple': allowed: report, sample"),
+        ("profiles.sample.ladder.fnal", {}, "profiles.sample.ladder: no row fnal; rows:"),
+        ("profiles.sample.images.size", "64px", "profiles.sample: images.size = '64px': should be a valid integer"),
+        ("ladder.mine", {"loss": {"gama": 1}}, "ladder.mine: loss.gama = 1: unknown key"),
+        ("ladder.data", {}, "ladder: row name data is taken"),
+        ("ladder.Bad-Name", {}, "should match pattern"),
+        ("model", None, "model = None: "),
+    ],
+)
+def test_a_mistake_is_one_line_naming_key_value_and_choice(params, key, value, said):
+    *parents, last = key.split(".")
+    node = params
+    for parent in parents:
+        node = node[parent]
+    node[last] = value
+    with pytest.raises(ConfigError) as error:
+        resolve(params)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_key_is_named(params):
+    del params["optim"]["weight_decay"]
+    with pytest.raises(ConfigError, match=r"^optim\.weight_decay is missing$"):
+        resolve(params)
+
+
+def test_exponents_without_a_point_are_numbers(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("a: 1e-4\nb: 3e-05\n")
+    assert read_yaml(path) == {"a": 1e-4, "b": 3e-5}
+
+
+def test_broken_yaml_is_one_line(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("a: [1\nb: 2\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        read_yaml(path)
+
+
+def test_gamma_reaches_exactly_the_rows_that_have_one(params):
+    rows = set(params["ladder"])
+    assert changed(params, ("loss.gamma", 1.0)) == rows - {"efficientnet"}
+    assert "gamma" not in resolve(params)["efficientnet"]["loss"]
+
+
+def test_a_row_that_pins_a_knob_is_not_reached_by_its_base(params):
+    params["ladder"]["mine"] = {"loss": {"gamma": 3.0}}
+    assert changed(params, ("loss.gamma", 1.0)) == {"convnext_cosine", "convnext_restarts"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "files"),
+    [
+        ("images.size", 96, set()),  # the sample's profile sets it
+        ("profiles.sample.images.size", 96, {"images"}),
+        ("data.test_fraction", 0.3, {"data"}),
+        ("data.path", "elsewhere", set()),  # the synthetic source has its own folder
+        ("grid.implementation", "exact", {"classical", "gridsearch"}),
+        ("grid.smote_neighbors", 5, {"gridsearch"}),
+        ("schedule.period", 5, {"convnext_restarts"}),
+        ("compute.threads", 1, {"compute"}),
+    ],
+)
+def test_a_knob_reaches_its_consumers_only(params, key, value, files):
+    params["profiles"]["sample"].pop("schedule", None)
+    assert changed(params, (key, value)) == files
+
+
+def test_rows_accumulate_but_other_models_stand_alone(params):
+    params["profile"] = "report"
+    rows = resolve(params)
+    assert rows["efficientnet"]["model"]["dropout_in"] == 0.4
+    assert rows["convnext_cosine"]["model"]["dropout_in"] == 0.0
+    assert rows["convnext_cosine"]["train"]["epochs"] == 30
+    params["ladder"]["mine"] = {}
+    assert resolve(params)["mine"] == rows["convnext_restarts"]
+
+
+def test_the_report_profile_holds_the_reports_numbers(params):
+    params["profile"] = "report"
+    resolved = resolve(params)
+    b3, tiny = resolved["efficientnet"], resolved["convnext_restarts"]
+    assert (b3["train"]["epochs"], b3["augment"]["rotation"], b3["loss"]["name"]) == (15, 15, "cross_entropy")
+    assert (tiny["schedule"], tiny["train"]["epochs"]) == ({"name": "restarts", "period": 15, "floor": 0.0}, 60)
+    assert (tiny["optim"]["lr_backbone"], tiny["optim"]["lr_head"], tiny["optim"]["weight_decay"]) == (1e-4, 1e-3, 5e-4)
+    assert (tiny["tta"]["passes"], tiny["tta"]["temperature"]) == (8, 0.8)
+    assert (resolved["gridsearch"]["n_estimators"], resolved["gridsearch"]["max_depth"]) == ([100, 200, 300], [3, 5, 7])
+
+
+def test_the_synthetic_source_never_reads_the_users_folder(params):
+    assert resolve(params)["data"]["data"]["path"] == "data/synthetic"
+    params["data"]["source"] = "folder"
+    assert resolve(params)["data"]["data"]["path"] == "data/raw"
+
+
+def test_overridden_names_what_the_profile_hides(params):
+    assert "images.size" in overridden(params)
+    assert "ladder.efficientnet.model.name" in overridden(params)
+    assert overridden(params | {"profile": "report"}) == []
+
+
+def test_a_resolved_file_loads_as_it_was_resolved(params, tmp_path):
+    values = resolve(params)["efficientnet"]
+    with (tmp_path / "row.yaml").open("w") as file:
+        YAML().dump(values, file)
+    assert load(tmp_path / "row.yaml", Row).model_dump(exclude_none=True) == values
+    (tmp_path / "row.yaml").write_text("seed: x\n")
+    with pytest.raises(ConfigError, match=r"row.yaml: seed = 'x'"):
+        load(tmp_path / "row.yaml", Row)
+
+
+def test_focal_loss_and_restarts_need_their_numbers(params):
+    broken = copy.deepcopy(params)
+    del broken["loss"]["gamma"]
+    with pytest.raises(ConfigError, match=r"loss\.gamma is missing"):
+        resolve(broken)
+    del params["schedule"]["period"]
+    params["profiles"]["sample"].pop("schedule", None)
+    with pytest.raises(ConfigError, match=r"schedule\.period is missing"):
+        resolve(params)

@@ -1,0 +1,240 @@
+"""Images in, manifest, splits and pixels out."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from wbc.classes import CLASSES, TABLE_1
+from wbc.data import images, ingest
+from wbc.data.folder import SourceError, scan
+from wbc.data.images import ImageError, decode, read, read_mask, sha256
+from wbc.data.pack import pack, resize
+from wbc.data.split import order, split
+from wbc.io import write_csv
+
+
+def encoded(array, mode=None, suffix="PNG", **options):
+    buffer = io.BytesIO()
+    Image.fromarray(array, mode).save(buffer, suffix, **options)
+    return buffer.getvalue()
+
+
+def put(path: Path, value: int = 0) -> None:
+    """A small image whose content depends on its name and on `value`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng([value, *path.name.encode()])
+    Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(path, format="PNG")
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """A source with labels.csv, 20 SNE and 4 LY, no test part."""
+    rows = [(f"{i:03}.png", "SNE" if i < 20 else "LY") for i in range(24)]
+    for i, (id, _) in enumerate(rows):
+        put(tmp_path / "images" / id, i)
+    write_csv(tmp_path / "labels.csv", ["ID", "labels"], rows)
+    return tmp_path
+
+
+# --- images
+
+
+def test_every_mode_becomes_8_bit_rgb():
+    grey = np.full((4, 6), 128, np.uint8)
+    deep = np.full((4, 6), 128 * 257, np.uint16)
+    clear = np.dstack([grey, grey, grey, np.zeros_like(grey)])
+    for content in (encoded(grey), encoded(deep)):
+        assert decode(content).shape == (4, 6, 3)
+        assert (decode(content) == 128).all()
+    assert (decode(encoded(clear)) == 255).all()  # transparent: the white behind it
+    assert decode(encoded(np.zeros((4, 6, 4), np.uint8), "CMYK", "JPEG")).shape == (4, 6, 3)
+    buffer = io.BytesIO()
+    Image.fromarray(grey).convert("P").save(buffer, "PNG")
+    assert decode(buffer.getvalue()).shape == (4, 6, 3)
+
+
+def test_a_cameras_rotation_is_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90°
+    assert decode(encoded(np.zeros((4, 6, 3), np.uint8), suffix="JPEG", exif=exif)).shape == (6, 4, 3)
+
+
+def test_unusable_files_say_why(monkeypatch):
+    whole = encoded(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8), suffix="JPEG")
+    for content, why in ((b"", "empty"), (b"hello", "not an image"), (whole[: len(whole) // 2], "truncated")):
+        with pytest.raises(ImageError, match=why):
+            decode(content)
+    monkeypatch.setattr(images, "MAX_PIXELS", 63)
+    with pytest.raises(ImageError, match="more than 63"):
+        decode(encoded(np.zeros((8, 8), np.uint8)))
+
+
+def test_a_changed_or_missing_image_is_noticed(tmp_path):
+    put(tmp_path / "a.png")
+    good = sha256((tmp_path / "a.png").read_bytes())
+    assert read(tmp_path / "a.png", good).shape == (8, 8, 3)
+    put(tmp_path / "a.png", 1)
+    with pytest.raises(ImageError, match="changed since it was ingested"):
+        read(tmp_path / "a.png", good)
+    with pytest.raises(ImageError, match="No such file"):
+        read(tmp_path / "b.png", good)
+
+
+def test_masks_of_both_conventions_are_read(tmp_path):
+    for values in ([0, 1, 2], [0, 128, 255]):
+        Image.fromarray(np.array([values], np.uint8)).save(tmp_path / "m.png")
+        assert read_mask(tmp_path / "m.png").tolist() == [[0, 1, 2]]
+    Image.fromarray(np.array([[0, 7]], np.uint8)).save(tmp_path / "m.png")
+    with pytest.raises(ImageError, match="one channel of 0, 1, 2"):
+        read_mask(tmp_path / "m.png")
+
+
+# --- sources and manifest
+
+
+def test_class_folders_with_and_without_parts(tmp_path):
+    put(tmp_path / "LY" / "a.png")
+    put(tmp_path / "LY" / "notes.txt")
+    assert [(i.id, i.label, i.part) for i in scan(tmp_path)] == [("LY/a.png", "LY", "")]
+    put(tmp_path / "train" / "SNE" / "b.png")
+    put(tmp_path / "test" / "SNE" / "c.png")
+    found = [(i.id, i.label, i.part) for i in scan(tmp_path)]
+    assert found == [("train/SNE/b.png", "SNE", "train"), ("test/SNE/c.png", "SNE", "test")]
+
+
+def test_a_list_may_leave_out_suffixes_and_name_parts(tmp_path):
+    put(tmp_path / "images" / "a.png")
+    put(tmp_path / "images" / "b.jpg")
+    (tmp_path / "labels.csv").write_text("\ufeffID,labels,part\r\na,SNE,train\r\nb.jpg,,test\r\n", encoding="utf-8")
+    manifest, rejects = ingest.ingest(tmp_path, 0.25, 1)
+    assert manifest[["id", "label", "part"]].to_numpy().tolist() == [["a", "SNE", "train"], ["b.jpg", "", "test"]]
+    assert rejects.empty
+
+
+def test_what_cannot_be_used_is_rejected_by_name_and_reason(listed):
+    (listed / "images" / "001.png").write_bytes(b"")
+    (listed / "images" / "002.png").write_bytes(b"text")
+    same = (listed / "images" / "003.png").read_bytes()
+    (listed / "images" / "023.png").write_bytes(same)  # 003 is SNE, 023 is LY
+    (listed / "images" / "004.png").unlink()
+    (listed.parent / "outside.png").write_bytes(same)
+    (listed / "images" / "005.png").unlink()
+    (listed / "images" / "005.png").symlink_to(listed.parent / "outside.png")
+    with (listed / "labels.csv").open("a") as file:
+        file.write("006.png,SNE\n007.png,XYZ\n,SNE\n")
+    manifest, rejects = ingest.ingest(listed, 0.25, 1)
+    reasons = {(r.name, r.reason) for r in rejects.itertuples(index=False)}
+    assert reasons == {
+        ("001.png", "empty file"),
+        ("002.png", "not an image"),
+        ("003.png", "same image under two labels"),
+        ("023.png", "same image under two labels"),
+        ("004.png", "no such file"),
+        ("005.png", "path outside the folder"),
+        ("006.png", "duplicate id"),
+        ("007.png", "duplicate id"),
+        ("", "empty id"),
+    }
+    assert len(manifest) == 24 - 6
+
+
+@pytest.mark.parametrize(
+    ("prepare", "said"),
+    [
+        (lambda root: root / "nowhere", "no such folder"),
+        (lambda root: root, "no images"),
+        (lambda root: (root / "labels.csv").write_text("ID,labels\n") and root, "no such folder; labels.csv needs one"),
+    ],
+)
+def test_a_source_without_images_says_what_is_expected(tmp_path, prepare, said):
+    with pytest.raises(SourceError, match=said):
+        ingest.ingest(prepare(tmp_path), 0.25, 1)
+
+
+def test_a_list_with_other_columns_says_so(listed):
+    (listed / "labels.csv").write_text("name,class\n000.png,SNE\n")
+    with pytest.raises(SourceError, match="no column 'ID'"):
+        scan(listed)
+
+
+def test_nothing_usable_gives_the_first_reason(listed):
+    (listed / "labels.csv").write_text("ID,labels\n000.png,sne\n")
+    with pytest.raises(SourceError, match="unknown label 'sne'"):
+        ingest.ingest(listed, 0.25, 1)
+
+
+def test_a_quarter_is_held_back_whatever_the_names_and_order(listed):
+    manifest, _ = ingest.ingest(listed, 0.25, 1)
+    assert manifest[manifest["part"] == "test"]["label"].value_counts().to_dict() == {"SNE": 5, "LY": 1}
+    held = set(manifest[manifest["part"] == "test"]["sha256"])
+    rows = pd.read_csv(listed / "labels.csv").iloc[::-1]
+    for path in sorted((listed / "images").iterdir()):
+        path.rename(path.with_name("z" + path.name))
+    rows["ID"] = "z" + rows["ID"]
+    rows.to_csv(listed / "labels.csv", index=False)
+    again, _ = ingest.ingest(listed, 0.25, 1)
+    assert set(again[again["part"] == "test"]["sha256"]) == held
+    other, _ = ingest.ingest(listed, 0.25, 2)
+    assert set(other[other["part"] == "test"]["sha256"]) != held
+
+
+# --- splits
+
+
+def table_1():
+    labels = [c for c in CLASSES for _ in range(TABLE_1[c])]
+    ids = [f"{i}" for i in range(len(labels))]
+    return pd.DataFrame({"id": ids, "sha256": ids, "label": labels, "part": "train"})
+
+
+def test_validation_shares_are_the_reports_and_nested():
+    manifest = table_1()
+    place = order(manifest, 1, "validation")
+    counts = manifest[place < 0.15]["label"].value_counts()
+    assert (counts["PLY"], counts["PC"]) == (2, 10)  # report §7.6
+    assert all(abs(counts[c] - 0.15 * n) <= 0.5 for c, n in TABLE_1.items())
+    assert set(manifest.index[place < 0.15]) < set(manifest.index[place < 0.20])
+
+
+def test_a_class_of_one_stays_in_training_and_folds_are_even():
+    manifest = pd.DataFrame(
+        {
+            "id": list("abcdefg"),
+            "sha256": list("abcdefg"),
+            "label": ["PLY", *["LY"] * 5, ""],
+            "part": ["train"] * 6 + ["test"],
+        }
+    )
+    result = split(manifest, 5, 1)
+    assert result["validation"][0] == 0.5
+    assert sorted(result["fold"][1:6]) == [0, 1, 2, 3, 4]
+    assert (result["fold"][6], pd.isna(result["validation"][6])) == (-1, True)
+    big = split(table_1(), 5, 1)
+    assert big["fold"].value_counts().agg(lambda n: n.max() - n.min()) <= 1
+    per_class = big.groupby(["fold", table_1()["label"]]).size().unstack()
+    assert (per_class.max() - per_class.min()).max() <= 1
+
+
+# --- pixels
+
+
+def test_packing_keeps_order_and_colour(tmp_path):
+    colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
+    rows = []
+    for i, colour in enumerate(colours):
+        Image.new("RGB", (20 + i, 10), colour).save(tmp_path / f"{i}.png")
+        rows.append((str(tmp_path / f"{i}.png"), sha256((tmp_path / f"{i}.png").read_bytes())))
+    pack(pd.DataFrame(rows, columns=["path", "sha256"]), 8, tmp_path / "x.npy")
+    pixels = np.load(tmp_path / "x.npy")
+    assert (pixels.shape, pixels.dtype) == ((3, 8, 8, 3), np.uint8)
+    assert pixels[:, 4, 4].tolist() == [list(c) for c in colours]
+
+
+def test_shrinking_averages_and_growing_interpolates():
+    board = np.indices((8, 8)).sum(0)[..., None].repeat(3, 2) % 2 * 200
+    assert (resize(board.astype(np.uint8), 4) == 100).all()  # nearest or bilinear sampling would alias
+    assert resize(board.astype(np.uint8), 16).shape == (16, 16, 3)
