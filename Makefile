@@ -14,7 +14,7 @@ install: .venv/installed ## create .venv with the pinned requirements (uv if the
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.12 …")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	if command -v uv >/dev/null; then uv pip install --python $(BIN)/python -r requirements.txt; \
+	if command -v uv >/dev/null; then uv pip install --compile-bytecode --python $(BIN)/python -r requirements.txt; \
 	else $(BIN)/python -m pip install --quiet -r requirements.txt; fi
 	touch $@
 

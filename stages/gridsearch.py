@@ -2,7 +2,7 @@
 
 from stages import run
 from wbc.classes import CLASSES
-from wbc.classical.gridsearch import search
+from wbc.classical.gridsearch import named, search
 from wbc.classical.table import test, training
 from wbc.config import GridSearch, load
 from wbc.io import write_csv, write_json
@@ -14,12 +14,12 @@ def main() -> None:
     seed = config.pop("seed")
     train, held = training("v2"), test("v2")
     found = search(GridSearch(**config), seed, train.features, train.target, train.fold)
-    rounds, depth = found.best_params_.values()
-    metrics = {"val_f1": found.best_score_, "n_estimators": rounds, "max_depth": depth}
-
+    metrics = {"val_f1": found.best_score_, **named(found.best_params_)}
     grid = found.cv_results_
-    columns = ("params", "mean_test_score", "std_test_score")
-    points = [(*params.values(), mean, sd) for params, mean, sd in zip(*(grid[c] for c in columns), strict=True)]
+    points = [
+        (*named(params).values(), mean, sd)
+        for params, mean, sd in zip(grid["params"], grid["mean_test_score"], grid["std_test_score"], strict=True)
+    ]
     write_csv("plots/gridsearch/grid.csv", ["n_estimators", "max_depth", "f1", "f1_sd"], points)
 
     predicted = found.predict(held.features)
@@ -34,10 +34,7 @@ def main() -> None:
     write_csv(
         "plots/gridsearch/per_class.csv", ["class", "precision", "recall", "f1", "images"], per_class(actual, predicted)
     )
-    print(
-        f"best of {len(points)}: {rounds} rounds of depth {depth}: "
-        + ", ".join(f"{k} {v:.3f}" for k, v in metrics.items() if "_" in k and k != "max_depth" and k != "n_estimators")
-    )
+    print(f"best of {len(points)}: " + ", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
-from wbc.classical.gridsearch import oversample, search
+from wbc.classical.gridsearch import named, oversample, search
 from wbc.classical.models import classifiers, cross_validate
 from wbc.config import GridSearch
 
@@ -74,6 +74,7 @@ def test_the_grid_finds_what_works_and_refits_on_everything(blobs, implementatio
     found = search(settings, 1, features, target, fold)
     assert len(found.cv_results_["params"]) == 4
     assert found.n_splits_ == 5
+    assert [tuple(named(point).values()) for point in found.cv_results_["params"]] == [(1, 1), (20, 1), (1, 3), (20, 3)]
     assert found.best_score_ == max(found.cv_results_["mean_test_score"])
     assert (found.predict(features) == target).mean() > 0.95
     assert np.bincount(found.best_estimator_["smote"].func(features, target, 3, 1)[1]).tolist() == [60] * 3

@@ -64,3 +64,10 @@ def search(settings: GridSearch, seed: int, features: np.ndarray, target: np.nda
         return GridSearchCV(pipeline, grid, scoring="f1_macro", cv=PredefinedSplit(fold), n_jobs=-1).fit(
             features, target
         )
+
+
+def named(params: dict[str, int]) -> dict[str, int]:
+    """A point of the grid in the report's terms: `n_estimators` and `max_depth`, in that order."""
+    depth = params["boost__max_depth"]
+    (rounds,) = (value for key, value in params.items() if key != "boost__max_depth")
+    return {"n_estimators": rounds, "max_depth": depth}
