@@ -18,8 +18,9 @@ install: .venv/installed ## create .venv with the pinned requirements (uv if the
 	else $(BIN)/python -m pip install --quiet -r requirements.txt; fi
 	touch $@
 
-repro: install ## run the pipeline: every stage whose inputs changed
+repro: install ## run the pipeline, every stage whose inputs changed, and print the results
 	dvc repro
+	@cat plots/results.md
 
 test: install lint ## lint, then run the tests with coverage
 	pytest --cov --cov-report=term-missing:skip-covered

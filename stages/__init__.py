@@ -19,5 +19,7 @@ def run(main: Callable[..., None]) -> None:
         main(*sys.argv[1:])
     except UserError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
     except OSError as error:  # no space, no permission
         sys.exit(f"error: {error.filename or 'writing the output'}: {error.strerror or error}")

@@ -27,9 +27,8 @@ def main() -> None:
     found = {row["row"]: {key: row[key] for key in MEASURED if row[key] is not None} for row in result}
     write_json(METRICS / "results.json", {name: values for name, values in found.items() if values})
     write_csv("plots/results.csv", COLUMNS, [list(row.values()) for row in result])
-    text = markdown(result)
-    write_text("plots/results.md", text)
-    print(text)
+    write_text("plots/results.md", markdown(result))
+    print("the results table is in plots/results.md")
 
 
 if __name__ == "__main__":

@@ -25,20 +25,20 @@ def main(method: str) -> None:
     manifest = read_manifest()
     tasks = (delayed(segment)(row, method) for row in manifest.itertuples(index=False, name="Row"))
     results = Parallel(n_jobs=-1, return_as="generator")(tasks)
-    scores, empty = [], 0
+    scores = []
 
     def masks():
-        nonlocal empty
         for id, (mask, measured) in zip(
             manifest["id"], tqdm(results, method, len(manifest), disable=None), strict=True
         ):
-            scores.append(measured)
-            empty += not mask.any()
+            scores.append({"empty": not mask.any(), **measured})
             yield id, mask
 
     target = f"data/masks/{method}.npz"
     write_npz(target, masks())
-    means = pd.DataFrame(scores).mean().to_dict()  # of the images that come with a true mask
+    table = pd.DataFrame(scores)
+    empty = int(table.pop("empty").sum())
+    means = table.mean().to_dict()  # of the images that come with a true mask
     write_json(f"metrics/segment/{method}.json", {"empty": empty, **means})
 
     train = manifest[manifest["part"] == "train"].drop_duplicates("label").set_index("label")

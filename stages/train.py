@@ -10,6 +10,7 @@ from wbc.data.tables import MANIFEST, SPLITS
 from wbc.io import write_csv, write_json
 from wbc.train.data import load_part
 from wbc.train.engine import HISTORY, fingerprint, fit
+from wbc.train.inference import device
 from wbc.train.model import save_model
 
 # Not an output: DVC deletes those before a run, and an unfinished training must survive. Outside the throw-away copy
@@ -24,7 +25,8 @@ def main(name: str) -> None:
     train, validation = (load_part(part, row.train.validation) for part in ("train", "validation"))
     print(f"{name}: {row.model.name} on {len(train.ids)} images, validation on {len(validation.ids)}")
 
-    inputs = (settings, load("configs/compute.yaml"), load("configs/images.yaml"), MANIFEST, SPLITS, Path("wbc/train"))
+    inputs = [settings, load("configs/compute.yaml"), load("configs/images.yaml"), str(device())]
+    inputs += [MANIFEST, SPLITS, Path("wbc/train"), *filter(Path.is_file, [Path(row.model.weights)])]
     scratch = SCRATCH / f"{name}-{fingerprint(*inputs)}"
     model, normalisation, progress = fit(row, train[1:], validation[1:], scratch / "checkpoint.pt")
 

@@ -96,14 +96,14 @@ def test_the_weighted_sampler_shows_every_class_equally_often():
     torch.manual_seed(0)
     targets = torch.tensor([0] * 900 + [2] * 90 + [1] * 10)
     counts = np.bincount(targets, minlength=13)
-    drawn = torch.cat([torch.cat(list(sample("weighted", targets, counts, 32))) for _ in range(10)])
+    drawn = torch.cat([torch.cat(sample("weighted", targets, counts, 32)) for _ in range(10)])
     shares = np.bincount(targets[drawn], minlength=13) / len(drawn)
     assert shares[:3] == pytest.approx([1 / 3] * 3, abs=0.02)
 
 
 def test_shuffling_takes_each_image_once_and_drops_the_short_batch():
     targets = torch.zeros(70, dtype=torch.int64)
-    batches = list(sample("shuffle", targets, np.array([70]), 32))
+    batches = sample("shuffle", targets, np.array([70]), 32)
     assert [len(b) for b in batches] == [32, 32]
     assert len(set(torch.cat(batches).tolist())) == 64
     assert [len(b) for b in sample("shuffle", targets[:5], np.array([5]), 32)] == [5]
@@ -253,11 +253,11 @@ def test_killed_and_resumed_ends_in_the_same_bits(tiny_row, coloured, tmp_path, 
     through = fit(tiny_row, coloured, coloured, tmp_path / "through.pt", log=lambda line: None)
     steps, real = [0], engine.loss
 
-    def dies(*args):
+    def dies(*args, **kwargs):
         steps[0] += 1
         if steps[0] == 13:  # in the third epoch of five steps and a validation
             raise KeyboardInterrupt
-        return real(*args)
+        return real(*args, **kwargs)
 
     monkeypatch.setattr(engine, "loss", dies)
     with pytest.raises(KeyboardInterrupt):
@@ -288,6 +288,12 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_and_rates(tiny_row, coloured
     )
     with pytest.raises(TrainError, match=r"epoch 1: the loss is .* 1e\+30 \(backbone\)"):
         fit(row, coloured, coloured, tmp_path / "c.pt", log=lambda line: None)
+
+
+def test_an_empty_part_is_said_before_training(tiny_row, coloured, tmp_path):
+    nothing = (coloured[0][:0], coloured[1][:0])
+    with pytest.raises(TrainError, match=r"no validation image: train.validation = 0.15"):
+        fit(tiny_row, coloured, nothing, tmp_path / "c.pt")
 
 
 def test_the_fingerprint_sees_settings_code_and_data(tmp_path):

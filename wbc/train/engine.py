@@ -3,8 +3,9 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +77,22 @@ def fit(
         The classifier with the best epoch's weights, the normalisation of its input, and the history.
 
     Raises:
-        TrainError: the loss is no longer finite.
+        TrainError: a part is empty, or the loss is no longer finite.
         WeightsError: the pretrained weights are out of reach.
     """
+    for name, (_, labels) in (("training", train), ("validation", validation)):
+        if not len(labels):
+            raise TrainError(f"no {name} image: train.validation = {row.train.validation} of so few leaves none")
     where = device()
     torch.manual_seed(row.seed)
     model, normalisation = build(row.model)
     model.to(where, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(parameter_groups(model, row.optim), fused=True)
     augmented, plain = Prepare(normalisation, row.augment).to(where), Prepare(normalisation).to(where)
-    (images, targets), validation = to_device(train, where), to_device(validation, where)
     counts = np.bincount(train[1].numpy(), minlength=len(CLASSES))
     weights = torch.tensor(class_weights(row.loss.class_weights, counts), dtype=torch.float32, device=where)
+    criterion = partial(loss, row.loss, weights=weights)
+    train, validation = ([tensor.to(where) for tensor in part] for part in (train, validation))
 
     progress = Progress()
     if checkpoint.exists():
@@ -97,34 +102,22 @@ def fit(
     while not progress.finished(row.train.epochs, row.train.patience):
         started = time.perf_counter()
         scale = factor(row.schedule, progress.epoch, row.train.epochs)
+        rates = (scale * row.optim.lr_backbone, scale * row.optim.lr_head)
         for group in optimiser.param_groups:
             group["lr"] = scale * group["initial_lr"]
-        model.train()
-        losses, predicted, drawn = [], [], []
-        batches = list(sample(row.train.sampler, targets, counts, row.train.batch_size))
-        for batch in tqdm(batches, f"epoch {progress.epoch + 1}", leave=False, disable=None):
-            with autocast(where):
-                logits = model(augmented(images[batch])).float()
-                value = loss(row.loss, logits, targets[batch], weights)
-            optimiser.zero_grad(set_to_none=True)
-            value.backward()
-            optimiser.step()
-            losses.append(value.detach())
-            predicted.append(logits.argmax(1))
-            drawn.append(targets[batch])
-        train_loss = torch.stack(losses).mean().item()
+        order = sample(row.train.sampler, train[1], counts, row.train.batch_size)
+        batches = tqdm(order, f"epoch {progress.epoch + 1}", leave=False, disable=None)
+        train_loss, train_f1 = _epoch(model, augmented, optimiser, criterion, train, batches)
         if not np.isfinite(train_loss):
             raise TrainError(
                 f"epoch {progress.epoch + 1}: the loss is {train_loss} at learning rates "
-                f"{scale * row.optim.lr_backbone:g} (backbone) and {scale * row.optim.lr_head:g} (head); lower them"
+                f"{rates[0]:g} (backbone) and {rates[1]:g} (head); lower them"
             )
-        seen = len(targets) / (time.perf_counter() - started)
-        train_f1 = macro_f1(torch.cat(drawn).cpu().numpy(), torch.cat(predicted).cpu().numpy())
+        seen = len(train[1]) / (time.perf_counter() - started)
 
         logits = infer(model, plain, validation[0])
-        val_loss = loss(row.loss, logits, validation[1], weights).item()
+        val_loss = criterion(logits, validation[1]).item()
         val_f1 = macro_f1(validation[1].cpu().numpy(), logits.argmax(1).cpu().numpy())
-        rates = (scale * row.optim.lr_backbone, scale * row.optim.lr_head)
         progress.epoch += 1
         progress.history.append([progress.epoch, *rates, train_loss, train_f1, val_loss, val_f1])
         if val_f1 > progress.best_f1:
@@ -153,7 +146,7 @@ def parameter_groups(model: Classifier, settings: Optim) -> list[dict[str, Any]]
     return groups
 
 
-def sample(name: str, targets: torch.Tensor, counts: np.ndarray, batch_size: int) -> Iterator[torch.Tensor]:
+def sample(name: str, targets: torch.Tensor, counts: np.ndarray, batch_size: int) -> tuple[torch.Tensor, ...]:
     """Index batches of one epoch, (batch_size,) int64 each, from PyTorch's global generator.
 
     `weighted` draws as many images as there are, with replacement, every class equally often (report §7.2.1);
@@ -164,13 +157,34 @@ def sample(name: str, targets: torch.Tensor, counts: np.ndarray, batch_size: int
         order = torch.multinomial(weights[targets.cpu()], len(targets), replacement=True)
     else:
         order = torch.randperm(len(targets))
-    order = order.to(targets.device)
     whole = len(order) - len(order) % batch_size or len(order)
-    return iter(order[:whole].split(batch_size))
+    return order[:whole].to(targets.device).split(batch_size)
 
 
-def to_device(data: tuple[torch.Tensor, torch.Tensor], where: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    return data[0].to(where), data[1].to(where)
+def _epoch(
+    model: nn.Module,
+    prepare: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    data: Sequence[torch.Tensor],
+    batches: Iterable[torch.Tensor],
+) -> tuple[float, float]:
+    """One pass of optimiser steps over the index batches; the mean loss and the macro F1 of what was drawn."""
+    model.train()
+    images, targets = data
+    losses, predicted, drawn = [], [], []
+    for batch in batches:
+        with autocast(images.device):
+            logits = model(prepare(images[batch])).float()
+        value = criterion(logits, targets[batch])
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        optimiser.step()
+        losses.append(value.detach())  # read at the end: a look at every step would wait for the GPU
+        predicted.append(logits.argmax(1))
+        drawn.append(targets[batch])
+    f1 = macro_f1(torch.cat(drawn).cpu().numpy(), torch.cat(predicted).cpu().numpy())
+    return torch.stack(losses).mean().item(), f1
 
 
 def _save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
