@@ -2,16 +2,14 @@
 
 from pathlib import Path
 
-import cv2
-
 from stages import run
 from wbc.classes import CLASSES
 from wbc.config import Data, load
 from wbc.data.contact import contact_sheet
-from wbc.data.images import read
+from wbc.data.images import read, write_jpeg
 from wbc.data.ingest import ingest
 from wbc.data.tables import MANIFEST
-from wbc.io import atomic, write_csv, write_json
+from wbc.io import write_csv, write_json
 
 COLUMNS = 8
 
@@ -34,8 +32,7 @@ def main() -> None:
     )
     shown = {c: manifest[(manifest["label"] == c) & (manifest["part"] == "train")].head(COLUMNS) for c in CLASSES}
     sheet = contact_sheet({c: [read(r.path, r.sha256) for r in rows.itertuples()] for c, rows in shown.items()})
-    with atomic("plots/contact_sheet.png") as path:
-        path.write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1])
+    write_jpeg("plots/contact_sheet.jpg", sheet)
     print(f"{counts['train']} training and {counts['test']} test images, {len(rejects)} rejected")
 
 

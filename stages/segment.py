@@ -1,6 +1,5 @@
 """Segment every image by one method (hsv, lab, …) into data/masks/<method>.npz."""
 
-import cv2
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
@@ -8,9 +7,9 @@ from tqdm import tqdm
 
 from stages import run
 from wbc.classes import CLASSES
-from wbc.data.images import read, read_mask
+from wbc.data.images import read, read_mask, write_jpeg
 from wbc.data.tables import read_manifest
-from wbc.io import atomic, write_json, write_npz
+from wbc.io import write_json, write_npz
 from wbc.segment import CELL_ONLY, METHODS, panel, score
 
 PANEL_CLASSES = CLASSES[::2]  # one cell of every second class makes a figure that fits a screen
@@ -46,8 +45,7 @@ def main(method: str) -> None:
     with np.load(target) as stored:
         images = [read(row.path, row.sha256) for row in shown.itertuples()]
         figure = panel(images, [stored[id] for id in shown["id"]], titles=list(shown.index))
-    with atomic(f"plots/segment/{method}.png") as path:
-        path.write_bytes(cv2.imencode(".png", figure[..., ::-1])[1])
+    write_jpeg(f"plots/segment/{method}.jpg", figure)
     print(f"{method}: {len(manifest)} masks, {empty} empty" + "".join(f", {k} {v:.3f}" for k, v in means.items()))
 
 

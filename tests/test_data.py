@@ -11,7 +11,7 @@ from PIL import Image
 from wbc.classes import CLASSES, TABLE_1
 from wbc.data import images, ingest
 from wbc.data.folder import SourceError, scan
-from wbc.data.images import ImageError, decode, read, read_mask, sha256
+from wbc.data.images import ImageError, decode, read, read_mask, sha256, write_jpeg
 from wbc.data.pack import pack, resize
 from wbc.data.split import order, split
 from wbc.io import write_csv
@@ -91,6 +91,12 @@ def test_masks_of_both_conventions_are_read(tmp_path):
     Image.fromarray(np.array([[0, 7]], np.uint8)).save(tmp_path / "m.png")
     with pytest.raises(ImageError, match="one channel of 0, 1, 2"):
         read_mask(tmp_path / "m.png")
+
+
+def test_a_figure_keeps_its_colours(tmp_path):
+    write_jpeg(tmp_path / "a.jpg", np.full((16, 16, 3), (200, 30, 30), np.uint8))
+    red, green, blue = decode((tmp_path / "a.jpg").read_bytes())[8, 8].astype(int)
+    assert (abs(red - 200) < 5, abs(green - 30) < 5, abs(blue - 30) < 5) == (True, True, True)
 
 
 # --- sources and manifest

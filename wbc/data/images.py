@@ -5,10 +5,12 @@ import io
 import warnings
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
 from wbc.errors import UserError
+from wbc.io import atomic
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 64_000_000  # 8000 × 8000; beyond it a file is taken for a decompression bomb
@@ -72,6 +74,12 @@ def read(path: str | Path, expected_sha256: str) -> np.ndarray:
     if sha256(content) != expected_sha256:
         raise ImageError(f"{path}: changed since it was ingested; run: dvc repro -f ingest")
     return decode(content)
+
+
+def write_jpeg(path: str | Path, image: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB as a figure small enough for git."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1])
 
 
 def read_mask(path: str | Path) -> np.ndarray:
