@@ -26,6 +26,14 @@ def test_the_six_are_weighted_where_the_report_says():
     weighted = {name for name, model in balanced.items() if model.get_params().get("class_weight") == "balanced"}
     assert weighted == {"logistic_regression", "svm_rbf", "random_forest"}
     assert not any(model.get_params().get("class_weight") for model in plain.values())
+    tuned = {
+        (name, key)
+        for name, model in plain.items()
+        for key, value in type(model)().get_params().items()
+        if key != "random_state" and model.get_params()[key] != value
+    }
+    boosting = {("gradient_boosting", key) for key in ("max_depth", "max_leaf_nodes", "early_stopping")}
+    assert tuned == boosting | {("logistic_regression", "max_iter")}  # otherwise scikit-learn's defaults
     assert isinstance(plain["gradient_boosting"], HistGradientBoostingClassifier)
     assert isinstance(classifiers("exact", False, 1)["gradient_boosting"], GradientBoostingClassifier)
 
@@ -74,6 +82,8 @@ def test_the_grid_finds_what_works_and_refits_on_everything(blobs, implementatio
     found = search(settings, 1, features, target, fold)
     assert len(found.cv_results_["params"]) == 4
     assert found.n_splits_ == 5
+    # neighbours are near in standardised features, not in whichever has the largest unit
+    assert list(found.best_estimator_.named_steps) == ["scale", "smote", "boost"]
     assert [tuple(named(point).values()) for point in found.cv_results_["params"]] == [(1, 1), (20, 1), (1, 3), (20, 3)]
     assert found.best_score_ == max(found.cv_results_["mean_test_score"])
     assert (found.predict(features) == target).mean() > 0.95
