@@ -10,11 +10,13 @@ from wbc.errors import UserError
 
 COMPUTE = Path("configs/compute.yaml")
 if COMPUTE.exists():  # all but the very first `configure`; before NumPy or PyTorch is imported
-    pin(**load(COMPUTE))
+    compute = load(COMPUTE)
+    pin(compute["threads"], compute["isa"])
 
 
 def run(main: Callable[..., None]) -> None:
     """Call `main` with the command line's arguments; what a person can mend ends in one line, not in a traceback."""
+    sys.stdout.reconfigure(line_buffering=True)  # an epoch's line is worth reading while the next one runs
     try:
         main(*sys.argv[1:])
     except UserError as error:

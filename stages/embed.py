@@ -15,9 +15,9 @@ def main(name: str) -> None:
     row = load(f"configs/{name}.yaml", Row)
     where = device()
     model, normalisation = load_model(f"models/{name}.safetensors")
-    ids, images, targets = load_part("validation", row.train.validation)
+    ids, pixels, targets = load_part("validation", row.train.validation, where)
     # the pooled output of the backbone, which the report calls its avgpool layer (§7.2.2)
-    embeddings = infer(model.backbone.to(where), Prepare(normalisation).to(where), images.to(where)).cpu().numpy()
+    embeddings = infer(model.backbone.to(where), Prepare(normalisation).to(where), pixels).numpy()
     points = project(embeddings, row.embed.perplexity, row.seed)
 
     write_npz(f"data/embeddings/{name}.npz", [("ids", ids.astype(str)), ("embeddings", embeddings)])

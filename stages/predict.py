@@ -17,19 +17,19 @@ def main(name: str) -> None:
     model.to(where)
     metrics, arrays = {}, []
     for part, short in (("validation", "val"), ("test", "test")):
-        ids, images, targets = load_part(part, row.train.validation)
+        ids, pixels, targets = load_part(part, row.train.validation, where)
         if not len(ids):
             continue
-        images, targets = images.to(where), targets.numpy()
+        targets = targets.numpy()
         ways = {
-            "": plain(model, normalisation, images),
-            "_tta": tta(model, normalisation, images, row.augment, row.tta, row.seed),
+            "": plain(model, normalisation, pixels),
+            "_tta": tta(model, normalisation, pixels, row.augment, row.tta, row.seed),
         }
         arrays += [(f"{short}_ids", ids.astype(str)), (f"{short}_targets", targets)]
         known = targets >= 0
         for way, probabilities in ways.items():
-            arrays.append((f"{short}_probabilities{way}", probabilities.cpu().numpy()))
-            predicted = probabilities.argmax(1).cpu().numpy()[known]
+            arrays.append((f"{short}_probabilities{way}", probabilities.numpy()))
+            predicted = probabilities.argmax(1).numpy()[known]
             if known.any():
                 metrics[f"{short}_f1{way}"] = macro_f1(targets[known], predicted)
                 metrics[f"{short}_accuracy{way}"] = accuracy(targets[known], predicted)

@@ -33,12 +33,15 @@ def tiny_row(params):
 
 @pytest.fixture
 def coloured():
-    """40 images of 32×32 in two colours with their targets, SNE and LY: what a network learns at once."""
+    """40 images of 32×32 in two colours with their targets, 0 and 1: what a network learns at once."""
     import numpy as np
     import torch
+
+    from wbc.train.data import Part, Pixels
 
     rng = np.random.default_rng(0)
     targets = np.arange(40) % 2
     colours = np.array([[200, 60, 60], [60, 60, 200]])[targets][:, None, None]
     images = (colours + rng.integers(-30, 30, (40, 32, 32, 3))).astype(np.uint8)
-    return torch.from_numpy(images), torch.from_numpy(targets)
+    pixels = Pixels(images, np.arange(40), torch.device("cpu"))
+    return Part(np.arange(40).astype(str), pixels, torch.from_numpy(targets))

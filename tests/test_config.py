@@ -78,13 +78,15 @@ def test_broken_yaml_is_one_line(tmp_path):
 
 def test_gamma_reaches_exactly_the_rows_that_have_one(params):
     rows = set(params["ladder"])
-    assert changed(params, ("loss.gamma", 1.0)) == rows - {"efficientnet"}
+    assert changed(params, ("loss.gamma", 1.5)) == rows - {"efficientnet", "final"}  # `final` has a gamma of its own
+    assert changed(params, ("ladder.final.loss.gamma", 3.0)) == {"final"}
     assert "gamma" not in resolve(params)["efficientnet"]["loss"]
 
 
 def test_a_row_that_pins_a_knob_is_not_reached_by_its_base(params):
     params["ladder"]["mine"] = {"loss": {"gamma": 3.0}}
-    assert changed(params, ("loss.gamma", 1.0)) == {"convnext_cosine", "convnext_restarts"}
+    assert not changed(params, ("loss.gamma", 1.0)) & {"mine", "final"}
+    assert changed(params, ("ladder.final.loss.gamma", 1.5)) == {"final"}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,9 @@ def test_a_row_that_pins_a_knob_is_not_reached_by_its_base(params):
         ("data.path", "elsewhere", set()),  # the synthetic source has its own folder
         ("grid.implementation", "exact", {"classical", "gridsearch"}),
         ("grid.smote_neighbors", 5, {"gridsearch"}),
-        ("schedule.period", 5, {"convnext_restarts"}),
+        ("schedule.period", 5, {"convnext_restarts", "mixup", "freeze", "cutmix", "final"}),
+        ("ladder.mixup.mix.mixup_alpha", 0.2, {"mixup", "freeze", "cutmix", "final"}),
+        ("ladder.cutmix.mix.cutmix_alpha", 0.5, {"cutmix", "final"}),
         ("compute.threads", 1, {"compute"}),
     ],
 )
@@ -112,7 +116,7 @@ def test_rows_accumulate_but_other_models_stand_alone(params):
     assert rows["convnext_cosine"]["model"]["dropout_in"] == 0.0
     assert rows["convnext_cosine"]["train"]["epochs"] == 30
     params["ladder"]["mine"] = {}
-    assert resolve(params)["mine"] == rows["convnext_restarts"]
+    assert resolve(params)["mine"] == rows["final"]
 
 
 def test_the_report_profile_holds_the_reports_numbers(params):
@@ -123,6 +127,14 @@ def test_the_report_profile_holds_the_reports_numbers(params):
     assert (tiny["schedule"], tiny["train"]["epochs"]) == ({"name": "restarts", "period": 15, "floor": 0.0}, 60)
     assert (tiny["optim"]["lr_backbone"], tiny["optim"]["lr_head"], tiny["optim"]["weight_decay"]) == (1e-4, 1e-3, 5e-4)
     assert (tiny["tta"]["passes"], tiny["tta"]["temperature"]) == (8, 0.8)
+    assert [resolved[row]["mix"]["mixup_alpha"] for row in ("convnext_restarts", "mixup", "final")] == [0.0, 0.4, 0.4]
+    assert [resolved[row]["mix"]["cutmix_alpha"] > 0 for row in ("mixup", "freeze", "cutmix", "final")] == [0, 0, 1, 1]
+    freeze, final = resolved["freeze"], resolved["final"]
+    assert (freeze["train"]["freeze"], freeze["train"]["validation"], freeze["model"]["dropout"]) == (5, 0.2, 0.5)
+    assert (freeze["optim"]["lr_backbone"], freeze["optim"]["weight_decay"]) == (5e-5, 5e-4)
+    assert (final["optim"]["lr_backbone"], final["optim"]["weight_decay"]) == (5e-5, 1e-2)
+    assert final["loss"] == {"name": "focal", "gamma": 1.0, "class_weights": "inverse_sqrt"}
+    assert freeze["loss"] == {"name": "focal", "gamma": 2.0, "class_weights": "log_dampened"}
     assert (resolved["gridsearch"]["n_estimators"], resolved["gridsearch"]["max_depth"]) == ([100, 200, 300], [3, 5, 7])
 
 

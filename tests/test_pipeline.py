@@ -4,9 +4,11 @@ import ast
 import hashlib
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -68,10 +70,15 @@ TINY = {
     "split": {"folds": 2},
     "images": {"size": 32},
     "grid": {"implementation": "hist", "n_estimators": [2], "max_depth": [2], "smote_neighbors": 3},
-    "train": {"validation": 0.34, "epochs": 2, "patience": 2, "batch_size": 16, "sampler": "weighted"},
+    "train": {"validation": 0.34, "epochs": 2, "patience": 2, "batch_size": 16},
     "tta": {"passes": 1, "temperature": 0.8},
-    "ladder": {"efficientnet": {"train": {"epochs": 1}}},
+    "ladder": {
+        "efficientnet": {"train": {"epochs": 1}},
+        "convnext_restarts": {"train": {"epochs": 2}},
+        "freeze": {"train": {"freeze": 1, "epochs": 2}},
+    },
 }
+LEFT_OUT = ("convnext_cosine", "mixup", "cutmix")  # rows that take time and run no other code
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +97,8 @@ def study(tmp_path_factory):
     params = text.load(path / "params.yaml")
     params["profiles"]["tiny"] = merge(params["profiles"]["sample"], TINY)
     params["profile"] = "tiny"
+    for row in LEFT_OUT:
+        del params["ladder"][row]
     text.dump(params, path / "params.yaml")
     git(path, "init", "-q")
     git(path, "config", "user.email", "test@example.com")
@@ -168,13 +177,74 @@ def test_a_rejected_setting_is_one_line_runs_nothing_and_loses_nothing(study):
 @pytest.mark.slow
 def test_one_knob_reruns_its_rows_and_metrics_diff_shows_them(study):
     output = dvc(study, "exp", "run", "-S", "loss.gamma=1")
-    rows = {"convnext_cosine", "convnext_restarts"}
+    rows = {"convnext_restarts", "freeze"}  # `final` has a gamma of its own
     expected = {f"{stage}@{row}" for stage in ("train", "predict", "embed") for row in rows}
     assert ran(output) - {"configure", "report"} <= expected
     assert {f"train@{row}" for row in rows} <= ran(output)
     assert "loss.gamma" in dvc(study, "params", "diff", "--targets", "configs/convnext_restarts.yaml")
     assert "efficientnet" not in dvc(study, "metrics", "diff")
+    restore(study)
+
+
+@pytest.mark.slow
+def test_a_row_of_ones_own_needs_no_code(study):
+    output = dvc(study, "exp", "run", "-S", "+ladder.mine={mix: {mixup_alpha: 1.0}}")
+    assert ran(output) == {"configure", "train@mine", "predict@mine", "embed@mine", "report"}
+    mine, final = (yaml.safe_load((study / f"configs/{row}.yaml").read_text()) for row in ("mine", "final"))
+    assert mine["mix"].pop("mixup_alpha") == 1.0
+    assert final["mix"].pop("mixup_alpha") != 1.0
+    assert mine == final
+    assert "`mine`" in (study / "plots/results.md").read_text()
+    restore(study)
+
+
+def restore(study):
+    """Back to the study as it was committed."""
     git(study, "checkout", "-q", ".")
     git(study, "clean", "-qfd")
     dvc(study, "checkout", "-q")
     assert not ran(dvc(study, "repro"))
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_a_training_ends_in_the_same_bytes(study, tmp_path):
+    """SIGKILL at random moments, from before the first epoch to the writing of the outputs."""
+    undisturbed, killed = (copy_for_training(study, tmp_path / name) for name in ("undisturbed", "killed"))
+    started = time.monotonic()
+    train_freeze(undisturbed)
+    seconds = time.monotonic() - started
+    moments = [random.uniform(0.2, 1.0) * seconds for _ in range(int(os.environ.get("WBC_KILLS", "3")))]
+    outputs = [train_freeze(killed, moment) for moment in [*moments, None]]
+    print("\n".join(outputs))
+    assert any("resuming after epoch" in output for output in outputs)
+    assert written(undisturbed) == written(killed)
+    assert not list(killed.glob(".scratch/train/*"))
+
+
+def copy_for_training(study, path):
+    """What one training needs, long enough to be killed in it."""
+    for folder in ("stages", "wbc", "configs", "data", ".git", ".dvc"):
+        shutil.copytree(study / folder, path / folder, ignore=shutil.ignore_patterns("cache", "tmp"))
+    settings = yaml.safe_load((path / "configs/freeze.yaml").read_text())
+    settings["train"] |= {"freeze": 20, "epochs": 60, "patience": 60}
+    (path / "configs/freeze.yaml").write_text(yaml.safe_dump(settings))
+    return path
+
+
+def train_freeze(path, kill_after=None) -> str:
+    """What the stage printed until its end, or until it was killed after so many seconds."""
+    command = [sys.executable, "-m", "stages.train", "freeze"]
+    process = subprocess.Popen(command, cwd=path, stdout=subprocess.PIPE, text=True)
+    try:
+        output, _ = process.communicate(timeout=kill_after)
+        assert process.returncode == 0
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
+    return output
+
+
+def written(path) -> dict[str, bytes]:
+    """The content of what a training writes, by name."""
+    files = [p for folder in ("models", "metrics/train", "plots/train") for p in (path / folder).rglob("*.*")]
+    return {str(p.relative_to(path)): p.read_bytes() for p in files if p.is_file()}

@@ -41,6 +41,7 @@ class Group(BaseModel):
 class Compute(Group):
     threads: Annotated[int, Field(ge=1, le=256)]
     isa: Literal["avx2", "native"]
+    launch: Literal["single", "torchrun"]
 
 
 class Data(Group):
@@ -93,13 +94,14 @@ class Model(Group):
 class Loss(Group):
     name: Literal["focal", "cross_entropy"]
     gamma: NonNegative | None = None  # absent where the loss has none
-    class_weights: Literal["none", "log_dampened"]
+    class_weights: Literal["none", "log_dampened", "inverse_sqrt"]
 
 
 class Optim(Group):
     lr_backbone: Positive
     lr_head: Positive
     weight_decay: NonNegative
+    clip_norm: NonNegative
 
 
 class Schedule(Group):
@@ -114,6 +116,8 @@ class Train(Group):
     patience: Count
     batch_size: Count
     sampler: Literal["weighted", "shuffle"]
+    freeze: Index
+    compile: bool
 
 
 class Augment(Group):
@@ -138,6 +142,11 @@ class Augment(Group):
         return self
 
 
+class Mix(Group):
+    mixup_alpha: NonNegative
+    cutmix_alpha: NonNegative
+
+
 class TTA(Group):
     passes: Index
     temperature: Positive
@@ -157,6 +166,7 @@ class Row(Group):
     schedule: Schedule
     train: Train
     augment: Augment
+    mix: Mix
     tta: TTA
     embed: Embed
 

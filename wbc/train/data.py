@@ -1,5 +1,7 @@
 """The packed pixels with their targets, by part."""
 
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -7,17 +9,89 @@ import torch
 
 from wbc.data.tables import PIXELS, read_manifest, read_splits, targets
 
+SHARE = 0.5  # of the GPU's free memory that images may take; the network needs the rest
+
+
+class Pixels:
+    """N of the packed images, given out as batches on the device that trains.
+
+    Where they fit they are copied to the GPU once. Otherwise, and on a CPU, each batch is read from the memory map
+    when it is needed; on a GPU one batch ahead, through pinned memory and beside the computation.
+
+    Args:
+        packed: (M, H, W, 3) uint8, usually a memory map.
+        rows: (N,) places in it.
+        where: the device of the batches.
+        resident: whether to copy all of them; measured where not given.
+    """
+
+    def __init__(self, packed: np.ndarray, rows: np.ndarray, where: torch.device, resident: bool | None = None):
+        self.packed, self.rows, self.where = packed, rows, where
+        if resident is None:
+            needed = len(rows) * packed[:1].nbytes
+            resident = where.type == "cuda" and needed < SHARE * torch.cuda.mem_get_info(where)[0]
+        self.images = None
+        if resident:
+            self.images = torch.empty((len(rows), *packed.shape[1:]), dtype=torch.uint8, device=where)
+            for some in torch.arange(len(rows)).split(1024):  # host memory stays flat
+                self.images[some.to(where)] = self._read(some).to(where)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def size(self) -> int:
+        """Pixels a side."""
+        return self.packed.shape[1]
+
+    def batches(self, order: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """For each (B,) int64 index tensor of `order`, on the CPU, its (B, H, W, 3) uint8 images on the device."""
+        if self.images is not None:
+            for index in order:
+                yield self.images[index.to(self.where, non_blocking=True)]
+        elif self.where.type == "cpu":
+            yield from map(self._read, order)
+        else:
+            yield from self._ahead(order)
+
+    def _read(self, index: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(self.packed[self.rows[index.numpy()]])
+
+    def _ahead(self, order: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+        stream = torch.cuda.Stream(self.where)
+
+        def copy(index: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event]:
+            with torch.cuda.stream(stream):
+                images = self._read(index).pin_memory().to(self.where, non_blocking=True)
+                return images, stream.record_event()
+
+        with ThreadPoolExecutor(1) as reader:
+            pending = None
+            for index in order:
+                following = reader.submit(copy, index)
+                if pending is not None:
+                    yield self._arrived(*pending.result())
+                pending = following
+            if pending is not None:
+                yield self._arrived(*pending.result())
+
+    def _arrived(self, images: torch.Tensor, event: torch.cuda.Event) -> torch.Tensor:
+        current = torch.cuda.current_stream(self.where)
+        current.wait_event(event)
+        images.record_stream(current)  # its memory is not reused before this stream is done with it
+        return images
+
 
 class Part(NamedTuple):
     """N images of one part."""
 
     ids: np.ndarray  # (N,) str
-    images: torch.Tensor  # (N, H, W, 3) uint8
-    targets: torch.Tensor  # (N,) int64, -1 where unlabelled
+    pixels: Pixels
+    targets: torch.Tensor  # (N,) int64 on the CPU, -1 where unlabelled
 
 
-def load_part(name: str, validation: float) -> Part:
-    """Read `train`, `validation` (the share `validation` of each class's training images) or `test` into memory."""
+def load_part(name: str, validation: float, where: torch.device) -> Part:
+    """The part `train`, `validation` (the share `validation` of each class's training images) or `test`."""
     manifest, splits = read_manifest(), read_splits()
     held_out = splits["validation"] < validation
     chosen = {
@@ -25,6 +99,6 @@ def load_part(name: str, validation: float) -> Part:
         "validation": held_out,
         "test": splits["part"] == "test",
     }[name].to_numpy()
-    pixels = np.load(PIXELS, mmap_mode="r")
     ids, labels = manifest["id"].to_numpy(), targets(manifest)
-    return Part(ids[chosen], torch.from_numpy(pixels[chosen]), torch.from_numpy(labels[chosen]))
+    pixels = Pixels(np.load(PIXELS, mmap_mode="r"), np.flatnonzero(chosen), where)
+    return Part(ids[chosen], pixels, torch.from_numpy(labels[chosen]))

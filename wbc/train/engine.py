@@ -1,11 +1,11 @@
-"""The training loop: resumable at every epoch, and the same bits whether it was interrupted or not."""
+"""The training loop: resumable, and the same bits whether it was interrupted or not."""
 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,19 @@ from wbc.config import Optim, Row
 from wbc.errors import UserError
 from wbc.io import atomic
 from wbc.metrics import macro_f1
+from wbc.train import distributed
 from wbc.train.augment import Prepare
-from wbc.train.inference import autocast, device, infer
-from wbc.train.losses import class_weights, loss
+from wbc.train.data import Part
+from wbc.train.inference import autocast, infer
+from wbc.train.losses import CLASS_WEIGHTS, mass, per_image
+from wbc.train.mix import Mixing, one_hot
 from wbc.train.model import Classifier, build
-from wbc.train.schedule import factor
+from wbc.train.schedule import factors
 
-HISTORY = ("epoch", "lr_backbone", "lr_head", "train_loss", "train_f1", "val_loss", "val_f1")
+# What is known of each epoch. The training F1 is of augmented images; of a mixed one it takes the larger share's class.
+HISTORY = ("epoch", "lr/backbone", "lr/head", "train/loss", "train/f1", "val/loss", "val/f1")
+CHUNK = {"cpu": 128, "cuda": 256}  # images augmented at once: fewer waste the time on overhead
+CHECKPOINT_SHARE = 0.02  # of the time that may be spent on checkpoints
 
 
 class TrainError(UserError):
@@ -58,151 +64,256 @@ def fingerprint(*parts: Any) -> str:
 
 def fit(
     row: Row,
-    train: tuple[torch.Tensor, torch.Tensor],
-    validation: tuple[torch.Tensor, torch.Tensor],
+    train: Part,
+    validation: Part,
     checkpoint: Path,
-    log: Callable[[str], None] = print,
+    log: Callable[[dict[str, float]], None] = lambda epoch: None,
 ) -> tuple[Classifier, dict[str, list[float]], Progress]:
     """Train a row's classifier and keep the epoch of the best validation macro F1.
 
+    Random draws of an epoch are seeded by its number, so an epoch depends on nothing but the state it starts from.
+
     Args:
         row: the row's resolved settings.
-        train: (N, H, W, 3) uint8 images and (N,) int64 targets.
-        validation: the same, for choosing the epoch.
-        checkpoint: where the state after each epoch is kept. If it exists, training goes on from it; its name must
+        train: the images to learn from.
+        validation: those that choose the epoch.
+        checkpoint: where the state after an epoch is kept. If it exists, training goes on from it; its name must
             identify settings, code and data, because nothing else is compared.
-        log: takes one line per epoch.
+        log: takes the values of `HISTORY` by name after every epoch, also of those before an interruption.
 
     Returns:
         The classifier with the best epoch's weights, the normalisation of its input, and the history.
 
     Raises:
-        TrainError: a part is empty, or the loss is no longer finite.
+        TrainError: a part is empty, the memory does not suffice, or the loss is no longer finite.
         WeightsError: the pretrained weights are out of reach.
     """
-    for name, (_, labels) in (("training", train), ("validation", validation)):
-        if not len(labels):
+    for name, part in (("training", train), ("validation", validation)):
+        if not len(part.targets):
             raise TrainError(f"no {name} image: train.validation = {row.train.validation} of so few leaves none")
-    where = device()
-    torch.manual_seed(row.seed)
-    model, normalisation = build(row.model)
-    model.to(where, memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(parameter_groups(model, row.optim), fused=True)
-    augmented, plain = Prepare(normalisation, row.augment).to(where), Prepare(normalisation).to(where)
-    counts = np.bincount(train[1].numpy(), minlength=len(CLASSES))
-    weights = torch.tensor(class_weights(row.loss.class_weights, counts), dtype=torch.float32, device=where)
-    criterion = partial(loss, row.loss, weights=weights)
-    train, validation = ([tensor.to(where) for tensor in part] for part in (train, validation))
-
+    trainer = Trainer(row, train)
     progress = Progress()
-    if checkpoint.exists():
-        progress = _restore(checkpoint, model, optimiser)
-        log(f"resuming after epoch {progress.epoch}")
+    if state := distributed.same(_read(checkpoint)):
+        progress = trainer.restore(state)
+        for epoch in progress.history:
+            log(dict(zip(HISTORY, epoch, strict=True)))
+        say(f"resuming after epoch {progress.epoch}")
 
-    while not progress.finished(row.train.epochs, row.train.patience):
-        started = time.perf_counter()
-        scale = factor(row.schedule, progress.epoch, row.train.epochs)
-        rates = (scale * row.optim.lr_backbone, scale * row.optim.lr_head)
-        for group in optimiser.param_groups:
-            group["lr"] = scale * group["initial_lr"]
-        order = sample(row.train.sampler, train[1], counts, row.train.batch_size)
-        batches = tqdm(order, f"epoch {progress.epoch + 1}", leave=False, disable=None)
-        train_loss, train_f1 = _epoch(model, augmented, optimiser, criterion, train, batches)
-        if not np.isfinite(train_loss):
-            raise TrainError(
-                f"epoch {progress.epoch + 1}: the loss is {train_loss} at learning rates "
-                f"{rates[0]:g} (backbone) and {rates[1]:g} (head); lower them"
+    saver = Saver(checkpoint)
+    images, quiet = whole(len(train.targets), row.train.batch_size), True if distributed.rank() else None
+    done, ahead = progress.epoch * images, row.train.epochs * images
+    with tqdm(total=ahead, initial=done, unit="img", unit_scale=True, disable=quiet) as bar:
+        while not progress.finished(row.train.epochs, row.train.patience):
+            started = time.perf_counter()
+            with _enough_memory(row, train):
+                rates, train_loss, train_f1 = trainer.epoch(progress.epoch, bar)
+                speed = images / (time.perf_counter() - started)
+                val_loss, val_f1 = trainer.evaluate(validation)
+            progress.epoch += 1
+            progress.history.append([progress.epoch, *rates, train_loss, train_f1, val_loss, val_f1])
+            if val_f1 > progress.best_f1:
+                progress.best_f1, progress.best_epoch = val_f1, progress.epoch
+                progress.best_weights = {k: t.cpu().clone() for k, t in trainer.model.state_dict().items()}
+            saver.save(trainer, progress)
+            log(dict(zip(HISTORY, progress.history[-1], strict=True)))
+            say(
+                f"epoch {progress.epoch:>3}/{row.train.epochs}  loss {train_loss:.4f}  val loss {val_loss:.4f}  "
+                f"val F1 {val_f1:.4f}  best {progress.best_f1:.4f} ({progress.best_epoch})  {speed:,.0f} images/s"
             )
-        seen = len(train[1]) / (time.perf_counter() - started)
 
-        logits = infer(model, plain, validation[0])
-        val_loss = criterion(logits, validation[1]).item()
-        val_f1 = macro_f1(validation[1].cpu().numpy(), logits.argmax(1).cpu().numpy())
-        progress.epoch += 1
-        progress.history.append([progress.epoch, *rates, train_loss, train_f1, val_loss, val_f1])
-        if val_f1 > progress.best_f1:
-            progress.best_f1, progress.best_epoch = val_f1, progress.epoch
-            progress.best_weights = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()}
-        _save(checkpoint, model, optimiser, progress)
-        log(
-            f"epoch {progress.epoch:>3}/{row.train.epochs}  loss {train_loss:.4f}  val loss {val_loss:.4f}  "
-            f"val F1 {val_f1:.4f}  best {progress.best_f1:.4f} ({progress.best_epoch})  {seen:,.0f} images/s"
-        )
+    trainer.model.load_state_dict(progress.best_weights)
+    return trainer.model.cpu().eval(), trainer.normalisation, progress
 
-    model.load_state_dict(progress.best_weights)
-    return model.cpu().eval(), normalisation, progress
+
+class Trainer:
+    """A model with all that changes it, epoch by epoch."""
+
+    def __init__(self, row: Row, train: Part):
+        self.row, self.train, self.where = row, train, train.pixels.where
+        if row.train.batch_size < distributed.world():
+            raise TrainError(f"train.batch_size = {row.train.batch_size}: fewer than processes")
+        torch.manual_seed(row.seed)
+        model, self.normalisation = build(row.model)
+        model = distributed.synchronised(model, self.where)
+        self.model = model.to(self.where, memory_format=torch.channels_last)
+        self.augmented = Prepare(self.normalisation, row.augment).to(self.where)
+        self.plain = Prepare(self.normalisation).to(self.where)
+        self.mixing = Mixing(row.mix)
+        self.targets = train.targets.to(self.where)
+        self.counts = np.bincount(train.targets.numpy(), minlength=len(CLASSES))
+        weights = CLASS_WEIGHTS[row.loss.class_weights](self.counts)
+        self.weights = torch.tensor(weights, dtype=torch.float32, device=self.where)
+        self.begin(frozen=row.train.freeze > 0)
+
+    def begin(self, frozen: bool) -> None:
+        """Start a phase, with a new optimiser: the head alone, or everything (report §7.7.3).
+
+        A frozen backbone is in evaluation mode: its batch norms keep their statistics, and it drops nothing.
+        """
+        self.frozen = frozen
+        self.model.backbone.requires_grad_(not frozen)
+        self.optimiser = torch.optim.AdamW(parameter_groups(self.model, self.row.optim), fused=True)
+        self.network = distributed.parallel(self.model, self.where)
+        if self.row.train.compile:
+            self.network = torch.compile(self.network)
+
+    def restore(self, state: dict[str, Any]) -> Progress:
+        """Take up the state that `Saver` kept."""
+        progress = Progress(**state["progress"])
+        self.model.load_state_dict(state["model"])
+        self.begin(frozen=progress.epoch <= self.row.train.freeze)  # the phase of the last epoch, not of the next
+        self.optimiser.load_state_dict(state["optimiser"])
+        return progress
+
+    def epoch(self, number: int, bar: tqdm) -> tuple[tuple[float, float], float, float]:
+        """Epoch `number` (from 0): the learning rates of backbone and head, the mean loss and the macro F1."""
+        row = self.row
+        if number == row.train.freeze and self.frozen:
+            self.begin(frozen=False)
+        scales = factors(row.schedule, number, row.train.epochs, row.train.freeze)
+        rates = (scales[0] * row.optim.lr_backbone, scales[1] * row.optim.lr_head)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rates[group["part"]]
+        torch.manual_seed(seeded(row.seed, number, distributed.rank()))  # augmentation, mixing and dropout
+        order = torch.Generator().manual_seed(seeded(row.seed, number, "order"))  # the same in every process
+        batches = sample(row.train.sampler, self.train.targets, self.counts, row.train.batch_size, order)
+
+        self.model.train()
+        self.model.backbone.train(not self.frozen)
+        losses, predicted, drawn = [], [], []
+        for prepared, index in self._prepared([distributed.share(batch) for batch in batches]):
+            images, targets = self.mixing(prepared, self.targets[index])
+            value, logits = self._step(images, targets)
+            losses.append(value)  # read at the end: a look at every step would wait for the GPU
+            predicted.append(logits.argmax(1))
+            drawn.append(targets.argmax(1))
+            bar.update(row.train.batch_size)
+        losses = distributed.total(torch.stack(losses)).cpu()
+        if not losses.isfinite().all():
+            step = int((~losses.isfinite()).nonzero()[0])
+            raise TrainError(
+                f"epoch {number + 1}, step {step + 1}: the loss is {losses[step]} at learning rates "
+                f"{rates[0]:g} (backbone) and {rates[1]:g} (head): lower optim.lr_backbone and optim.lr_head"
+            )
+        drawn, predicted = (torch.cat(distributed.gather(torch.cat(each))).numpy() for each in (drawn, predicted))
+        return rates, losses.mean().item(), macro_f1(drawn, predicted)
+
+    def evaluate(self, part: Part) -> tuple[float, float]:
+        """Loss and macro F1 of a part, without augmentation."""
+        logits = infer(self.model, self.plain, part.pixels)
+        targets, weights = one_hot(part.targets), self.weights.cpu()
+        loss = per_image(self.row.loss, logits, targets, weights).sum() / mass(self.row.loss, targets, weights)
+        return loss.item(), macro_f1(part.targets.numpy(), logits.argmax(1).numpy())
+
+    def _prepared(self, batches: list[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Each batch's augmented images and its places, augmented several batches at a time."""
+        group = max(1, CHUNK[self.where.type] // len(batches[0]))
+        chunks = [batches[i : i + group] for i in range(0, len(batches), group)]
+        for chunk, pixels in zip(chunks, self.train.pixels.batches(map(torch.cat, chunks)), strict=True):
+            prepared = self.augmented(pixels).split([len(batch) for batch in chunk])
+            for images, batch in zip(prepared, chunk, strict=True):
+                yield images, batch.to(self.where, non_blocking=True)
+
+    def _step(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """One optimiser step: this process's part of the batch's mean loss, and the logits."""
+        row = self.row
+        with autocast(self.where):
+            logits = self.network(images)
+        logits = logits.float()
+        divisor = distributed.total(mass(row.loss, targets, self.weights))
+        value = per_image(row.loss, logits, targets, self.weights).sum() / divisor
+        self.optimiser.zero_grad(set_to_none=True)
+        (value * distributed.world()).backward()  # gradients are averaged over the processes, the loss is a sum
+        if row.optim.clip_norm > 0:
+            nn.utils.clip_grad_norm_(self.model.parameters(), row.optim.clip_norm)
+        self.optimiser.step()
+        return value.detach(), logits.detach()
+
+
+class Saver:
+    """Keeps the latest state on disk, as often as costs no more than `CHECKPOINT_SHARE` of the time."""
+
+    def __init__(self, path: Path):
+        self.path, self.cost, self.last = path, 0.0, float("-inf")
+
+    def save(self, trainer: Trainer, progress: Progress) -> None:
+        started = time.perf_counter()
+        if distributed.rank() or started - self.last < self.cost / CHECKPOINT_SHARE:
+            return
+        state = {
+            "model": trainer.model.state_dict(),
+            "optimiser": trainer.optimiser.state_dict(),
+            "progress": vars(progress),
+        }
+        with atomic(self.path) as temporary:
+            torch.save(state, temporary)
+        self.last = time.perf_counter()
+        self.cost = self.last - started
+
+
+def _read(checkpoint: Path) -> dict[str, Any] | None:
+    if distributed.rank() or not checkpoint.exists():
+        return None
+    return torch.load(checkpoint, map_location="cpu", weights_only=True)
 
 
 def parameter_groups(model: Classifier, settings: Optim) -> list[dict[str, Any]]:
-    """AdamW's groups: two learning rates (report §7.2.1), and no decay on norms, biases and layer scales."""
+    """AdamW's groups: two learning rates (report §7.2.1), and no decay on norms, biases and layer scales.
+
+    `part` is 0 for the backbone and 1 for the head. Frozen parameters are in no group.
+    """
     groups = []
-    for module, rate in ((model.backbone, settings.lr_backbone), (model.head, settings.lr_head)):
-        parameters = list(module.parameters())
+    for part, (module, rate) in enumerate(((model.backbone, settings.lr_backbone), (model.head, settings.lr_head))):
+        parameters = [p for p in module.parameters() if p.requires_grad]
         for decay, chosen in (
             (settings.weight_decay, [p for p in parameters if p.ndim > 1]),
             (0.0, [p for p in parameters if p.ndim <= 1]),
         ):
-            groups.append({"params": chosen, "lr": rate, "initial_lr": rate, "weight_decay": decay})
+            if chosen:
+                groups.append({"params": chosen, "lr": rate, "part": part, "weight_decay": decay})
     return groups
 
 
-def sample(name: str, targets: torch.Tensor, counts: np.ndarray, batch_size: int) -> tuple[torch.Tensor, ...]:
-    """Index batches of one epoch, (batch_size,) int64 each, from PyTorch's global generator.
+def sample(
+    name: str, targets: torch.Tensor, counts: np.ndarray, batch_size: int, generator: torch.Generator
+) -> tuple[torch.Tensor, ...]:
+    """Index batches of one epoch, (batch_size,) int64 each, on the CPU.
 
     `weighted` draws as many images as there are, with replacement, every class equally often (report §7.2.1);
-    `shuffle` takes each once. A last, smaller batch is left out: batch norm would see too few images in it.
+    `shuffle` takes each once.
     """
     if name == "weighted":
         weights = 1 / torch.tensor(counts, dtype=torch.float64).clamp(min=1)
-        order = torch.multinomial(weights[targets.cpu()], len(targets), replacement=True)
+        order = torch.multinomial(weights[targets], len(targets), replacement=True, generator=generator)
     else:
-        order = torch.randperm(len(targets))
-    whole = len(order) - len(order) % batch_size or len(order)
-    return order[:whole].to(targets.device).split(batch_size)
+        order = torch.randperm(len(targets), generator=generator)
+    return order[: whole(len(order), batch_size)].split(batch_size)
 
 
-def _epoch(
-    model: nn.Module,
-    prepare: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    data: Sequence[torch.Tensor],
-    batches: Iterable[torch.Tensor],
-) -> tuple[float, float]:
-    """One pass of optimiser steps over the index batches; the mean loss and the macro F1 of what was drawn."""
-    model.train()
-    images, targets = data
-    losses, predicted, drawn = [], [], []
-    for batch in batches:
-        with autocast(images.device):
-            logits = model(prepare(images[batch])).float()
-        value = criterion(logits, targets[batch])
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()
-        optimiser.step()
-        losses.append(value.detach())  # read at the end: a look at every step would wait for the GPU
-        predicted.append(logits.argmax(1))
-        drawn.append(targets[batch])
-    f1 = macro_f1(torch.cat(drawn).cpu().numpy(), torch.cat(predicted).cpu().numpy())
-    return torch.stack(losses).mean().item(), f1
+def whole(count: int, batch_size: int) -> int:
+    """Images of an epoch: a last, smaller batch is left out, since batch norm would see too few images in it."""
+    return count - count % batch_size or count
 
 
-def _save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
-    state = {
-        "model": model.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "progress": vars(progress),
-        "rng": torch.get_rng_state(),
-        "rng_cuda": torch.cuda.get_rng_state_all(),
-    }
-    with atomic(path) as temporary:
-        torch.save(state, temporary)
+def seeded(*parts: int | str) -> int:
+    """A seed of 63 bits for what `parts` name."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
-def _restore(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
-    torch.set_rng_state(state["rng"])
-    torch.cuda.set_rng_state_all(state["rng_cuda"])
-    return Progress(**state["progress"])
+def say(line: str) -> None:
+    """Print a line above the progress bar, in one process only."""
+    if not distributed.rank():
+        tqdm.write(line)
+
+
+@contextmanager
+def _enough_memory(row: Row, train: Part) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # CUDA's is a kind of it, the CPU allocator's is nothing else
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise TrainError(
+                f"out of memory at train.batch_size = {row.train.batch_size} and images.size = {train.pixels.size}: "
+                f"lower one of them"
+            ) from None
+        raise

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 
 from wbc.config import Loss
 
+BOUNDS = (0.2, 3.0)  # of the 1/√n weights (report §7.7.2)
+
 
 def log_dampened(counts: np.ndarray) -> np.ndarray:
     """Class weights that grow with the logarithm of rarity (report, eq. 2).
@@ -24,34 +26,55 @@ def log_dampened(counts: np.ndarray) -> np.ndarray:
     return weights / weights[present].mean()
 
 
-def class_weights(name: str, counts: np.ndarray) -> np.ndarray:
-    """(C,) float64 weights by their name in `loss.class_weights`."""
-    return {"none": np.ones_like(counts, dtype=float), "log_dampened": log_dampened(counts)}[name]
+def inverse_sqrt(counts: np.ndarray) -> np.ndarray:
+    """Class weights 1/√n_c, divided by their mean and then kept within `BOUNDS` (report §7.7.2).
+
+    Args:
+        counts: (C,) training images per class; a class without any gets weight 0 and no part in the mean.
+
+    Returns:
+        (C,) float64.
+    """
+    present = counts > 0
+    weights = np.zeros(len(counts))
+    weights[present] = 1 / np.sqrt(counts[present])
+    weights[present] = np.clip(weights[present] / weights[present].mean(), *BOUNDS)
+    return weights
+
+
+CLASS_WEIGHTS = {
+    "none": lambda counts: np.ones(len(counts)),
+    "log_dampened": log_dampened,
+    "inverse_sqrt": inverse_sqrt,
+}
 
 
 def focal(logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor, gamma: float) -> torch.Tensor:
-    """Focal loss, the mean over the batch of -α_t (1 - p_t)^γ log p_t (report, eq. 4; Lin et al. 2017).
+    """Focal loss of each image, Σ_c -y_c α_c (1 - p_c)^γ log p_c (report, eq. 4; Lin et al. 2017).
 
-    p_t comes from the unweighted softmax: taken from a weighted cross-entropy it would no longer be a probability.
+    p comes from the unweighted softmax: taken from a weighted cross-entropy it would no longer be a probability.
+    With the soft target y = λ y_i + (1-λ) y_j this is the mixed loss of the report's eq. 7.
 
     Args:
         logits: (N, C).
-        target: (N,) int64 classes.
+        target: (N, C) class probabilities, one-hot where an image has one class.
         weights: (C,) α, one per class.
         gamma: γ; 0 leaves the weighted cross-entropy.
 
     Returns:
-        A scalar.
+        (N,).
     """
-    log_p = F.log_softmax(logits, dim=1).gather(1, target[:, None]).squeeze(1)
-    return (-weights[target] * (1 - log_p.exp()) ** gamma * log_p).mean()
+    log_p = F.log_softmax(logits, dim=1)
+    # 1 - p without cancellation; the floor keeps the derivative of a power below 1 finite where p is 1
+    rest = (-torch.expm1(log_p)).clamp_min(1e-12)
+    return -(target * weights * rest**gamma * log_p).sum(1)
 
 
-def loss(settings: Loss, logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The row's loss of (N, C) logits and (N,) int64 targets: a scalar.
+def per_image(settings: Loss, logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """(N,) losses of (N, C) logits and (N, C) target probabilities, to be summed and divided by `mass`."""
+    return focal(logits, target, weights, settings.gamma if settings.name == "focal" else 0.0)
 
-    Cross-entropy is PyTorch's: its mean is divided by the summed weights of the batch.
-    """
-    if settings.name == "focal":
-        return focal(logits, target, weights, settings.gamma)
-    return F.cross_entropy(logits, target, weights)
+
+def mass(settings: Loss, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """What a batch's summed loss is divided by: its images, or as in PyTorch's cross-entropy their summed weights."""
+    return (target if settings.name == "focal" else target * weights).sum()

@@ -14,3 +14,14 @@ def factor(settings: Schedule, epoch: int, epochs: int) -> float:
     period = epochs if settings.name == "cosine" else settings.period
     cosine = (1 + math.cos(math.pi * (epoch % period) / period)) / 2
     return settings.floor + (1 - settings.floor) * cosine
+
+
+def factors(settings: Schedule, epoch: int, epochs: int, freeze: int) -> tuple[float, float]:
+    """The factors of backbone and head where the backbone is frozen for the first `freeze` of the epochs.
+
+    The head learns at its full rate meanwhile; the schedule begins when both train (report §7.7.3).
+    """
+    if epoch < freeze:
+        return 0.0, 1.0
+    scale = factor(settings, epoch - freeze, epochs - freeze)
+    return scale, scale
