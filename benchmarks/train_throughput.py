@@ -54,6 +54,8 @@ def main() -> None:
         write_dataset(Path(folder), train=512, test=1, minimum_train=1, minimum_test=0, size=CHALLENGE, seed=0)
         files = sorted(Path(folder).glob("images/*"))
         results = measure(settings, files, arguments.images, arguments.rounds)
+    if arguments.profile == "report":
+        results["ladder_minutes"] = ladder_minutes(settings, results["rows"])
     show(results)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
@@ -82,24 +84,23 @@ def measure(settings: dict, files: list[Path], images: int, rounds: int) -> dict
         values["model"]["weights"] = "none"
         values["train"]["freeze"] = 0  # measured as it runs for most of the epochs
         results["rows"][row] = measure_row(Row(**values), files, results["size"], images, rounds, where)
-    results["ladder_minutes"] = ladder_minutes(settings, results["rows"])
     return results
 
 
 def measure_row(row: Row, files: list[Path], size: int, images: int, rounds: int, where) -> dict:
     """The figures of one row: model, batch size, FLOP per image, seconds of a checkpoint and lists of images/s."""
+    import cv2
     import numpy as np
     import torch
     from tqdm import tqdm
 
-    from wbc.data.images import read
     from wbc.data.pack import resize
     from wbc.train.data import Part, Pixels
     from wbc.train.engine import Progress, Saver, Trainer, whole
     from wbc.train.inference import infer
     from wbc.train.mix import one_hot
 
-    few = np.stack([resize(read(file), size) for file in files[:256]])
+    few = np.stack([resize(cv2.imread(str(file)), size) for file in files[:256]])
     packed = few[np.arange(images) % len(few)]
     part = Part(np.arange(images).astype(str), Pixels(packed, np.arange(images), where), torch.arange(images) % 13)
     counted = whole(images, row.train.batch_size)
@@ -141,7 +142,7 @@ def measure_row(row: Row, files: list[Path], size: int, images: int, rounds: int
     return {
         "model": row.model.name,
         "batch": row.train.batch_size,
-        "flop_per_image": flop(trainer, constant, targets) / row.train.batch_size,
+        "flop_per_image": flop(trainer.model, constant) / row.train.batch_size,
         "checkpoint_seconds": checkpoint,
         "images_per_second": speeds,
     }
@@ -183,13 +184,18 @@ def jpeg_loader(files: list[Path], images: int, size: int, batch: int, pin_memor
     )  # fmt: skip
 
 
-def flop(trainer, images, targets) -> float:
-    """Multiplications and additions of the convolutions and matrix products of one step."""
+def flop(model, images) -> float:
+    """Multiplications and additions of the convolutions and matrix products of one step.
+
+    Three times the forward pass's, since each has two counterparts in the backward pass, whose own count PyTorch's
+    counter gets wrong for depthwise convolutions.
+    """
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
-        trainer._step(images, targets)
-    return counter.get_total_flops()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(images)
+    return 3 * counter.get_total_flops()
 
 
 def matrix_speed(where) -> float:
@@ -230,19 +236,12 @@ def show(results: dict) -> None:
                 f"| {row['model']} | {way} | {median:,.0f} ({min(values):,.0f}–{max(values):,.0f}) "
                 f"| {statistics.median(ratios):.2f}× ({min(ratios):.2f}–{max(ratios):.2f}) | {mfu} |"
             )
-    print(f"\nwhole ladder at {TRAINING_IMAGES:,} images, extrapolated: {results['ladder_minutes']:,.0f} minutes")
+    print()
     for row in results["rows"].values():
-        epoch = 0.85 * TRAINING_IMAGES / statistics.median(row["images_per_second"]["end to end"])
-        cost = row["checkpoint_seconds"]
-        print(f"checkpoint of {row['model']}: {cost:.2f} s, an epoch {epoch:.1f} s", end="; ")
-        print(f"saved often enough to take {min(cost / epoch, share()):.1%} of the time")
-
-
-def share() -> float:
-    """The largest share of the time that the engine spends on checkpoints."""
-    from wbc.train.engine import CHECKPOINT_SHARE
-
-    return CHECKPOINT_SHARE
+        epoch = results["images"] / statistics.median(row["images_per_second"]["end to end"])
+        print(f"checkpoint of {row['model']}: {row['checkpoint_seconds']:.3f} s, an epoch here {epoch:.2f} s")
+    if minutes := results.get("ladder_minutes"):
+        print(f"whole ladder at {TRAINING_IMAGES:,} images, extrapolated: {minutes:,.0f} minutes")
 
 
 if __name__ == "__main__":
