@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from wbc.compute import pin
+from wbc.compute import pin, used
 from wbc.config import load
 from wbc.errors import UserError
 
@@ -19,6 +19,7 @@ def run(main: Callable[..., None]) -> None:
     sys.stdout.reconfigure(line_buffering=True)  # an epoch's line is worth reading while the next one runs
     try:
         main(*sys.argv[1:])
+        print(used())
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

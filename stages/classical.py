@@ -11,11 +11,11 @@ from wbc.metrics import accuracy, confusion, macro_f1
 
 
 def main(features: str, name: str) -> None:
-    config = load("configs/classical.yaml")
+    config, backend = load("configs/classical.yaml"), load("configs/compute.yaml")["joblib_backend"]
     data = training(features)
     # Table 3 is without class weights, Table 4 with
     model = classifiers(config["implementation"], balanced=features == "v2", seed=config["seed"])[name]
-    predicted = cross_validate(model, data.features, data.target, data.fold)
+    predicted = cross_validate(model, data.features, data.target, data.fold, backend)
 
     scores = [
         (accuracy(data.target[held], predicted[held]), macro_f1(data.target[held], predicted[held]))

@@ -2,7 +2,7 @@
 
 from stages import run
 from wbc.classes import CLASSES
-from wbc.classical.gridsearch import named, search
+from wbc.classical.gridsearch import importance, named, search
 from wbc.classical.table import test, training
 from wbc.config import GridSearch, load
 from wbc.io import write_csv, write_json
@@ -10,10 +10,10 @@ from wbc.metrics import accuracy, confusion, macro_f1, per_class
 
 
 def main() -> None:
-    config = load("configs/gridsearch.yaml")
+    config, backend = load("configs/gridsearch.yaml"), load("configs/compute.yaml")["joblib_backend"]
     seed = config.pop("seed")
     train, held = training("v2"), test("v2")
-    found = search(GridSearch(**config), seed, train.features, train.target, train.fold)
+    found = search(GridSearch(**config), seed, train.features, train.target, train.fold, backend)
     metrics = {"val_f1": found.best_score_, **named(found.best_params_)}
     grid = found.cv_results_
     points = [
@@ -21,6 +21,10 @@ def main() -> None:
         for params, mean, sd in zip(grid["params"], grid["mean_test_score"], grid["std_test_score"], strict=True)
     ]
     write_csv("plots/gridsearch/grid.csv", ["n_estimators", "max_depth", "f1", "f1_sd"], points)
+
+    means, deviations = importance(found.best_estimator_, train.features, train.target, train.fold, seed, backend)
+    ranked = sorted(zip(train.names, means, deviations, strict=True), key=lambda row: -row[1])
+    write_csv("plots/gridsearch/importance.csv", ["feature", "f1_lost", "sd"], ranked)
 
     predicted = found.predict(held.features)
     labels = [CLASSES[target] for target in predicted]

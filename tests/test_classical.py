@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from distributed import LocalCluster
+from imblearn.pipeline import Pipeline
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
 
-from wbc.classical.gridsearch import named, oversample, search
-from wbc.classical.models import classifiers, cross_validate
+from wbc.classical.gridsearch import importance, named, oversample, search
+from wbc.classical.models import ClusterError, classifiers, cross_validate
 from wbc.config import GridSearch
 
 
@@ -90,6 +93,39 @@ def test_the_grid_finds_what_works_and_refits_on_everything(blobs, implementatio
     assert np.bincount(found.best_estimator_["smote"].func(features, target, 3, 1)[1]).tolist() == [60] * 3
 
 
+def test_only_the_features_that_matter_lose_anything_when_shuffled(blobs):
+    features, target, fold = blobs
+    rng = np.random.default_rng(3)
+    features = np.column_stack([features, rng.normal(size=95)])
+    model = Pipeline([("scale", StandardScaler()), ("knn", KNeighborsClassifier(1))]).fit(features, target)
+    moved = np.where(
+        (fold == 0)[:, None], features, features + 1000
+    )  # who learned from the other folds is lost in fold 0
+    means, deviations = importance(model, features, target, fold, seed=1)
+    assert (means[:2] > 0.2).all()
+    assert abs(means[2]) < 0.1
+    assert (deviations[:2] > 0).all()
+    assert importance(model, moved, target, fold, seed=1)[0].max() < 0.2
+
+
+def test_a_dask_cluster_gives_the_same_results(blobs, monkeypatch):
+    features, target, fold = blobs
+    target = np.random.default_rng(4).permutation(target)  # hard enough for the last bits to show
+    model = classifiers("hist", balanced=True, seed=1)["gradient_boosting"]
+    settings = GridSearch(implementation="hist", n_estimators=[3], max_depth=[2], smote_neighbors=3)
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.scheduler_address)
+        there = cross_validate(model, features, target, fold, "dask")
+        found = search(settings, 1, features, target, fold, "dask")
+    assert np.array_equal(there, cross_validate(model, features, target, fold))
+    here = search(settings, 1, features, target, fold)
+    assert found.cv_results_["mean_test_score"].tolist() == here.cv_results_["mean_test_score"].tolist()
+    assert np.array_equal(found.predict_proba(features), here.predict_proba(features))
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "nonsense")
+    with pytest.raises(ClusterError, match=r"no scheduler at 'nonsense'"):
+        cross_validate(model, features, target, fold, "dask")
+
+
 def test_smote_never_sees_the_held_out_fold(blobs, monkeypatch):
     """Fold 4 holds cells 1000 away: any synthetic cell near them would be a leak."""
     features, target, fold = blobs
@@ -111,6 +147,11 @@ def test_smote_never_sees_the_held_out_fold(blobs, monkeypatch):
     )
     search(settings, 1, features, target, fold)
     assert [bool((x > 500).any()) for x in seen] == [True, True, True, True, False]
+
+    seen.clear()  # the leak, planted: SMOTE before the folds, its cells in any of them
+    more, labels = oversample(features, target, 3, 1)
+    search(settings, 1, more, labels, np.r_[fold, np.arange(len(more) - len(fold)) % 5])
+    assert (seen[4] > 500).any()
 
 
 class _Plain:

@@ -5,6 +5,8 @@ over a training, everything after them. The libraries read these variables when 
 """
 
 import os
+import sys
+import time
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 AVX2 = {
@@ -25,3 +27,19 @@ def pin(threads: int, isa: str) -> None:
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what PyTorch asks for before CUDA is deterministic
     if isa == "avx2":
         os.environ |= AVX2
+
+
+def used() -> str:
+    """CPU time of this process and those it started, and the most memory that one of them had, in a line."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return f"  {time.process_time():.0f} s of CPU time"
+    if "joblib.externals.loky" in sys.modules:  # its workers count once they have ended
+        sys.modules["joblib.externals.loky"].get_reusable_executor().shutdown()
+    own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    seconds = sum(usage.ru_utime + usage.ru_stime for usage in (own, others))
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss per MiB
+    return (
+        f"  {seconds:.0f} s of CPU time, {max(own.ru_maxrss, others.ru_maxrss) / unit:,.0f} MiB in the largest process"
+    )

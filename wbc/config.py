@@ -42,6 +42,7 @@ class Compute(Group):
     threads: Annotated[int, Field(ge=1, le=256)]
     isa: Literal["avx2", "native"]
     launch: Literal["single", "torchrun"]
+    joblib_backend: Literal["loky", "dask"]
 
 
 class Data(Group):

@@ -4,11 +4,15 @@ import numpy as np
 from imblearn import FunctionSampler
 from imblearn.over_sampling import SMOTE, RandomOverSampler
 from imblearn.pipeline import Pipeline
+from sklearn.base import clone
+from sklearn.inspection import permutation_importance
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.preprocessing import StandardScaler
 
-from wbc.classical.models import gradient_boosting, rounds_name, single_threaded_fits
+from wbc.classical.models import beside_each_other, gradient_boosting, rounds_name
 from wbc.config import GridSearch
+
+SHUFFLES = 5  # of each feature
 
 
 def oversample(features: np.ndarray, target: np.ndarray, neighbors: int, seed: int):
@@ -37,7 +41,14 @@ def oversample(features: np.ndarray, target: np.ndarray, neighbors: int, seed: i
     return features, target
 
 
-def search(settings: GridSearch, seed: int, features: np.ndarray, target: np.ndarray, fold: np.ndarray) -> GridSearchCV:
+def search(
+    settings: GridSearch,
+    seed: int,
+    features: np.ndarray,
+    target: np.ndarray,
+    fold: np.ndarray,
+    backend: str = "loky",
+) -> GridSearchCV:
     """Cross-validate the grid by macro F1 and refit its best point on everything.
 
     SMOTE is a step of the pipeline, so it sees the training folds only (§3.3).
@@ -48,6 +59,7 @@ def search(settings: GridSearch, seed: int, features: np.ndarray, target: np.nda
         features: (N, D) float64.
         target: (N,) int64 classes.
         fold: (N,) int64 cross-validation folds.
+        backend: of `beside_each_other`.
 
     Returns:
         The fitted search.
@@ -60,10 +72,35 @@ def search(settings: GridSearch, seed: int, features: np.ndarray, target: np.nda
         f"boost__{rounds_name(settings.implementation)}": settings.n_estimators,
         "boost__max_depth": settings.max_depth,
     }
-    with single_threaded_fits():
+    with beside_each_other(backend):
         return GridSearchCV(pipeline, grid, scoring="f1_macro", cv=PredefinedSplit(fold), n_jobs=-1).fit(
             features, target
         )
+
+
+def importance(
+    model: Pipeline, features: np.ndarray, target: np.ndarray, fold: np.ndarray, seed: int, backend: str = "loky"
+) -> tuple[np.ndarray, np.ndarray]:
+    """How much macro F1 is lost when one feature is shuffled (Breiman 2001), on a fold the model has not seen.
+
+    Args:
+        model: the search's best, which is fitted anew on all folds but the first.
+        features: (N, D) float64.
+        target: (N,) int64 classes.
+        fold: (N,) int64 cross-validation folds.
+        seed: of the shuffling.
+        backend: of `beside_each_other`.
+
+    Returns:
+        (D,) mean loss over `SHUFFLES` shufflings and (D,) standard deviation.
+    """
+    held = fold == fold.min()
+    fitted = clone(model).fit(features[~held], target[~held])
+    with beside_each_other(backend):
+        found = permutation_importance(
+            fitted, features[held], target[held], scoring="f1_macro", n_repeats=SHUFFLES, random_state=seed, n_jobs=-1
+        )
+    return found.importances_mean, found.importances_std
 
 
 def named(params: dict[str, int]) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """The report's six classifiers and their cross-validation (§3.4, Tables 3 and 4)."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
+
+from wbc.compute import THREADS
+from wbc.errors import UserError
+
+PROGRESS = 5  # joblib's verbosity: a line now and then with what is done and how long the rest takes
+
+
+class ClusterError(UserError):
+    """The Dask cluster cannot be used; the message is one line saying why."""
 
 
 def gradient_boosting(implementation: str, seed: int) -> ClassifierMixin:
@@ -59,7 +69,7 @@ def classifiers(implementation: str, balanced: bool, seed: int) -> dict[str, Cla
 
 
 def cross_validate(
-    classifier: ClassifierMixin, features: np.ndarray, target: np.ndarray, fold: np.ndarray
+    classifier: ClassifierMixin, features: np.ndarray, target: np.ndarray, fold: np.ndarray, backend: str = "loky"
 ) -> np.ndarray:
     """Predict every sample by the classifier trained on the other folds, after standardising on those folds.
 
@@ -68,17 +78,45 @@ def cross_validate(
         features: (N, D) float64.
         target: (N,) int64 classes.
         fold: (N,) int64.
+        backend: of `beside_each_other`.
 
     Returns:
         (N,) int64 predictions.
     """
     model = make_pipeline(StandardScaler(), classifier)
-    with single_threaded_fits():
+    with beside_each_other(backend):
         return cross_val_predict(model, features, target, cv=PredefinedSplit(fold), n_jobs=-1)
 
 
 @contextmanager
-def single_threaded_fits() -> Iterator[None]:
-    """Fits run beside each other on all cores, one thread each, so that no result depends on how many there are."""
-    with parallel_config(backend="loky", inner_max_num_threads=1), threadpool_limits(1):
+def beside_each_other(backend: str) -> Iterator[None]:
+    """Fits run beside each other, one thread each, so that no result depends on where and how many there are.
+
+    Args:
+        backend: `loky`, on all cores of this machine, or `dask`, on the cluster whose scheduler's address is in the
+            environment variable DASK_SCHEDULER_ADDRESS, or else on a new one of this machine's cores.
+
+    Raises:
+        ClusterError: Dask is not installed, or its scheduler does not answer.
+    """
+    if backend == "loky":
+        with parallel_config(backend="loky", inner_max_num_threads=1, verbose=PROGRESS), threadpool_limits(1):
+            yield
+        return
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError:
+        raise ClusterError("compute.joblib_backend = 'dask': run: pip install 'dask[distributed]'") from None
+    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+    try:
+        client = Client(address or LocalCluster(threads_per_worker=1, dashboard_address=None))
+    except (OSError, ValueError) as error:
+        raise ClusterError(f"compute.joblib_backend = 'dask': no scheduler at {address!r} ({error})") from None
+    with client, parallel_config(backend="dask", verbose=PROGRESS), threadpool_limits(1):
+        client.run(_one_thread)
         yield
+
+
+def _one_thread() -> None:
+    os.environ.update(dict.fromkeys(THREADS, "1"))  # for libraries that are not loaded yet
+    threadpool_limits(1)

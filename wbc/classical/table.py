@@ -15,6 +15,7 @@ class Table(NamedTuple):
     features: np.ndarray  # (N, D) float64
     target: np.ndarray  # (N,) int64, -1 where unlabelled
     fold: np.ndarray  # (N,) int64, -1 in the test part
+    names: list[str]  # of the D features
 
 
 def training(features: str) -> Table:
@@ -36,4 +37,5 @@ def _part(features: str, part: str) -> Table:
         values.to_numpy()[chosen],
         targets(manifest)[chosen],
         read_splits()["fold"].to_numpy()[chosen],
+        list(values.columns),
     )
