@@ -1,5 +1,6 @@
 """Entry points of the pipeline: `python -m stages.<name> …` reads configs/, calls wbc and writes declared outputs."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +18,13 @@ if COMPUTE.exists():  # all but the very first `configure`; before NumPy or PyTo
 def run(main: Callable[..., None]) -> None:
     """Call `main` with the command line's arguments; what a person can mend ends in one line, not in a traceback."""
     sys.stdout.reconfigure(line_buffering=True)  # an epoch's line is worth reading while the next one runs
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, if it did
     try:
         main(*sys.argv[1:])
-        print(used())
+        if first:
+            print(used())
     except UserError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {error}" if first else 1)
     except KeyboardInterrupt:
         sys.exit("interrupted")
     except OSError as error:  # no space, no permission
