@@ -467,6 +467,27 @@ def test_gradients_are_clipped_to_their_norm(tiny_row, coloured, monkeypatch):
         assert (max(norms) < 1.01e-3) == clips
 
 
+def test_every_epoch_draws_anew(tiny_row, coloured, monkeypatch):
+    orders, seeds, pixels, real = [], [], [], engine.Trainer._prepared
+
+    def watched(trainer, batches):
+        orders.append(torch.cat(batches).tolist())
+        seeds.append(torch.initial_seed())
+        for prepared, index in real(trainer, batches):
+            pixels.append(prepared[0].sum().item())
+            yield prepared, index
+
+    monkeypatch.setattr(engine.Trainer, "_prepared", watched)
+    trainer = engine.Trainer(changed(tiny_row, train={"sampler": "shuffle"}), coloured)
+    for epoch in (0, 1, 0):
+        trainer.epoch(epoch, engine.tqdm(disable=True))
+    assert seeds[0] == seeds[2] != seeds[1]  # of augmentation, mixing and dropout
+    first, second, again = orders
+    assert first == again != second
+    assert sorted(first) == sorted(second) == list(range(40))
+    assert pixels[:5] == pixels[10:] != pixels[5:10]
+
+
 def test_it_stops_when_patience_runs_out(tiny_row, coloured, tmp_path):
     row = changed(tiny_row, train={"patience": 2, "epochs": 10}, optim={"lr_backbone": 1e-12, "lr_head": 1e-12})
     progress = fit(row, coloured, coloured, tmp_path / "c.pt")[2]
@@ -520,6 +541,7 @@ row, train = pickle.loads(Path(sys.argv[1]).read_bytes())
 with distributed.group():
     model, _, progress = fit(row, train, train, Path(sys.argv[2]) / "checkpoint.pt")
     assert distributed.world() == int(sys.argv[3])
+    assert len(distributed.share(torch.arange(12))) == 12 // distributed.world()
     if not distributed.rank():
         torch.save((progress.history, model.state_dict()), Path(sys.argv[2]) / "result.pt")
 """

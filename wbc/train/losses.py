@@ -1,5 +1,7 @@
 """Class weights and losses for a long tail."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,10 +22,7 @@ def log_dampened(counts: np.ndarray) -> np.ndarray:
     Returns:
         (C,) float64.
     """
-    present = counts > 0
-    weights = np.zeros(len(counts))
-    weights[present] = np.log1p(counts.max() / counts[present])
-    return weights / weights[present].mean()
+    return _relative(counts, lambda n: np.log1p(n.max() / n))
 
 
 def inverse_sqrt(counts: np.ndarray) -> np.ndarray:
@@ -35,11 +34,16 @@ def inverse_sqrt(counts: np.ndarray) -> np.ndarray:
     Returns:
         (C,) float64.
     """
+    weights = _relative(counts, lambda n: 1 / np.sqrt(n))
+    return np.where(counts > 0, weights.clip(*BOUNDS), 0.0)
+
+
+def _relative(counts: np.ndarray, weight: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """`weight` of the counts above 0, divided by its mean; 0 for the others."""
     present = counts > 0
     weights = np.zeros(len(counts))
-    weights[present] = 1 / np.sqrt(counts[present])
-    weights[present] = np.clip(weights[present] / weights[present].mean(), *BOUNDS)
-    return weights
+    weights[present] = weight(counts[present])
+    return weights / weights[present].mean()
 
 
 CLASS_WEIGHTS = {
