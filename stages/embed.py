@@ -5,19 +5,18 @@ from wbc.classes import CLASSES
 from wbc.config import Row, load
 from wbc.embed import project, scatter
 from wbc.io import atomic, write_csv, write_npz
-from wbc.train.augment import Prepare
 from wbc.train.data import load_part
-from wbc.train.inference import device, infer
+from wbc.train.inference import device
 from wbc.train.model import load_model
+from wbc.train.reference import embed
 
 
 def main(name: str) -> None:
     row = load(f"configs/{name}.yaml", Row)
     where = device()
-    model, normalisation = load_model(f"models/{name}.safetensors")
+    trained = load_model(f"models/{name}.safetensors")
     ids, pixels, targets = load_part("validation", row.train.validation, where)
-    # the pooled output of the backbone, which the report calls its avgpool layer (§7.2.2)
-    embeddings = infer(model.backbone.to(where), Prepare(normalisation).to(where), pixels).numpy()
+    embeddings = embed(trained.model.backbone.to(where), trained.normalisation, pixels).numpy()
     points = project(embeddings, row.embed.perplexity, row.seed)
 
     write_npz(f"data/embeddings/{name}.npz", [("ids", ids.astype(str)), ("embeddings", embeddings)])

@@ -13,8 +13,8 @@ from wbc.train.model import load_model
 def main(name: str) -> None:
     row = load(f"configs/{name}.yaml", Row)
     where = device()
-    model, normalisation = load_model(f"models/{name}.safetensors")
-    model.to(where)
+    trained = load_model(f"models/{name}.safetensors")
+    model, normalisation = trained.model.to(where), trained.normalisation
     metrics, arrays = {}, []
     for part, short in (("validation", "val"), ("test", "test")):
         ids, pixels, targets = load_part(part, row.train.validation, where)

@@ -15,7 +15,8 @@ from wbc.train.curves import curves
 from wbc.train.data import load_part
 from wbc.train.engine import fingerprint, fit, say
 from wbc.train.inference import device
-from wbc.train.model import save_model
+from wbc.train.model import Trained, save_model
+from wbc.train.reference import reference
 
 # Not an output: DVC deletes those before a run, and an unfinished training must survive. Outside the throw-away copy
 # that `dvc exp run --temp` works in, which DVC_ROOT is the way out of.
@@ -53,7 +54,9 @@ def train_row(name: str, *shared: dict) -> None:
             live.next_step()
 
         model, normalisation, progress = fit(row, train, validation, scratch / "checkpoint.pt", log)
-    save_model(Path(f"models/{name}.safetensors"), model, settings, normalisation)
+    known = reference(model.backbone.to(where), normalisation, train, validation)
+    trained = Trained(model.cpu(), settings, normalisation, train.pixels.size, known)
+    save_model(Path(f"models/{name}.safetensors"), trained)
     write_json(f"metrics/train/{name}.json", {"val_f1": progress.best_f1, "best_epoch": progress.best_epoch})
     figure = curves(progress.history, progress.best_epoch, row.train.freeze, f"{name}: {row.model.name}")
     with atomic(f"plots/train/{name}.png") as path:

@@ -43,7 +43,10 @@ def test_a_stage_depends_on_exactly_the_code_it_imports(name):
     stage = STAGES[name].get("do", STAGES[name])
     listed = {Path(dep) for dep in stage["deps"] if dep.startswith(("wbc", "stages"))}
     modules = {m for m in imported(Path(f"stages/{name}.py")) if m.as_posix() not in EXEMPT or name == "configure"}
-    modules -= {Path("stages/__init__.py"), Path("wbc/__init__.py"), Path("wbc/compute.py")}
+    modules -= {Path("stages/__init__.py"), Path("wbc/compute.py")}
+    modules = {
+        m for m in modules if len(ast.parse((ROOT / m).read_text(encoding="utf-8")).body) > 1
+    }  # more than a docstring
     uncovered = {m for m in modules if not ({m, *m.parents} & listed)}
     assert not uncovered
     unused = {dep for dep in listed if not any(dep in (m, *m.parents) for m in modules)}

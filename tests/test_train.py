@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._dynamo import lookup_backend
 
 from wbc.classes import CLASSES, TABLE_1
 from wbc.config import Augment, Loss, Mix, Schedule
@@ -22,7 +23,8 @@ from wbc.train.engine import HISTORY, TrainError, fingerprint, fit, parameter_gr
 from wbc.train.inference import infer
 from wbc.train.losses import CLASS_WEIGHTS, focal, inverse_sqrt, log_dampened, mass, per_image
 from wbc.train.mix import Mixing, one_hot
-from wbc.train.model import WeightsError, build, load_model, save_model
+from wbc.train.model import Trained, WeightsError, build, load_model, save_model
+from wbc.train.reference import Reference, reference
 from wbc.train.schedule import factor, factors
 
 COUNTS = np.array([TABLE_1[c] for c in CLASSES])
@@ -322,14 +324,17 @@ def test_weights_of_another_model_do_not_load(tiny_row, tmp_path):
 
 def test_a_saved_model_comes_back_the_same_and_in_the_same_bytes(tiny_row, tmp_path):
     model, normalisation = build(tiny_row.model)
-    settings = tiny_row.model_dump(exclude_none=True)
+    known = Reference(torch.randn(2, 64), torch.eye(64), 3.5)
+    trained = Trained(model, tiny_row.model_dump(exclude_none=True), normalisation, 32, known)
     for name in "ab":
-        save_model(tmp_path / name, model, settings, normalisation)
+        save_model(tmp_path / name, trained)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    loaded, again = load_model(tmp_path / "a")
+    loaded = load_model(tmp_path / "a")
     x = torch.randn(2, 3, 32, 32)
-    assert torch.equal(loaded(x), model.eval()(x))
-    assert again == normalisation
+    assert torch.equal(loaded.model(x), model.eval()(x))
+    assert loaded[1:4] == trained[1:4]
+    assert torch.equal(loaded.reference.means, known.means)
+    assert loaded.reference.threshold == 3.5
     (tmp_path / "c").write_bytes(b"not a model")
     with pytest.raises(WeightsError, match="not a model of this project"):
         load_model(tmp_path / "c")
@@ -542,9 +547,14 @@ def test_compiled_it_computes_the_same(tiny_row, coloured, tmp_path, monkeypatch
     row = changed(tiny_row, train={"epochs": 2, "freeze": 1})
     eager, _, expected = fit(row, coloured, coloured, tmp_path / "a.pt")
     graphs, real = [], torch.compile
-    monkeypatch.setattr(torch, "compile", lambda model: graphs.append(model) or real(model, backend="aot_eager"))
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return lookup_backend("aot_eager")(graph, inputs)
+
+    monkeypatch.setattr(torch, "compile", lambda model: real(model, backend=backend))
     compiled, _, progress = fit(changed(row, train={"compile": True}), coloured, coloured, tmp_path / "b.pt")
-    assert len(graphs) == 2
+    assert len(graphs) >= 2
     assert np.allclose(progress.history, expected.history, rtol=1e-3)
     assert list(compiled.state_dict()) == list(eager.state_dict())
 
@@ -608,6 +618,28 @@ def test_the_fingerprint_sees_settings_code_and_data(tmp_path):
     second = fingerprint({"lr": 1}, code, data)
     data.write_text("2")
     assert len({first, second, fingerprint({"lr": 1}, code, data)}) == 3
+
+
+# --- how usual an image is
+
+
+def test_the_distance_is_mahalanobis_from_the_nearest_class():
+    known = Reference(torch.tensor([[0.0, 0.0], [10.0, 0.0]]), torch.diag(torch.tensor([1.0, 4.0])), 0.0)
+    points = torch.tensor([[0.0, 3.0], [7.0, 0.0]])
+    assert known.distance(points).tolist() == pytest.approx([6.0, 3.0])
+
+
+def test_one_validation_image_in_a_hundred_is_unusual_and_noise_is(tiny_row, coloured):
+    model, normalisation = build(tiny_row.model)
+    known = reference(model.backbone, normalisation, coloured, coloured)
+    assert known.means.shape == (2, model.backbone.num_features)  # of the classes there are
+    noise = np.random.default_rng(1).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+    distances = [
+        known.distance(infer(model.backbone, Prepare(normalisation), pixels))
+        for pixels in (coloured.pixels, Pixels(noise, np.arange(20), CPU))
+    ]
+    assert (distances[0] > known.threshold).sum() == 1  # of 40
+    assert (distances[1] > known.threshold).all()
 
 
 # --- prediction

@@ -3,7 +3,7 @@
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -15,6 +15,7 @@ from wbc.classes import CLASSES
 from wbc.config import Model
 from wbc.errors import UserError
 from wbc.io import atomic
+from wbc.train.reference import Reference
 
 # ImageNet weights that the package registry carries, so that no model hub is needed: timm's name of the architecture,
 # the package and its file. Its images were scaled by other constants than timm's default.
@@ -73,17 +74,34 @@ def build(settings: Model, pretrained: bool = True) -> tuple[Classifier, dict[st
     return Classifier(backbone, settings), normalisation
 
 
-def save_model(path: Path, model: Classifier, settings: dict[str, Any], normalisation: dict[str, list[float]]) -> None:
-    """Write the weights as safetensors; classes, resolved settings and normalisation stand in its header."""
-    header = {"classes": CLASSES, "settings": settings, "normalisation": normalisation}
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+class Trained(NamedTuple):
+    """A trained classifier with all that is needed to use it."""
+
+    model: Classifier
+    settings: dict[str, Any]  # the row's, resolved
+    normalisation: dict[str, list[float]]  # `mean` and `std` per channel, of values in 0…1
+    size: int  # pixels a side of its images
+    reference: Reference
+
+
+def save_model(path: Path, trained: Trained) -> None:
+    """Write the weights as safetensors; classes, settings, normalisation and image size stand in its header."""
+    header = {
+        "classes": CLASSES,
+        "settings": trained.settings,
+        "normalisation": trained.normalisation,
+        "size": trained.size,
+        "threshold": trained.reference.threshold,
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in trained.model.state_dict().items()}
+    tensors |= {"reference.means": trained.reference.means, "reference.precision": trained.reference.precision}
     # one entry, since safetensors writes several in no fixed order
     with atomic(path) as temporary:
         temporary.write_bytes(save(tensors, metadata={"wbc": json.dumps(header)}))
 
 
-def load_model(path: Path) -> tuple[Classifier, dict[str, list[float]]]:
-    """The classifier that `save_model` wrote, in evaluation mode, and its normalisation.
+def load_model(path: str | Path) -> Trained:
+    """What `save_model` wrote, the classifier in evaluation mode and on the CPU.
 
     Raises:
         WeightsError: not a file of this project, or trained for other classes.
@@ -96,8 +114,11 @@ def load_model(path: Path) -> tuple[Classifier, dict[str, list[float]]]:
     if tuple(header["classes"]) != CLASSES:
         raise WeightsError(f"{path}: trained for other classes: {', '.join(header['classes'])}")
     model, _ = build(Model(**header["settings"]["model"]), pretrained=False)
-    model.load_state_dict(load_file(path))
-    return model.eval(), header["normalisation"]
+    tensors = load_file(path)
+    means, precision = (tensors.pop(f"reference.{name}") for name in ("means", "precision"))
+    model.load_state_dict(tensors)
+    reference = Reference(means, precision, header["threshold"])
+    return Trained(model.eval(), header["settings"], header["normalisation"], header["size"], reference)
 
 
 def _load_imagenet(backbone: nn.Module, name: str) -> None:
