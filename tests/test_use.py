@@ -1,0 +1,146 @@
+"""A trained model in a person's hands: classify, explain, export."""
+
+import csv
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from wbc.classes import CLASSES
+from wbc.classify import classify, find, grad_cam
+from wbc.data.images import SUFFIXES
+from wbc.errors import UserError
+from wbc.export import export_onnx
+from wbc.predict import plain
+from wbc.train.data import Pixels
+from wbc.train.model import Trained, build, save_model
+from wbc.train.reference import reference
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def trained(tiny_row, coloured):
+    """Classes 0 and 1 are red and blue; untrained otherwise."""
+    torch.manual_seed(0)
+    model, normalisation = build(tiny_row.model)
+    known = reference(model.backbone, normalisation, coloured, coloured)
+    return Trained(model.eval(), tiny_row.model_dump(exclude_none=True), normalisation, 32, known)
+
+
+@pytest.fixture
+def folder(tmp_path, coloured):
+    """Three images like the training's and one of noise, as files."""
+    rng = np.random.default_rng(0)
+    images = [*coloured.pixels.packed[:3], rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)]
+    (tmp_path / "in").mkdir()
+    for name, image in zip(("a", "b", "c", "noise"), images, strict=True):
+        cv2.imwrite(str(tmp_path / "in" / f"{name} ü.png"), image[..., ::-1])
+    return tmp_path / "in"
+
+
+def test_find_takes_folders_files_and_patterns(folder):
+    names = [path.name for path in find([str(folder)])]
+    assert names == ["a ü.png", "b ü.png", "c ü.png", "noise ü.png"]
+    assert find([str(folder / "[ab]*"), str(folder / "a ü.png")]) == find([str(folder)])[:2]
+    (folder / "notes.txt").write_text("x")
+    assert len(find([str(folder)])) == 4
+    assert len(find([str(folder / "notes.txt")])) == 1  # asked for by name: it will be said that it is no image
+    for nothing in ("nowhere", str(folder / "*.tif")):
+        with pytest.raises(UserError, match=f"no image; expected a file, a folder or a pattern of {SUFFIXES[0]}"):
+            find([nothing])
+
+
+def test_classes_and_probabilities_are_the_models(trained, folder, coloured):
+    rows = list(classify(trained, find([str(folder)]), CPU, augmented=False))
+    expected = plain(trained.model, trained.normalisation, Pixels(coloured.pixels.packed, np.arange(3), CPU))
+    for row, probabilities in zip(rows, expected, strict=False):
+        first, second = probabilities.argsort(descending=True)[:2]
+        assert (row.label, row.runner_up) == (CLASSES[first], CLASSES[second])
+        assert row.probability == pytest.approx(probabilities[first].item(), abs=1e-6)
+        assert row.runner_up_probability == pytest.approx(probabilities[second].item(), abs=1e-6)
+    assert [bool(row.note) for row in rows] == [False, False, False, True]
+    assert "unlike the training images" in rows[3].note
+    views = list(classify(trained, find([str(folder)]), CPU, augmented=True))
+    assert [row.probability for row in views] != [row.probability for row in rows]
+
+
+def test_an_unreadable_file_does_not_stop_the_others(trained, folder):
+    (folder / "b ü.png").write_bytes(b"not an image")
+    rows = list(classify(trained, find([str(folder)]), CPU, augmented=False))
+    assert [bool(row.label) for row in rows] == [True, False, True, True]
+    assert rows[1].note == "not an image"
+    (only,) = classify(trained, [folder / "b ü.png"], CPU, augmented=False)
+    assert only.note == "not an image"
+
+
+def test_grad_cam_is_hot_where_the_evidence_is(trained):
+    """A network that looks at red alone, by hand: its head adds up the last feature map, which follows the pixels."""
+
+    class Red(torch.nn.Module):
+        def forward_features(self, x):
+            return torch.nn.functional.avg_pool2d(x[:, :1], 4)
+
+        def forward_head(self, x, pre_logits):
+            return x.mean((2, 3))
+
+    trained.model.backbone, trained.model.head = Red(), torch.nn.Linear(1, 13)
+    torch.nn.init.constant_(trained.model.head.weight, 1.0)
+    plainly = trained._replace(normalisation={"mean": [0.0] * 3, "std": [1.0] * 3})
+    image = np.zeros((64, 48, 3), np.uint8)
+    image[8:24, 24:40, 0] = 255
+    overlay = grad_cam(plainly, image, "LY").astype(int) - (0.6 * image)
+    heat = overlay[..., 0] - overlay[..., 2]  # red is hot, blue is cold
+    assert overlay.shape == image.shape
+    assert heat[10:22, 26:38].min() > 0 > heat[40:].max()
+    assert heat[:, :16].max() < 0
+
+
+def test_a_backbone_without_a_feature_map_is_said(tiny_row, trained):
+    settings = tiny_row.model.model_copy(update={"name": "test_vit"})
+    other = trained._replace(model=build(settings)[0], settings={"model": {"name": "test_vit"}}, size=160)
+    with pytest.raises(UserError, match="test_vit: ends in no feature map"):
+        grad_cam(other, np.zeros((160, 160, 3), np.uint8), "LY")
+
+
+def test_onnx_agrees_with_pytorch(trained, tmp_path, coloured):
+    import onnxruntime
+
+    export_onnx(trained, tmp_path / "m.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    assert session.get_modelmeta().custom_metadata_map["classes"] == ",".join(CLASSES)
+    assert not list(tmp_path.glob("*.data"))
+    for count in (1, 5):
+        images = coloured.pixels.packed[:count]
+        (probabilities,) = session.run(None, {"pixels": images})
+        expected = plain(trained.model, trained.normalisation, Pixels(images, np.arange(count), CPU))
+        np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+
+
+def test_the_commands_write_what_they_say(trained, folder, tmp_path):
+    save_model(tmp_path / "m.safetensors", trained)
+
+    def wbc(*arguments):
+        command = [sys.executable, "-m", "wbc", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    (folder / "broken.jpg").write_bytes(b"")
+    model = ("--model", tmp_path / "m.safetensors")
+    done = wbc("classify", folder, *model, "--out", tmp_path / "p.csv", "--explain", tmp_path / "why")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        "error: 1 of 5 files could not be read; the notes say why",
+    )
+    with (tmp_path / "p.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["note"] for row in rows][2] == "empty file" or "empty file" in [row["note"] for row in rows]
+    assert len(list((tmp_path / "why").glob("*.jpg"))) == 4
+    assert wbc("export", *model).returncode == 0
+    assert (tmp_path / "m.onnx").exists()
+    missing = wbc("classify", folder, "--model", "nowhere.safetensors")
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("error: nowhere.safetensors")
+    assert "Traceback" not in done.stderr + missing.stderr
