@@ -68,13 +68,14 @@ def extract_v2(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     if not mask.any():
         return np.zeros(len(V2))
     cell, nucleus = (mask > 0).view(np.uint8), (mask == 2).view(np.uint8)
+    compact = _trimmed(nucleus)
     grey, hsv = _grey(image), cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
     counts = {"cell": histograms([image, hsv], cell), "nucleus": histograms([image, hsv], nucleus)}
     counts["cytoplasm"] = counts["cell"] - counts["nucleus"]
-    values = _prefixed("cell", shape(cell)) | _prefixed("nucleus", shape(nucleus))
+    values = _prefixed("cell", shape(cell)) | _prefixed("nucleus", shape(compact))
     for region in REGIONS:
         values |= _prefixed(region, colour(counts[region]))
-    values["nucleus_lobes"] = lobes(nucleus)
+    values["nucleus_lobes"] = lobes(compact)
     values["cytoplasm_area"] = values["cell_area"] - values["nucleus_area"]
     values["nucleus_cell_ratio"] = values["nucleus_area"] / values["cell_area"]
     for a, b in ("rg", "rb", "gb"):
@@ -269,50 +270,39 @@ def _uniform(code: int) -> int:
 
 
 UNIFORM = np.array([_uniform(code) for code in range(256)])
-DIAGONAL = 0.70711  # √½ to the five decimals that scikit-image keeps
+CIRCLE = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))  # rows down, columns right
+# A diagonal neighbour lies √½ along both axes and is interpolated from four pixels. scikit-image rounds √½ to five
+# decimals, so in units of the fifth the comparison is one of integers: whether a neighbour is as bright as the centre
+# does not hang on the last bit of a float, as it does there from 512 pixels on.
+NEAR, FAR = 29289, 70711
 
 
 def lbp(grey: np.ndarray, cell: np.ndarray) -> dict[str, float]:
     """Share of the cell's pixels in each rotation-invariant uniform local binary pattern (Ojala 2002; §3.2.2).
 
-    8 neighbours at radius 1. Bin i < 9 has i neighbours at least as bright as the centre, all in one run; bin 9 has the
-    rest. The bins add up to 1.
+    8 neighbours at radius 1, as `skimage.feature.local_binary_pattern`. Bin i < 9 has i neighbours at least as bright
+    as the centre, all in one run; bin 9 has the rest. The bins add up to 1.
     """
-    grey = grey.astype(np.float64)
-    centre, rows = grey[1:-1, 1:-1], grey[1:-1]
-    left, right = _shifted(grey, -DIAGONAL, axis=1), _shifted(grey, DIAGONAL, axis=1)
-    around = (
-        rows[:, 2:],
-        _shifted(right, -DIAGONAL, axis=0),
-        grey[:-2, 1:-1],
-        _shifted(left, -DIAGONAL, axis=0),
-        rows[:, :-2],
-        _shifted(left, DIAGONAL, axis=0),
-        grey[2:, 1:-1],
-        _shifted(right, DIAGONAL, axis=0),
-    )
-    codes = np.zeros(centre.shape, np.uint8)
-    for bit, neighbour in enumerate(around):
-        codes |= (neighbour >= centre).view(np.uint8) << bit
-    counts = _histogram([codes], 0, np.ascontiguousarray(cell[1:-1, 1:-1]), 256)
+    grey = grey.astype(np.int32)
+    near, far = NEAR * grey, FAR * grey
+    # (1-w)²·centre + (1-w)w·beside + w(1-w)·above + w²·corner ≥ centre, less the centre's share and divided by w
+    centre = 2 * near + far
+    codes = np.zeros(_moved(grey, 0, 0).shape, np.uint8)
+    for bit, (down, right) in enumerate(CIRCLE):
+        if down and right:
+            brighter = _moved(far, down, right) + _moved(near, down, 0) + _moved(near, 0, right) >= _moved(centre, 0, 0)
+        else:
+            brighter = _moved(grey, down, right) >= _moved(grey, 0, 0)
+        codes |= brighter.view(np.uint8) << bit
+    counts = _histogram([codes], 0, _moved(cell, 0, 0), 256)
     shares = np.bincount(UNIFORM, weights=counts, minlength=len(LBP)) / counts.sum()
     return dict(zip(LBP, shares, strict=True))
 
 
-def _shifted(values: np.ndarray, offset: float, axis: int) -> np.ndarray:
-    """Values interpolated `offset` (between -1 and 1) further along an axis, at all its positions but the two ends.
-
-    Whether an interpolated pixel is as bright as another can hang on its last bit. So this computes in scikit-image's
-    order, where even the fraction is what rounding left of the position.
-    """
-    values = values if axis == 0 else values.T
-    position = np.arange(1, len(values) - 1) + offset
-    floor = np.floor(position)
-    share = (position - floor)[:, None]
-    start = int(floor[0])
-    before, after = values[start : start + len(position)], values[start + 1 : start + 1 + len(position)]
-    result = (1 - share) * before + share * after
-    return result if axis == 0 else result.T
+def _moved(values: np.ndarray, down: int, right: int) -> np.ndarray:
+    """What lies so many pixels (-1, 0, 1) further from each pixel that is not in the outermost rows and columns."""
+    height, width = values.shape
+    return values[1 + down : height - 1 + down, 1 + right : width - 1 + right]
 
 
 def _histogram(images: list[np.ndarray], channel: int, region: np.ndarray | None, bins: int) -> np.ndarray:
@@ -331,6 +321,12 @@ def _crop(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     box = np.s_[y : y + height + 2, x : x + width + 2]
     image = cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     return image[box], np.pad(mask, 1)[box]
+
+
+def _trimmed(region: np.ndarray) -> np.ndarray:
+    """The region's bounding box and the row or column beside it on every side."""
+    x, y, width, height = cv2.boundingRect(region)
+    return region[max(y - 1, 0) : y + height + 1, max(x - 1, 0) : x + width + 1]
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
