@@ -61,7 +61,7 @@ def _shape(region: str, section: str, perimeter: str) -> tuple[Feature, ...]:
             f"{region}_perimeter",
             "length of the line through the centres of its outermost pixels, corners cut",
             "px",
-            f"{perimeter}; Benkrid and Crookes 2000",
+            f"{perimeter}; Benkrid, Crookes",
         ),
         Feature(
             f"{region}_eccentricity",
@@ -164,8 +164,8 @@ The columns v1 and v2 give a feature's place in each set; § is a section of the
 | --- | ---: | ---: | --- | --- | --- |"""
 
 FOOT = """
-- Benkrid and Crookes 2000: Design and FPGA Implementation of a Perimeter Estimator, Irish Machine Vision and Image
-  Processing Conference; as `skimage.measure.perimeter` has it.
+- Benkrid, Crookes: Design and FPGA Implementation of a Perimeter Estimator, The Queen's University of Belfast; it is
+  `skimage.measure.perimeter`.
 - Bikhet 2000: Segmentation and Classification of White Blood Cells, ICASSP.
 - Haralick 1973: Textural Features for Image Classification, IEEE Trans. on Systems, Man, and Cybernetics 3(6).
 - Hu 1962: Visual Pattern Recognition by Moment Invariants, IRE Trans. on Information Theory 8(2).

@@ -39,8 +39,6 @@ def extract_v1(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         ValueError: image and mask differ in height or width.
     """
     image, mask = _crop(image, mask)
-    if not mask.any():
-        return np.zeros(len(V1))
     cell = (mask > 0).view(np.uint8)
     texture = glcm(_grey(image), cell)
     values = _prefixed("cell", shape(cell) | colour(histograms([image], cell)))
@@ -145,7 +143,7 @@ STEP[[13, 23]] = (1 + np.sqrt(2)) / 2
 
 
 def perimeter(region: np.ndarray) -> float:
-    """Pixels along a region's outlines, holes' included (Benkrid, Crookes 2000), as `skimage.measure.perimeter`."""
+    """Pixels along a region's outlines, holes' included (Benkrid, Crookes), as `skimage.measure.perimeter`."""
     outline = region - cv2.erode(region, CROSS)
     kinds = cv2.filter2D(outline, cv2.CV_8U, NEIGHBOURHOOD, borderType=cv2.BORDER_CONSTANT)
     return float(_histogram([kinds], 0, None, len(STEP)) @ STEP)
