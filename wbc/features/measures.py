@@ -161,6 +161,7 @@ def hull_area(region: np.ndarray) -> int:
     # in half pixels, where the diamonds' tips are integers and the centres even ones
     tips = 2 * outermost[:, None] + [(-1, 0), (1, 0), (0, -1), (0, 1)]
     hull = cv2.convexHull(tips.reshape(-1, 2).astype(np.int32))[:, 0]
+    # from the top down one side and up the other; how far each reaches at the height of every row of centres
     hull = np.roll(hull, -hull[:, 1].argmin(), axis=0)
     bottom = hull[:, 1].argmax()
     centres = 2 * np.arange(rows[0], rows[-1] + 1)
