@@ -1,5 +1,6 @@
 """Measure one feature set (v1, v2) on the masks of one method, for every image, into data/features/<set>.parquet."""
 
+import cv2
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
@@ -8,24 +9,31 @@ from tqdm import tqdm
 from stages import run
 from wbc.data.images import read
 from wbc.data.tables import read_manifest
-from wbc.features import SETS
-from wbc.io import atomic
+from wbc.features import SETS, degenerate
+from wbc.io import atomic, write_json
 
 
 def measure(path: str, sha256: str, mask: np.ndarray, name: str) -> np.ndarray:
+    cv2.setNumThreads(1)  # every core has a process already
     return SETS[name].extract(read(path, sha256), mask)
 
 
 def main(name: str, method: str) -> None:
     manifest = read_manifest()
-    with np.load(f"data/masks/{method}.npz") as masks:
+    ids, names = pd.Index(manifest["id"], name="id"), SETS[name].names
+    values = np.empty((len(ids), len(names)))  # all that grows with the number of images, and its table
+    with np.load(f"data/masks/{method}.npz") as masks:  # reads a mask when it is asked for
         tasks = (delayed(measure)(row.path, row.sha256, masks[row.id], name) for row in manifest.itertuples())
         results = Parallel(n_jobs=-1, return_as="generator")(tasks)
-        values = np.stack(list(tqdm(results, name, len(manifest), disable=None)))
-    table = pd.DataFrame(values, columns=SETS[name].names, index=pd.Index(manifest["id"], name="id"))
+        for i, result in enumerate(tqdm(results, name, len(ids), disable=None)):
+            values[i] = result
+    table = pd.DataFrame(values, columns=names, index=ids)
     with atomic(f"data/features/{name}.parquet") as path:
         table.to_parquet(path)
-    print(f"{name}: {table.shape[1]} features of {len(table)} cells on {method} masks")
+    counts = degenerate(table)
+    write_json(f"metrics/features/{name}.json", {"cells": len(ids), **counts})
+    odd = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "none"
+    print(f"{name}: {len(names)} features of {len(ids)} cells on {method} masks; degenerate: {odd}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,29 @@
-"""Features of drawn cells, against values worked out by hand."""
+"""Features of drawn cells, against values worked out by hand and against scikit-image's."""
 
+import hashlib
+import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from skimage.draw import disk, ellipse
 
-from wbc.features import SETS, V1, V2, extract_v1, extract_v2
+from benchmarks.features_oracle import ORACLES, outline
+from wbc.classes import CLASSES
+from wbc.data.images import decode
+from wbc.data.synthetic import draw
+from wbc.features import SETS, V1, V2, degenerate, extract_v1, extract_v2, markdown
+from wbc.features.definitions import V1_ONLY, V2_TABLE
+from wbc.features.measures import shape
+from wbc.segment import METHODS
+
+ROOT = Path(__file__).parent.parent
 
 
 def mask_of(cell, nucleus=None, shape=(120, 140)):
@@ -91,6 +107,72 @@ def test_both_sets_agree_on_what_they_share():
     assert {name: first[name] for name in shared} == {name: second[name] for name in shared}
     for name in ("glcm_contrast", "glcm_homogeneity"):
         assert first[name] == pytest.approx(np.mean(list(pick(second, rf"{name}_\d+").values())))
+
+
+def test_the_documentation_is_what_the_code_says():
+    """If this fails: python -m wbc.features > docs/features.md"""
+    printed = subprocess.run([sys.executable, "-m", "wbc.features"], cwd=ROOT, capture_output=True, check=True).stdout
+    assert printed == (ROOT / "docs/features.md").read_bytes()
+
+
+def test_the_documentation_has_every_feature_once_with_its_places():
+    rows = re.findall(r"^\| `(\w+)` \| (\d*) \| (\d*) \| (.+) \| (.+) \| (.+) \|$", markdown(), re.MULTILINE)
+    assert len(rows) == len({row[0] for row in rows}) == 89 + 2
+    places = {
+        name: (V1.index(name) + 1 if name in V1 else "", V2.index(name) + 1 if name in V2 else "") for name in V1 + V2
+    }
+    assert {name: (v1, v2) for name, v1, v2, *_ in rows} == {n: (str(a), str(b)) for n, (a, b) in places.items()}
+    assert all(text.strip() for feature in (*V2_TABLE, *V1_ONLY) for text in feature)
+    assert len({feature.definition for feature in (*V2_TABLE, *V1_ONLY)}) > 80  # no two say the same, but by region
+
+
+# --- against scikit-image ---------------------------------------------------------------------------------------------
+
+# What counts pixels is equal. The rest differs by rounding alone: 1e-13 in colours and textures, 1e-9 in Hu moments,
+# which are differences of large sums. A circle's eccentricity is the root of a rounding error, so it may miss 0.
+EXACT, ROOT_OF_ROUNDING = r"(.*_)?(area|perimeter|solidity|lobes)", r"(.*_)?eccentricity"
+
+
+def assert_close(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    assert pick(ours, EXACT) == pytest.approx(pick(theirs, EXACT), rel=1e-12, abs=0)
+    assert pick(ours, ROOT_OF_ROUNDING) == pytest.approx(pick(theirs, ROOT_OF_ROUNDING), rel=1e-6, abs=1e-7)
+    others = f"(?!({EXACT}|{ROOT_OF_ROUNDING})$).*"
+    assert pick(ours, others) == pytest.approx(pick(theirs, others), rel=1e-6, abs=1e-12)
+
+
+def assert_as_scikit_image(name, image, mask):
+    names, extract = SETS[name]
+    assert_close(dict(zip(names, extract(image, mask), strict=True)), ORACLES[name](image, mask))
+
+
+@pytest.mark.parametrize("label", CLASSES)
+def test_drawn_cells_measure_as_by_scikit_image(label):
+    for seed, size in enumerate((120, 200, 368)):
+        image, mask = draw(label, size, np.random.default_rng([seed, CLASSES.index(label)]))
+        for cell in (mask, METHODS["lab"](image)):
+            assert_as_scikit_image("v2", image, cell)
+        for cell in (mask, METHODS["hsv"](image)):
+            assert_as_scikit_image("v1", image, cell)
+
+
+def test_ragged_regions_have_scikit_image_s_shape():
+    """Pixels thrown at random: parts, holes, bridges of one pixel, every corner of the convex hull."""
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        inside = rng.random(rng.integers(1, 15, 2)) < rng.choice([0.1, 0.3, 0.6, 0.9])
+        region = np.pad(inside.astype(np.uint8), 1)
+        assert_close(shape(region), outline(region))
+
+
+@pytest.mark.skipif("WBC_REAL_DATA" not in os.environ, reason="WBC_REAL_DATA names no folder that holds pbc9/")
+def test_real_cells_measure_as_by_scikit_image():
+    paths = sorted(Path(os.environ["WBC_REAL_DATA"], "pbc9", "images").glob("*.jpg"))
+    assert paths
+    for path in paths:
+        image = decode(path.read_bytes())
+        for name, method in (("v1", "hsv"), ("v2", "lab")):
+            assert_as_scikit_image(name, image, METHODS[method](image))
 
 
 # --- shape ------------------------------------------------------------------------------------------------------------
@@ -362,3 +444,66 @@ def test_what_is_not_there_is_zero():
 def test_an_image_of_another_size_than_its_mask_is_refused(name, mask):
     with pytest.raises(ValueError, match="height and width must agree"):
         SETS[name].extract(noise((50, 40)), mask)
+
+
+@pytest.mark.parametrize("name", ["a line", "a diagonal", "two far corners", "one pixel in a corner", "everything"])
+def test_degenerate_cells_measure_as_by_scikit_image(name):
+    assert_as_scikit_image("v2", noise(), DEGENERATE[name])
+    assert_as_scikit_image("v1", noise(), DEGENERATE[name])
+
+
+def table_of(name, masks):
+    names, extract = SETS[name]
+    return pd.DataFrame([extract(noise(), mask) for mask in masks], columns=names)
+
+
+def test_degenerate_cells_are_counted_by_kind():
+    usual = {"empty": 0, "one_pixel": 0, "no_nucleus": 0, "one_pixel_nucleus": 0, "no_cytoplasm": 0}
+    expected = {
+        "empty": {"empty": 1},
+        "one pixel": {"one_pixel": 1, "no_nucleus": 1},
+        "one pixel, all nucleus": {"one_pixel": 1, "one_pixel_nucleus": 1, "no_cytoplasm": 1},
+        "nucleus of one pixel": {"one_pixel_nucleus": 1},
+        "cytoplasm of one pixel": {},
+        "no nucleus": {"no_nucleus": 1},
+        "no cytoplasm": {"no_cytoplasm": 1},
+    }
+    for kind, counts in expected.items():
+        assert degenerate(table_of("v2", [DEGENERATE[kind]])) == usual | counts, kind
+    assert degenerate(table_of("v2", [ROUND, LOPSIDED])) == usual
+    total = degenerate(table_of("v2", [ROUND, *(DEGENERATE[kind] for kind in expected)]))
+    assert total == {"empty": 1, "one_pixel": 2, "no_nucleus": 2, "one_pixel_nucleus": 2, "no_cytoplasm": 2}
+
+
+def test_a_set_without_nuclei_counts_none_of_their_kinds():
+    masks = [ROUND, DEGENERATE["empty"], DEGENERATE["one pixel"]]
+    assert degenerate(table_of("v1", masks)) == {"empty": 1, "one_pixel": 1}
+
+
+# --- the stage --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_stage_writes_every_cell_in_the_manifest_s_order_and_counts_the_odd_ones(tmp_path, monkeypatch, name):
+    from stages.features import main
+
+    monkeypatch.chdir(tmp_path)
+    masks = {f"cell {i}": mask for i, mask in enumerate([ROUND, *DEGENERATE.values(), LOPSIDED])}
+    images = {id: noise(seed=i) for i, id in enumerate(masks)}
+    rows = []
+    for id, image in images.items():
+        content = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+        (tmp_path / f"{id}.png").write_bytes(content)
+        rows.append({"id": id, "path": str(tmp_path / f"{id}.png"), "sha256": hashlib.sha256(content).hexdigest()})
+    (tmp_path / "data/masks").mkdir(parents=True)
+    pd.DataFrame(rows[::-1]).to_csv("data/manifest.csv", index=False)
+    np.savez("data/masks/lab.npz", **masks)
+    main(name, "lab")
+    table = pd.read_parquet(f"data/features/{name}.parquet")
+    assert list(table.index) == list(masks)[::-1]
+    assert tuple(table.columns) == SETS[name].names
+    for id, values in zip(table.index, table.to_numpy(), strict=True):
+        np.testing.assert_array_equal(values, SETS[name].extract(images[id], masks[id]))
+    counts = json.loads(Path(f"metrics/features/{name}.json").read_text())
+    assert counts == {"cells": len(masks), **degenerate(table)}
+    assert counts["empty"] == 1

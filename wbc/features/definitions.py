@@ -1,217 +1,174 @@
-"""The report's two sets of hand-crafted features: 9 (§3.2.1) and 89 (§3.2.2).
+"""What the report's two sets of handcrafted features are: 9 (§3.2.1) and 89 (§3.2.2).
 
-A cell is described from its image and its mask (0 background, 1 cytoplasm, 2 nucleus). Lengths are in pixels, areas in
-pixels², colours in 0–255, so images of one set should share one scale. What cannot be measured, such as the nucleus of
-a cell without one, is 0: no feature is ever NaN or infinite.
+One table has every feature's name, definition, unit and source; the sets' order and docs/features.md come from it. How
+they are computed is `wbc.features.measures`'s.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-import cv2
-import numpy as np
-from skimage.feature import graycomatrix, graycoprops, local_binary_pattern
-from skimage.measure import regionprops
-
 SHAPE = ("area", "perimeter", "eccentricity", "solidity", "circularity")
-HU = tuple(f"hu_{i}" for i in range(1, 8))
 REGIONS = ("cell", "nucleus", "cytoplasm")
-CHANNELS = ("r", "g", "b", "h", "s", "v")
-GLCM = ("contrast", "homogeneity", "energy", "correlation", "dissimilarity")
-ANGLES = (0, 45, 90, 135)  # degrees
-LBP = tuple(f"lbp_{i}" for i in range(10))
-
-V1 = (
-    *(f"cell_{name}" for name in SHAPE[:4]),
-    *(f"cell_{channel}_mean" for channel in "rgb"),
-    "glcm_contrast",
-    "glcm_homogeneity",
-)
-V2 = (
-    *(f"cell_{name}" for name in SHAPE),
-    *HU,
-    "nucleus_cell_ratio",
-    *(f"nucleus_{name}" for name in SHAPE),
-    "nucleus_lobes",
-    "cytoplasm_area",
-    *(f"{region}_{channel}_{statistic}" for region in REGIONS for channel in CHANNELS for statistic in ("mean", "std")),
-    *("ratio_r_g", "ratio_r_b", "ratio_g_b"),
-    *(f"glcm_{name}_{angle}" for name in GLCM for angle in ANGLES),
-    *LBP,
-)
+ANGLES = {0: "right", 45: "right and down", 90: "down", 135: "left and down"}  # degrees: the step, as in scikit-image
 
 GREY_LEVELS = 32  # of the co-occurrence matrix, 8 of the 256 to each: far more pairs than bins, and little JPEG noise
 HU_NOISE = 1e-18  # below it a Hu moment is mostly rounding error, as of symmetric shapes, and its sign chance
 LOBE_DEPTH = 0.6  # how deep to erode before counting lobes, as a fraction of the nucleus's largest inscribed radius
 
-
-def extract_v1(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The 9 features of the report's first version (§3.2.1), on the cell alone.
-
-    Args:
-        image: (H, W, 3) uint8, RGB.
-        mask: (H, W) uint8, 0 background, above 0 the cell.
-
-    Returns:
-        (9,) float64 in the order of `V1`; all 0 for an empty mask. Contrast and homogeneity are the mean over the four
-        angles, so that the cell's orientation hardly matters.
-
-    Raises:
-        ValueError: image and mask differ in height or width.
-    """
-    image, mask = _crop(image, mask)
-    cell = mask > 0
-    texture = glcm(_grey(image), cell)
-    values = _prefixed("cell", shape(cell) | colour(image, cell))
-    values |= {f"glcm_{name}": np.mean([texture[f"glcm_{name}_{angle}"] for angle in ANGLES]) for name in GLCM}
-    return np.array([values[name] for name in V1])
-
-
-def extract_v2(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The 89 features of the report's second version (§3.2.2), on the cell, its nucleus and its cytoplasm.
-
-    The report's table counts ~21 + ~39 + 20 + 10; these are 20 + 39 + 20 + 10.
-
-    Args:
-        image: (H, W, 3) uint8, RGB.
-        mask: (H, W) uint8, 0 background, 1 cytoplasm, 2 nucleus.
-
-    Returns:
-        (89,) float64 in the order of `V2`; all 0 for an empty mask.
-
-    Raises:
-        ValueError: image and mask differ in height or width.
-    """
-    image, mask = _crop(image, mask)
-    if not mask.any():
-        return np.zeros(len(V2))
-    cell, nucleus, cytoplasm = mask > 0, mask == 2, mask == 1
-    grey = _grey(image)
-    values = _prefixed("cell", shape(cell) | colour(image, cell))
-    values |= _prefixed("nucleus", shape(nucleus) | colour(image, nucleus))
-    values |= _prefixed("cytoplasm", colour(image, cytoplasm))
-    values["nucleus_lobes"] = lobes(nucleus)
-    values["cytoplasm_area"] = np.count_nonzero(cytoplasm)
-    values["nucleus_cell_ratio"] = values["nucleus_area"] / values["cell_area"]
-    for a, b in ("rg", "rb", "gb"):
-        values[f"ratio_{a}_{b}"] = _ratio(values[f"cell_{a}_mean"], values[f"cell_{b}_mean"])
-    values |= hu(cell) | glcm(grey, cell) | lbp(grey, cell)
-    return np.array([values[name] for name in V2], dtype=np.float64)
+# with p = η30 + η12 and q = η21 + η03
+HU = {
+    "hu_1": "η20 + η02",
+    "hu_2": "(η20 − η02)² + 4η11²",
+    "hu_3": "(η30 − 3η12)² + (3η21 − η03)²",
+    "hu_4": "p² + q²",
+    "hu_5": "(η30 − 3η12)p(p² − 3q²) + (3η21 − η03)q(3p² − q²)",
+    "hu_6": "(η20 − η02)(p² − q²) + 4η11pq",
+    "hu_7": "(3η21 − η03)p(p² − 3q²) − (η30 − 3η12)q(3p² − q²)",
+}
+CHANNELS = {  # name and unit
+    "r": ("red", "0–255"),
+    "g": ("green", "0–255"),
+    "b": ("blue", "0–255"),
+    "h": ("hue, from green: blue 120, purple about 165, red 240", "degrees"),
+    "s": ("HSV saturation", "0–255"),
+    "v": ("HSV value, the largest of red, green, blue", "0–255"),
+}
+GLCM = {  # formula and unit
+    "contrast": ("Σ P (i − j)²", "levels²"),
+    "homogeneity": ("Σ P / (1 + (i − j)²)", "1"),
+    "energy": ("√(Σ P²)", "1"),
+    "correlation": ("Σ P (i − µ)(j − µ) / σ²; 1 if σ = 0", "1"),
+    "dissimilarity": ("Σ P |i − j|", "levels"),
+}
+LBP = {
+    **{f"lbp_{i}": f"{i} of the 8 neighbours at least as bright, all in one run" for i in range(9)},
+    "lbp_9": "any other pattern of neighbours",
+}
 
 
-class FeatureSet(NamedTuple):
-    """The names of some features and the function (image, mask) -> array that measures them in that order."""
+class Feature(NamedTuple):
+    """One row of the table: what is measured, in what unit (1: none), and where it comes from."""
 
-    names: tuple[str, ...]
-    extract: Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-SETS = {"v1": FeatureSet(V1, extract_v1), "v2": FeatureSet(V2, extract_v2)}
-
-
-def shape(region: np.ndarray) -> dict[str, float]:
-    """Shape of a region, all its parts taken together (report, §3.2.1 and §3.2.2).
-
-    Area (pixels²), perimeter (pixels), eccentricity of the ellipse with the same second moments (0 circle, towards 1
-    elongated) and solidity (area over convex area) as `skimage.measure.regionprops` has them; circularity
-    4π·area/perimeter² (about 1 for a disc, less for lobes; 0 for a region too small to have a perimeter).
-    """
-    if not region.any():
-        return dict.fromkeys(SHAPE, 0.0)
-    (properties,) = regionprops(region.astype(np.uint8))
-    area, perimeter = properties.area, properties.perimeter
-    circularity = _ratio(4 * np.pi * area, perimeter**2)
-    return dict(zip(SHAPE, (area, perimeter, properties.eccentricity, properties.solidity, circularity), strict=True))
+    name: str
+    definition: str
+    unit: str
+    source: str
 
 
-def hu(region: np.ndarray) -> dict[str, float]:
-    """Hu's seven moment invariants of a binary region (Hu 1962), each as -sign(h)·log10|h|.
-
-    They span twenty orders of magnitude, which no scaling to unit variance could even out; their logarithms do not.
-    """
-    moments = cv2.HuMoments(cv2.moments(region.astype(np.uint8), binaryImage=True)).ravel()
-    return {
-        name: -np.sign(h) * np.log10(abs(h)) if abs(h) > HU_NOISE else 0.0 for name, h in zip(HU, moments, strict=True)
-    }
-
-
-def lobes(nucleus: np.ndarray) -> int:
-    """Number of lobes: the parts left when the nucleus is eroded by `LOBE_DEPTH` of its largest inscribed radius.
-
-    The depth follows the nucleus's size, so the count does not depend on the image's scale. A bridge thinner than
-    `LOBE_DEPTH` of the widest lobe parts two lobes; a lobe or speck less wide than that is not counted. There is always
-    at least one, unless there is no nucleus. The report names the feature (§3.1.2), not its definition.
-    """
-    depth = cv2.distanceTransform(nucleus.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    core = (depth > LOBE_DEPTH * depth.max()).astype(np.uint8)
-    return cv2.connectedComponents(core, connectivity=8)[0] - 1  # the background is one of them
-
-
-def colour(image: np.ndarray, region: np.ndarray) -> dict[str, float]:
-    """Mean and standard deviation of R, G, B, H, S, V over a region (report, §3.2.2).
-
-    All are 0–255 but the hue, an angle, whose mean would break where it jumps from 360° to 0°: in an eosinophil's reds.
-    So it counts degrees from green (120°), which no stain shows, and runs without a jump through blue (120), purple
-    (about 165) and red (240).
-    """
-    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
-    hsv[..., 0] = (hsv[..., 0].astype(int) + 120) % 180  # OpenCV counts in steps of 2°, and 8 bits end at 255
-    result = {}
-    for pixels, channels in ((image, "rgb"), (hsv, "hsv")):
-        means, deviations = cv2.meanStdDev(pixels, mask=region.astype(np.uint8))
-        for channel, mean, deviation in zip(channels, means.ravel(), deviations.ravel(), strict=True):
-            unit = 2 if channel == "h" else 1
-            result |= {f"{channel}_mean": unit * mean, f"{channel}_std": unit * deviation}
-    return result
+def _shape(region: str, section: str, perimeter: str) -> tuple[Feature, ...]:
+    return (
+        Feature(f"{region}_area", f"pixels of the {region}", "px²", section),
+        Feature(
+            f"{region}_perimeter",
+            "length of the line through the centres of its outermost pixels, corners cut",
+            "px",
+            f"{perimeter}; Benkrid, Crookes",
+        ),
+        Feature(
+            f"{region}_eccentricity",
+            "√(1 − λ₂/λ₁), λ₁ ≥ λ₂ the variances along its principal axes; 0 circle, 1 line",
+            "1",
+            section,
+        ),
+        Feature(
+            f"{region}_solidity",
+            "area over pixels with their centre in the convex hull, a pixel being a diamond as wide as itself",
+            "1",
+            section,
+        ),
+        Feature(f"{region}_circularity", "4π · area / perimeter²; about 1 for a disc", "1", "§3.2.2"),
+    )
 
 
-def glcm(grey: np.ndarray, cell: np.ndarray) -> dict[str, float]:
-    """Texture from the grey-level co-occurrence matrix (Haralick 1973; report, §3.2.2): 5 properties at 4 angles.
+V2_TABLE = (
+    *_shape("cell", section="§3.2.1", perimeter="§3.2.1"),
+    *(
+        Feature(name, f"−sign(h) · log₁₀|h| of the cell, h = {formula}", "1", "§3.2.2; Hu 1962")
+        for name, formula in HU.items()
+    ),
+    Feature("nucleus_cell_ratio", "nucleus_area / cell_area", "1", "§3.2.2; Bikhet 2000"),
+    *_shape("nucleus", section="§3.2.2", perimeter="chosen, as the cell's"),
+    Feature(
+        "nucleus_lobes",
+        f"parts left when the nucleus is eroded by {LOBE_DEPTH:g} of its largest inscribed radius",
+        "count",
+        "§3.1.2; definition chosen",
+    ),
+    Feature("cytoplasm_area", "pixels of the cell that are not its nucleus's", "px²", "§3.2.2"),
+    *(
+        Feature(
+            f"{region}_{channel}_{short}",
+            f"{statistic} over the {region}: {meaning}",
+            unit,
+            "§3.2.1" if (region, short) == ("cell", "mean") and channel in "rgb" else "§3.2.2",
+        )
+        for region in REGIONS
+        for channel, (meaning, unit) in CHANNELS.items()
+        for short, statistic in (("mean", "mean"), ("std", "standard deviation"))
+    ),
+    *(Feature(f"ratio_{a}_{b}", f"cell_{a}_mean / cell_{b}_mean", "1", "§3.2.2") for a, b in ("rg", "rb", "gb")),
+    *(
+        Feature(f"glcm_{name}_{angle}", f"{formula}; pairs one step {step}", unit, "§3.2.2; Haralick 1973")
+        for name, (formula, unit) in GLCM.items()
+        for angle, step in ANGLES.items()
+    ),
+    *(
+        Feature(name, f"share of the cell's pixels with {pattern}", "1", "§3.2.2; Ojala 2002")
+        for name, pattern in LBP.items()
+    ),
+)
+V1_ONLY = tuple(
+    Feature(f"glcm_{name}", f"mean of glcm_{name} over the four angles", GLCM[name][1], "§3.2.1; Haralick 1973")
+    for name in ("contrast", "homogeneity")
+)
+V1 = (
+    *(f"cell_{name}" for name in SHAPE[:4]),
+    *(f"cell_{channel}_mean" for channel in "rgb"),
+    *(feature.name for feature in V1_ONLY),
+)
+V2 = tuple(feature.name for feature in V2_TABLE)
 
-    Pairs of pixels one step apart, counted both ways (symmetric), in `GREY_LEVELS` levels. Only pairs with both pixels
-    in the cell count: the background gets a level of its own, whose row and column are dropped, or else the outline's
-    steep edge would drown the chromatin. The angle is scikit-image's: 45° is the step right and down. An angle without
-    a pair gives 0, and the correlation of a single level is 1, both as in scikit-image.
-    """
-    levels = np.where(cell, grey // (256 // GREY_LEVELS) + 1, 0).astype(np.uint8)
-    counts = graycomatrix(levels, [1], np.deg2rad(ANGLES), levels=GREY_LEVELS + 1, symmetric=True)[1:, 1:]
-    return {
-        f"glcm_{name}_{angle}": value
-        for name in GLCM
-        for angle, value in zip(ANGLES, graycoprops(counts, name)[0], strict=True)
-    }
+
+def markdown() -> str:
+    """The text of docs/features.md."""
+
+    def place(name: str, names: tuple[str, ...]) -> str:
+        return str(names.index(name) + 1) if name in names else ""
+
+    rows = (
+        f"| `{f.name}` | {place(f.name, V1)} | {place(f.name, V2)} | {f.definition} | {f.unit} | {f.source} |"
+        for f in (Feature(*(text.replace("|", "\\|") for text in feature)) for feature in (*V2_TABLE, *V1_ONLY))
+    )
+    return "\n".join([HEAD, *rows, FOOT])
 
 
-def lbp(grey: np.ndarray, cell: np.ndarray) -> dict[str, float]:
-    """Share of the cell's pixels in each rotation-invariant uniform local binary pattern (Ojala 2002; §3.2.2).
+HEAD = f"""# The handcrafted features
 
-    8 neighbours at radius 1. Bin i < 9 has i neighbours at least as bright as the centre, all in one run; bin 9 has the
-    rest. The bins add up to 1.
-    """
-    patterns = local_binary_pattern(grey, P=8, R=1, method="uniform")[cell].astype(int)
-    return dict(zip(LBP, np.bincount(patterns, minlength=len(LBP)) / patterns.size, strict=True))
+Written by `python -m wbc.features > docs/features.md` from the table in `wbc/features/definitions.py`.
 
+A cell is measured on its image (8-bit RGB) and its mask (0 background, 1 cytoplasm, 2 nucleus); the cell is both parts.
+Lengths are in pixels, so images of one set should share one scale. What cannot be measured is 0, such as the nucleus of
+a cell without one or a quotient by 0: no feature is ever NaN or infinite. The stage counts such cells in
+`metrics/features/<set>.json`.
 
-def _crop(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The cell's bounding box and one pixel around it, so that the textures at its rim have their neighbours.
+- η are the normalised central moments of the cell's mask, p = η30 + η12, q = η21 + η03. Where |h| ≤ {HU_NOISE:g}, which
+  is mostly rounding error, the feature is 0.
+- The hue counts degrees from green (120° on the colour wheel), which no stain shows, so that no cell's hues straddle
+  its jump from 360 to 0.
+- P is the share of pairs of neighbouring pixels that have grey levels i and j (0 to {GREY_LEVELS - 1}, from OpenCV's
+  8-bit grey), counted both ways, both pixels in the cell; µ and σ are its margin's mean and standard deviation.
+- The local binary patterns have 8 neighbours at radius 1, the diagonal ones interpolated, as in scikit-image.
 
-    At the image's border that pixel repeats the last one and is background in the mask.
-    """
-    if image.shape[:2] != mask.shape:
-        raise ValueError(f"image is {image.shape[:2]}, mask {mask.shape}: height and width must agree")
-    x, y, width, height = cv2.boundingRect((mask > 0).astype(np.uint8))
-    box = np.s_[y : y + height + 2, x : x + width + 2]
-    image = cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-    return image[box], np.pad(mask, 1)[box]
+The columns v1 and v2 give a feature's place in each set; § is a section of the report.
 
+| feature | v1 | v2 | definition | unit | source |
+| --- | ---: | ---: | --- | --- | --- |"""
 
-def _grey(image: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-
-
-def _ratio(a: float, b: float) -> float:
-    return a / b if b else 0.0
-
-
-def _prefixed(prefix: str, values: dict[str, float]) -> dict[str, float]:
-    return {f"{prefix}_{name}": value for name, value in values.items()}
+FOOT = """
+- Benkrid, Crookes: Design and FPGA Implementation of a Perimeter Estimator, The Queen's University of Belfast; it is
+  `skimage.measure.perimeter`.
+- Bikhet 2000: Segmentation and Classification of White Blood Cells, ICASSP.
+- Haralick 1973: Textural Features for Image Classification, IEEE Trans. on Systems, Man, and Cybernetics 3(6).
+- Hu 1962: Visual Pattern Recognition by Moment Invariants, IRE Trans. on Information Theory 8(2).
+- Ojala 2002: Multiresolution Gray-Scale and Rotation Invariant Texture Classification with Local Binary Patterns, IEEE
+  Trans. on Pattern Analysis and Machine Intelligence 24(7).
+"""
