@@ -46,9 +46,11 @@ class Compute(Group):
 
 
 class Data(Group):
-    source: Literal["synthetic", "folder"]
+    source: Literal["synthetic", "folder", "wbcbench", "kaggle"]
     path: Annotated[str, Field(min_length=1)]
     test_fraction: OpenFraction
+    strict: bool
+    leaks: Literal["report", "stop"]
 
 
 class Synthetic(Group):
