@@ -29,11 +29,15 @@ fuzz = settings(
 
 
 def survives(function, *arguments):
-    """The result, or None after a UserError, which must be one line."""
+    """The result, or None after a UserError, whose message must be one line."""
+    message = ""
     try:
         return function(*arguments)
     except UserError as error:
-        assert "\n" not in str(error)
+        message = str(error)
+    assert message
+    assert "\n" not in message
+    return None
 
 
 @st.composite

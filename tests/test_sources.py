@@ -215,7 +215,8 @@ def test_a_list_that_cannot_be_meant_stops_with_one_line(content, said):
 def test_names_may_hold_blanks_and_accents_in_either_spelling(tmp_path):
     put(tmp_path / "images" / "cellule e\u0301tale\u0301e 1.png")  # as macOS writes it
     put(tmp_path / "images" / "白血球.png")
-    write_csv(tmp_path / "labels.csv", ["ID", "labels"], [("cellule étalée 1", "SNE"), ("白血球.png", "LY")])
+    rows = [("cellule étalée 1", "SNE", "train"), ("白血球.png", "LY", "test")]
+    write_csv(tmp_path / "labels.csv", ["ID", "labels", "part"], rows)
     assert len(found(tmp_path).manifest) == 2
 
 
@@ -275,18 +276,20 @@ def test_what_a_file_is_wrong_in_is_rejected_by_name_and_reason(listed):
 
 
 def test_a_name_that_is_not_utf_8_is_rejected_in_words_that_can_be_written(tmp_path):
-    put(tmp_path / "LY" / "a.png")
-    shutil.copy(tmp_path / "LY" / "a.png", os.fsencode(tmp_path / "LY") + b"/\xff.png")
+    for i in range(4):
+        put(tmp_path / "LY" / f"{i}.png")
+    shutil.copy(tmp_path / "LY" / "0.png", os.fsencode(tmp_path / "LY") + b"/\xff.png")
     table = found(tmp_path).rejects
     assert table.to_numpy().tolist() == [["LY/\\udcff.png", "name is not UTF-8", ""]]
     write_csv(tmp_path / "rejects.csv", table.columns, table.itertuples(index=False))
 
 
 def test_a_part_of_another_name_is_rejected(tmp_path):
-    for name in "ab":
+    parts = ("train", "test", "validation")
+    for name in parts:
         put(tmp_path / "images" / f"{name}.png")
-    write_csv(tmp_path / "labels.csv", ["ID", "labels", "part"], [("a", "SNE", "train"), ("b", "SNE", "validation")])
-    assert reasons(tmp_path) == {("b", "unknown part", "'validation' is neither train nor test")}
+    write_csv(tmp_path / "labels.csv", ["ID", "labels", "part"], [(part, "SNE", part) for part in parts])
+    assert reasons(tmp_path) == {("validation", "unknown part", "'validation' is neither train nor test")}
 
 
 def test_strict_stops_at_the_first_and_says_what_to_do(listed):
@@ -334,6 +337,11 @@ def test_a_test_part_of_which_nothing_is_usable_is_not_replaced_by_training_imag
     write_csv(listed / "labels.csv", ["ID", "labels", "part"], [("000.png", "SNE", ""), ("nowhere", "SNE", "test")])
     with pytest.raises(SourceError, match="no usable test image; first reason: 'nowhere': no such file"):
         found(listed)
+
+
+def test_a_share_too_small_to_hold_anything_back_says_so(listed):
+    with pytest.raises(SourceError, match=r"data\.test_fraction = 0\.01 holds back none of 24 images"):
+        ingest("folder", listed, 0.01, 1)
 
 
 # --- odd but usable

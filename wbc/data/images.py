@@ -16,6 +16,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF")  # Pillow knows some that run programs
 MAX_PIXELS = 64_000_000  # 8000 × 8000; beyond it a file is taken for a decompression bomb
 
+warnings.filterwarnings("ignore", module="PIL")  # of odd metadata and of many pixels; catch_warnings is not for threads
+
 
 class ImageError(UserError):
     """An image cannot be used; the message is one line saying why, without the file's name."""
@@ -40,8 +42,7 @@ def decode(content: bytes) -> np.ndarray:
     if not content:
         raise ImageError("empty file")
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            warnings.simplefilter("ignore")  # about odd metadata, and Pillow's own limit: ours is below
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(f"too large: {image.width}×{image.height} pixels, more than {MAX_PIXELS:,}")
             if image.mode == "F":
@@ -60,7 +61,7 @@ def decode(content: bytes) -> np.ndarray:
     except Image.DecompressionBombError:
         raise ImageError(f"too large: more than {MAX_PIXELS:,} pixels") from None
     except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"unreadable image: {' '.join(str(error).split())}") from None
+        raise ImageError(f"unreadable image: {error}") from None
 
 
 def read(path: str | Path, expected_sha256: str) -> np.ndarray:

@@ -42,8 +42,8 @@ def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: boo
         train or test; rejects and leaks.
 
     Raises:
-        SourceError: the source cannot be read, no labelled training image or none of its test images is usable, or
-            `strict` and any is not.
+        SourceError: the source cannot be read, no labelled training image or no test image is usable, or `strict` and
+            any is not.
         ListError, OSError: see `wbc.data.sources.scan`.
     """
     items = scan(source, root)
@@ -81,8 +81,10 @@ def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: boo
     why = f"; first reason: {rejects[0][0]!r}: {': '.join(filter(None, rejects[0][1:]))}" if rejects else ""
     if not manifest["part"].eq("train").any():
         raise SourceError(f"{root}: no usable labelled training image among {len(items)} images{why}")
-    if tested and not manifest["part"].eq("test").any():
-        raise SourceError(f"{root}: no usable test image{why}")
+    if not manifest["part"].eq("test").any():
+        if tested:
+            raise SourceError(f"{root}: no usable test image{why}")
+        raise SourceError(f"{root}: data.test_fraction = {test_fraction} holds back none of {len(manifest)} images")
     leaks = pd.concat([across_parts(manifest, prints), contradicted], ignore_index=True)
     return Ingested(manifest, pd.DataFrame(rejects, columns=["name", "reason", "detail"]), leaks)
 
