@@ -1,15 +1,17 @@
 """Images in, manifest, splits and pixels out."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from wbc.classes import CLASSES, TABLE_1
-from wbc.data import images
 from wbc.data.images import ImageError, decode, read, read_mask, sha256, write_jpeg
 from wbc.data.pack import pack, resize
 from wbc.data.split import order, split
@@ -51,14 +53,30 @@ def test_a_cameras_rotation_is_applied():
     assert decode(encoded(np.zeros((4, 6, 3), np.uint8), suffix="JPEG", exif=exif)).shape == (6, 4, 3)
 
 
-def test_unusable_files_say_why(monkeypatch):
+def claiming(width, height):
+    """A PNG of a few bytes that says it is so large."""
+    chunks = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT"
+    sealed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(sealed)
+
+
+def test_unusable_files_say_why():
     whole = encoded(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8), suffix="JPEG")
-    for content, why in ((b"", "empty"), (b"hello", "not a JPEG"), (whole[: len(whole) // 2], "truncated")):
-        with pytest.raises(ImageError, match=why):
+    inflating = PngInfo()
+    inflating.add_text("note", " " * 2_000_000, zip=True)
+    for content, why in (
+        (b"", "empty file"),
+        (b"hello", "not a JPEG, PNG, BMP, TIFF image"),
+        (encoded(np.zeros((8, 8), np.uint8), suffix="GIF"), "not a JPEG, PNG, BMP, TIFF image"),
+        (whole[: len(whole) // 2], "unreadable image: image file is truncated"),
+        (claiming(8001, 8000), "too large: 8001×8000 pixels, more than 64,000,000"),
+        (claiming(100_000, 100_000), "too large: more than 64,000,000 pixels"),
+        (encoded(np.zeros((8, 8), np.uint8), pnginfo=inflating), "unreadable image: Decompressed data too large"),
+        (encoded(np.zeros((8, 8), np.float32), suffix="TIFF"), "floating-point pixels"),
+    ):
+        with pytest.raises(ImageError) as error:
             decode(content)
-    monkeypatch.setattr(images, "MAX_PIXELS", 63)
-    with pytest.raises(ImageError, match="more than 63"):
-        decode(encoded(np.zeros((8, 8), np.uint8)))
+        assert str(error.value).startswith(why)
 
 
 def test_a_changed_or_missing_image_is_noticed(tmp_path):

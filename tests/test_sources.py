@@ -117,6 +117,13 @@ def test_a_part_held_back_leaves_table_1_class_by_class():
         assert train["label"].value_counts().to_dict() == TABLE_1
 
 
+def test_a_single_image_is_not_held_back_whatever_the_share():
+    pool = pd.DataFrame({"id": list("abcdefghij"), "sha256": list("abcdefghij"), "label": ["PLY", *["LY"] * 9]})
+    held = held_back(pool, 0.6, 1)
+    assert not held[0]
+    assert held.sum() == 6
+
+
 def test_kaggles_test_part_is_the_samples_in_its_order(archives, tmp_path):
     manifest, rejects, _ = found(archives[1], "kaggle")
     test = manifest[manifest["part"] == "test"]
@@ -126,7 +133,8 @@ def test_kaggles_test_part_is_the_samples_in_its_order(archives, tmp_path):
     assert manifest.loc[manifest["part"] == "train", "label"].tolist() == ["SNE", "SNE", "LY", "BL"]
     shutil.copytree(archives[1], tmp_path / "raw")
     (tmp_path / "raw" / "sample_submission.csv").unlink()
-    manifest, _, _ = found(tmp_path / "raw", "kaggle")
+    manifest, rejects, _ = found(tmp_path / "raw", "kaggle")
+    assert rejects.empty
     assert manifest.loc[manifest["part"] == "test", "id"].tolist() == ["00000500", "00000501", "00000502"]
 
 
