@@ -90,7 +90,7 @@ def _kaggle(root: Path) -> list[Item]:
     images = Images(root)
     table, sample = _one(root, "train"), _one(root, "submission")
     if table is None:
-        raise SourceError(f"{root}: no CSV file with 'train' in its name; expected {SOURCES['kaggle'][1]}")
+        raise SourceError(f"{root}: no CSV file with 'train' in its name, whose columns are {','.join(LISTED)}")
     training = [replace(item, part="train") for item in _listed(table, images)]
     if sample:
         return training + [replace(item, label="", part="test") for item in _listed(sample, images)]
