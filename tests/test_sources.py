@@ -120,8 +120,8 @@ def test_a_part_held_back_leaves_table_1_class_by_class():
 def test_a_single_image_is_not_held_back_whatever_the_share():
     pool = pd.DataFrame({"id": list("abcdefghij"), "sha256": list("abcdefghij"), "label": ["PLY", *["LY"] * 9]})
     held = held_back(pool, 0.6, 1)
-    assert not held[0]
-    assert held.sum() == 6
+    assert not held[0]  # though its 0.4 of a seat in training loses against the 0.6 that LY has left
+    assert held.sum() == 5
 
 
 def test_kaggles_test_part_is_the_samples_in_its_order(archives, tmp_path):
