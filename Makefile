@@ -1,6 +1,6 @@
 # Everything starts from a fresh clone with Python 3.11+, git and make: `make repro`, `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help install repro test lint lock clean
+.PHONY: help install repro test fuzz lint lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -24,6 +24,9 @@ repro: install ## run the pipeline, every stage whose inputs changed, and print 
 
 test: install lint ## lint, then run the tests with coverage
 	pytest --cov --cov-report=term-missing:skip-covered
+
+fuzz: install ## feed the readers of lists, settings and images 50,000 random inputs each (half an hour)
+	WBC_FUZZ=1 pytest tests/test_fuzz.py
 
 lint: install ## check style and formatting
 	ruff check .

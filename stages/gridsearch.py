@@ -1,10 +1,10 @@
 """Choose gradient boosting's rounds and depth after SMOTE, refit, and predict the test part (report §4.4)."""
 
 from stages import run
-from wbc.classes import CLASSES
 from wbc.classical.gridsearch import importance, named, search
 from wbc.classical.table import test, training
 from wbc.config import GridSearch, load
+from wbc.data.tables import write_submission
 from wbc.io import write_csv, write_json
 from wbc.metrics import accuracy, confusion, macro_f1, per_class
 
@@ -27,8 +27,7 @@ def main() -> None:
     write_csv("plots/gridsearch/importance.csv", ["feature", "f1_lost", "sd"], ranked)
 
     predicted = found.predict(held.features)
-    labels = [CLASSES[target] for target in predicted]
-    write_csv("data/predictions/gridsearch.csv", ["ID", "labels"], zip(held.ids, labels, strict=True))
+    write_submission("data/predictions/gridsearch.csv", held.ids, predicted)
     known = held.target >= 0
     actual, predicted = held.target[known], predicted[known]
     if known.any():

@@ -1,14 +1,16 @@
-"""Check every image of the source; list the usable ones in data/manifest.csv, the others in data/rejects.csv."""
+"""Check every image of the source: the usable ones go to data/manifest.csv, the others to data/rejects.csv."""
 
 from pathlib import Path
 
 from stages import run
-from wbc.classes import CLASSES
+from wbc.classes import CLASSES, TABLE_1
 from wbc.config import Data, load
 from wbc.data.contact import contact_sheet
 from wbc.data.images import read, write_jpeg
 from wbc.data.ingest import ingest
-from wbc.data.tables import MANIFEST
+from wbc.data.leaks import KINDS
+from wbc.data.sources import SourceError
+from wbc.data.tables import LEAKS, MANIFEST, REJECTS
 from wbc.io import write_csv, write_json
 
 COLUMNS = 8
@@ -17,23 +19,36 @@ COLUMNS = 8
 def main() -> None:
     config = load("configs/data.yaml")
     data = Data(**config["data"])
-    manifest, rejects = ingest(Path(data.path), data.test_fraction, config["seed"])
-    for path, table in ((MANIFEST, manifest), (MANIFEST.with_name("rejects.csv"), rejects)):
+    found = ingest(data.source, Path(data.path), data.test_fraction, config["seed"], data.strict)
+    for path, table in ((REJECTS, found.rejects), (LEAKS, found.leaks), (MANIFEST, found.manifest)):
         write_csv(path, table.columns, table.itertuples(index=False))
+    leaks = {kind: int((found.leaks["kind"] == kind).sum()) for kind in KINDS}
+    if data.leaks == "stop" and len(found.leaks):
+        counts = ", ".join(f"{kind} {count}" for kind, count in leaks.items() if count)
+        raise SourceError(f"{LEAKS} lists leaks: {counts}; take these images out, or set data.leaks to report")
 
-    parts = manifest["part"].value_counts()
-    counts = {"train": int(parts.get("train", 0)), "test": int(parts.get("test", 0)), "rejected": len(rejects)}
-    write_json("metrics/ingest.json", counts)
-    per_class = manifest.groupby(["label", "part"]).size()
-    write_csv(
-        "plots/classes.csv",
-        ["label", "train", "test"],
-        [(c, int(per_class.get((c, "train"), 0)), int(per_class.get((c, "test"), 0))) for c in CLASSES],
-    )
-    shown = {c: manifest[(manifest["label"] == c) & (manifest["part"] == "train")].head(COLUMNS) for c in CLASSES}
+    per_class = found.manifest.groupby(["label", "part"]).size()
+    table = [(c, int(per_class.get((c, "train"), 0)), int(per_class.get((c, "test"), 0))) for c in CLASSES]
+    write_csv("plots/classes.csv", ["label", "train", "test"], table)
+    parts = found.manifest["part"].value_counts()
+    metrics = {
+        "train": int(parts.get("train", 0)),
+        "test": int(parts.get("test", 0)),
+        "rejected": len(found.rejects),
+        "reasons": found.rejects["reason"].value_counts().sort_index().to_dict(),
+        "leaks": leaks,
+    }
+    if data.source == "wbcbench":
+        metrics["table_1"] = {label: train for label, train, _ in table} == TABLE_1
+    write_json("metrics/ingest.json", metrics)
+
+    train = found.manifest[found.manifest["part"] == "train"]
+    shown = {c: train[train["label"] == c].head(COLUMNS) for c in CLASSES}
     sheet = contact_sheet({c: [read(r.path, r.sha256) for r in rows.itertuples()] for c, rows in shown.items()})
     write_jpeg("plots/contact_sheet.jpg", sheet)
-    print(f"{counts['train']} training and {counts['test']} test images, {len(rejects)} rejected")
+    print(f"{metrics['train']} training and {metrics['test']} test images, {metrics['rejected']} rejected")
+    if len(found.leaks):
+        print(f"  leaks, listed in {LEAKS}: " + ", ".join(f"{kind} {count}" for kind, count in leaks.items()))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from stages import run
 from wbc.config import Row, load
+from wbc.data.tables import write_submission
 from wbc.io import write_csv, write_json, write_npz
 from wbc.metrics import accuracy, confusion, macro_f1, per_class
 from wbc.predict import plain, tta
@@ -15,7 +16,7 @@ def main(name: str) -> None:
     where = device()
     trained = load_model(f"models/{name}.safetensors")
     model, normalisation = trained.model.to(where), trained.normalisation
-    metrics, arrays = {}, []
+    metrics, arrays, submission = {}, [], ([], [])
     for part, short in (("validation", "val"), ("test", "test")):
         ids, pixels, targets = load_part(part, row.train.validation, where)
         if not len(ids):
@@ -26,6 +27,8 @@ def main(name: str) -> None:
             "_tta": tta(model, normalisation, pixels, row.augment, row.tta, row.seed),
         }
         arrays += [(f"{short}_ids", ids.astype(str)), (f"{short}_targets", targets)]
+        if part == "test":
+            submission = ids, ways["_tta"].argmax(1).tolist()
         known = targets >= 0
         for way, probabilities in ways.items():
             arrays.append((f"{short}_probabilities{way}", probabilities.numpy()))
@@ -38,6 +41,7 @@ def main(name: str) -> None:
                 columns = ["class", "precision", "recall", "f1", "images"]
                 write_csv(f"plots/predict/{name}/per_class.csv", columns, per_class(targets, predicted))
     write_npz(f"data/predictions/{name}.npz", arrays)
+    write_submission(f"data/predictions/{name}.csv", *submission)
     write_json(f"metrics/predict/{name}.json", metrics)
     print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items() if "_f1" in key))
 

@@ -1,10 +1,14 @@
 """Outputs are whole or absent, and the same bytes for the same content."""
 
+import os
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from wbc.data.images import sha256, write_jpeg
+from wbc.data.pack import pack
 from wbc.io import atomic, write_csv, write_json, write_npz
 
 
@@ -43,3 +47,48 @@ def test_npz_bytes_do_not_depend_on_the_time(tmp_path):
     assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "2.npz").read_bytes()
     with np.load(tmp_path / "2.npz") as stored:
         assert stored["ids"].tolist() == ["x", "yy"]
+
+
+def a_figure(path):
+    write_jpeg(path, np.zeros((64, 64, 3), np.uint8))
+
+
+def packed(path):
+    source = path.with_name("source.jpg")
+    a_figure(source)
+    pack(pd.DataFrame({"path": [str(source)], "sha256": [sha256(source.read_bytes())]}), 64, path)
+
+
+WRITERS = {
+    "csv": lambda path: write_csv(path, ["a"], [("x",)]),
+    "json": lambda path: write_json(path, {"a": 1}),
+    "npz": lambda path: write_npz(path, [("a", np.arange(5))]),
+    "jpeg": a_figure,
+    "npy": packed,
+}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full, where every write finds no space, is Linux's")
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_full_disk_leaves_the_old_file_and_no_half_of_a_new_one(tmp_path, kind):
+    path = tmp_path / f"out.{kind}"
+    path.write_text("old")
+    (tmp_path / f".out.{kind}.{os.getpid()}.tmp").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        WRITERS[kind](path)
+    assert path.read_text() == "old"
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_stage_that_cannot_write_says_so_in_a_line(tmp_path, monkeypatch):
+    from stages import run
+
+    (tmp_path / "metrics").touch()  # a file where a folder must be
+    monkeypatch.setattr("sys.argv", ["stage"])
+    with pytest.raises(SystemExit, match=r"^error: .*metrics: File exists$"):
+        run(lambda: write_json(tmp_path / "metrics" / "a.json", {}))
+
+
+def test_a_truth_value_stays_one(tmp_path):
+    write_json(tmp_path / "a.json", {"same": True})
+    assert (tmp_path / "a.json").read_text() == '{\n  "same": true\n}\n'

@@ -1,6 +1,7 @@
 """dvc.yaml against the code, and the stages end to end on a tiny study."""
 
 import ast
+import csv
 import hashlib
 import json
 import os
@@ -11,8 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+
+from wbc.classes import CLASSES
 
 ROOT = Path(__file__).parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -152,6 +156,19 @@ def test_the_whole_study_runs_and_fills_its_table(study):
     assert all(0 <= value <= 1 for row in results.values() for value in row.values())
     stale = dvc(study, "repro", "--allow-missing", "--dry")
     assert not ran(stale)
+
+
+@pytest.mark.slow
+def test_every_row_leaves_a_submission_of_its_augmented_predictions(study):
+    rows = yaml.safe_load((study / "configs/report.yaml").read_text())["rows"]
+    for row in ("gridsearch", *rows):
+        assert "complete and in order" in run(
+            study, sys.executable, "-m", "wbc.submission", f"data/predictions/{row}.csv"
+        )
+    with np.load(study / f"data/predictions/{rows[0]}.npz") as stored:
+        expected = [CLASSES[target] for target in stored["test_probabilities_tta"].argmax(1)]
+    with (study / f"data/predictions/{rows[0]}.csv").open() as file:
+        assert [row["labels"] for row in csv.DictReader(file)] == expected
 
 
 @pytest.mark.slow

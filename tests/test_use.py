@@ -72,9 +72,9 @@ def test_an_unreadable_file_does_not_stop_the_others(trained, folder):
     (folder / "b ü.png").write_bytes(b"not an image")
     rows = list(classify(trained, find([str(folder)]), CPU, augmented=False))
     assert [bool(row.label) for row in rows] == [True, False, True, True]
-    assert rows[1].note == "not an image"
+    assert rows[1].note.startswith("not a JPEG")
     (only,) = classify(trained, [folder / "b ü.png"], CPU, augmented=False)
-    assert only.note == "not an image"
+    assert only.note.startswith("not a JPEG")
 
 
 def test_grad_cam_is_hot_where_the_evidence_is(trained):
@@ -136,7 +136,7 @@ def test_the_commands_write_what_they_say(trained, folder, tmp_path):
     )
     with (tmp_path / "p.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["note"] for row in rows][2] == "empty file" or "empty file" in [row["note"] for row in rows]
+    assert "empty file" in [row["note"] for row in rows]
     assert len(list((tmp_path / "why").glob("*.jpg"))) == 4
     assert wbc("export", *model).returncode == 0
     assert (tmp_path / "m.onnx").exists()

@@ -46,9 +46,11 @@ class Compute(Group):
 
 
 class Data(Group):
-    source: Literal["synthetic", "folder"]
+    source: Literal["synthetic", "folder", "wbcbench", "kaggle"]
     path: Annotated[str, Field(min_length=1)]
     test_fraction: OpenFraction
+    strict: bool
+    leaks: Literal["report", "stop"]
 
 
 class Synthetic(Group):
@@ -217,13 +219,13 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     if not isinstance(params, dict):
         raise ConfigError("params.yaml: expected keys and values")
     base = copy.deepcopy(params)
-    profile, profiles = base.pop("profile", None), base.pop("profiles", None)
+    profile, profiles = base.pop("profile", None), _group(base.pop("profiles", None), "profiles")
     _validate(Study, base)
-    if not isinstance(profiles, dict) or profile not in profiles:
-        raise ConfigError(f"profile = {profile!r}: allowed: {_listed(profiles or {})}")
+    if not isinstance(profile, str) or profile not in profiles:
+        raise ConfigError(f"profile = {profile!r}: allowed: {_listed(profiles)}")
     for name, overlay in profiles.items():
-        unknown = set((overlay or {}).get("ladder", {})) - set(base["ladder"])
-        if unknown:
+        rows = _group(_group(overlay, f"profiles.{name}").get("ladder"), f"profiles.{name}.ladder")
+        if unknown := set(rows) - set(base["ladder"]):
             raise ConfigError(f"profiles.{name}.ladder: no row {_listed(unknown)}; rows: {_listed(base['ladder'])}")
     overlay = profiles[profile] or {}
     study = _validate(Study, _merge(base, overlay), prefix=f"profiles.{profile}: ")
@@ -286,6 +288,13 @@ def _merge(base: dict[str, Any], delta: dict[str, Any] | None) -> dict[str, Any]
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
         merged[key] = _merge(base[key], value) if both else value
     return merged
+
+
+def _group(value: Any, key: str) -> dict[Any, Any]:
+    """The keys and values under `key`, which may be left empty."""
+    if value is not None and not isinstance(value, dict):
+        raise ConfigError(f"{key} = {value!r}: expected keys and values")
+    return value or {}
 
 
 def _listed(names) -> str:

@@ -3,3 +3,6 @@
 
 class UserError(Exception):
     """Something outside the code is wrong; the message is one line saying what, where and what to do about it."""
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().split("\n"))  # names and values from outside may hold line ends

@@ -32,6 +32,8 @@ def rounded(value: Any) -> Any:
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [rounded(item) for item in value]
+    if isinstance(value, bool):  # Python's is an integer, JSON's is not
+        return value
     if isinstance(value, Integral):  # NumPy's too
         return int(value)
     return round(float(value), DIGITS) if isinstance(value, Real) else value

@@ -13,7 +13,10 @@ from wbc.errors import UserError
 from wbc.io import atomic
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF")  # Pillow knows some that run programs
 MAX_PIXELS = 64_000_000  # 8000 × 8000; beyond it a file is taken for a decompression bomb
+
+warnings.filterwarnings("ignore", module="PIL")  # of odd metadata and of many pixels; catch_warnings is not for threads
 
 
 class ImageError(UserError):
@@ -34,15 +37,16 @@ def decode(content: bytes) -> np.ndarray:
         (H, W, 3) uint8, RGB.
 
     Raises:
-        ImageError: not an image, truncated, or larger than `MAX_PIXELS`.
+        ImageError: not an image of `FORMATS`, truncated, larger than `MAX_PIXELS`, or of floating-point pixels.
     """
     if not content:
         raise ImageError("empty file")
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is below
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"{image.width}×{image.height} pixels, more than {MAX_PIXELS:,}")
+                raise ImageError(f"too large: {image.width}×{image.height} pixels, more than {MAX_PIXELS:,}")
+            if image.mode == "F":
+                raise ImageError("floating-point pixels: their white is unknown")
             image = ImageOps.exif_transpose(image)
             if image.mode.startswith("I"):  # 16 bits a pixel; Pillow would clip instead of scaling
                 image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) // 257).astype(np.uint8))
@@ -53,9 +57,11 @@ def decode(content: bytes) -> np.ndarray:
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
-        raise ImageError("not an image") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"unreadable image: {' '.join(str(error).split())}") from None
+        raise ImageError(f"not a {', '.join(FORMATS)} image") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"too large: more than {MAX_PIXELS:,} pixels") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"unreadable image: {error}") from None
 
 
 def read(path: str | Path, expected_sha256: str) -> np.ndarray:

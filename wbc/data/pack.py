@@ -30,12 +30,12 @@ def pack(manifest: pd.DataFrame, size: int, path: Path = PIXELS) -> None:
     """
     tasks = (delayed(_load)(row.path, row.sha256, size) for row in manifest.itertuples())
     loaded = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(tasks)
-    with atomic(path) as temporary:
-        out = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(manifest), size, size, 3))
-        for i, image in enumerate(tqdm(loaded, "pack", len(manifest), disable=None)):
-            out[i] = image
-        out.flush()
-        del out
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(manifest), size, size, 3)}
+    # written from front to back: a disk that fills up under a memory map kills the process
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for image in tqdm(loaded, "pack", len(manifest), disable=None):
+            file.write(image.tobytes())
 
 
 def _load(path: str, sha256: str, size: int) -> np.ndarray:

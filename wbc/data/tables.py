@@ -1,15 +1,20 @@
 """The small tables that pass between the steps, and the one file of pixels."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from wbc.classes import CLASSES
+from wbc.io import write_csv
 
 MANIFEST = Path("data/manifest.csv")
+REJECTS = Path("data/rejects.csv")
+LEAKS = Path("data/leaks.csv")
 SPLITS = Path("data/splits.csv")
 PIXELS = Path("data/images.npy")
+SUBMISSION = ("ID", "labels")  # columns of a file that a leaderboard takes
 
 
 def read_manifest(path: Path = MANIFEST) -> pd.DataFrame:
@@ -26,3 +31,8 @@ def read_splits(path: Path = SPLITS) -> pd.DataFrame:
 def targets(manifest: pd.DataFrame) -> np.ndarray:
     """(N,) int64 class indices of the manifest's labels, -1 where there is none."""
     return manifest["label"].map({c: i for i, c in enumerate(CLASSES)}).fillna(-1).to_numpy(np.int64)
+
+
+def write_submission(path: str | Path, ids: Iterable[str], predicted: Iterable[int]) -> None:
+    """Write N predicted class indices, one image a row, as a leaderboard takes them: `ID,labels`."""
+    write_csv(path, SUBMISSION, [(id, CLASSES[target]) for id, target in zip(ids, predicted, strict=True)])
