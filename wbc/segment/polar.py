@@ -1,4 +1,4 @@
-"""A third segmentation: the outline that best divides the colours, as a shortest path around the nucleus.
+"""A third segmentation: the closed curve around the nucleus that best divides the image's colours.
 
 The report's two go by one threshold, so a red cell that touches the white cell becomes part of it. Here the image
 itself tells the colours apart, and the outline has to be a smooth closed curve around the nucleus:
@@ -12,8 +12,8 @@ All lengths are relative to the image or to the cell, and no colour is assumed b
 cytoplasm.
 
 [1] Rother et al., "GrabCut": interactive foreground extraction using iterated graph cuts, SIGGRAPH 2004.
-[2] Star-shaped cuts by dynamic programming: e.g. Baggett et al., "Whole cell segmentation in tissue sections",
-    Cytometry A 67:137-143, 2005.
+[2] Outlines by dynamic programming in polar coordinates: e.g. Baggett et al., "Whole cell segmentation
+    in solid tissue sections", Cytometry A 67:137-143, 2005.
 """
 
 import cv2
@@ -21,8 +21,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_multiotsu, threshold_otsu
 
-SIDE = 128  # pixels of the longer side while searching: finer changes nothing, but takes longer
-ROUNDS = 3  # of histograms and outline; later ones move the outline by less than a pixel
+SIDE = 128  # pixels of the longer side while searching: a finer search gains nothing
+ROUNDS = 3  # of histograms and outline; a fourth gains nothing
 
 CENTRAL = 0.25  # the seed's distance from the middle, in image sides, that divides its weight by e
 LOBE_AREA, LOBE_GAP = 0.05, 0.3  # least area of a further lobe and largest gap to it, in the seed's areas and radii
@@ -101,26 +101,38 @@ def _seed(image: np.ndarray, blueness: np.ndarray) -> tuple[np.ndarray, np.ndarr
     height, width = blueness.shape
     offset = (centres + 0.5) / (width, height) - 0.5
     main = int((areas * np.exp(-np.square(offset / CENTRAL).sum(1))).argmax())
-    radius = np.sqrt(areas[main] / np.pi)
 
     darkness = 255 - image[..., 1].astype(np.float32)
     clear = np.percentile(darkness, 10)
     stained = darkness > clear + PALE * (np.median(darkness[labels == main]) - clear)
+    own, foreign = _shared_out(labels, stats, main, stained)
+    distance = _distance(own)
+    rivals = _distance(foreign) < distance if foreign.any() else foreign
+    return own, rivals, own | (distance < RING * np.sqrt(own.sum() / np.pi) + 2) & stained
 
-    index = np.arange(len(areas))
-    _, islands = cv2.connectedComponents(cv2.morphologyEx(np.uint8(stained), cv2.MORPH_CLOSE, _disc(GAP / 2 * side)))
-    island = np.array([np.bincount(islands[labels == i], minlength=2).argmax() for i in index])
-    left, top, width_, height_ = stats[:, :4].T
-    cut = (left == 0) | (top == 0) | (left + width_ == width) | (top + height_ == height)
-    gap = np.full(len(areas), np.inf, np.float32)
+
+def _shared_out(labels: np.ndarray, stats: np.ndarray, main: int, stained: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boolean masks of the components that are lobes of the main one, it included, and of those of other cells.
+
+    Another cell's nucleus is cut by the image's border or background lies between. Of the rest, parts that are too
+    small or too far off for a lobe belong to neither: the votes decide.
+    """
+    height, width = labels.shape
+    areas = stats[:, cv2.CC_STAT_AREA]
+    gap = np.full(len(stats), np.inf, np.float32)
     np.minimum.at(gap, labels, _distance(labels == main))
-    own = (areas > LOBE_AREA * areas[main]) & (gap < LOBE_GAP * radius) & (island == island[main])
-    foreign = (areas > 0) & ~own & (cut | (island != island[main]))
+    joined = cv2.morphologyEx(np.uint8(stained), cv2.MORPH_CLOSE, _disc(GAP / 2 * min(labels.shape)))
+    _, islands = cv2.connectedComponents(joined)
+    island = np.array([np.bincount(islands[labels == i]).argmax() for i in range(len(stats))])
+    left, top, right, bottom = stats[:, 0], stats[:, 1], stats[:, 0] + stats[:, 2], stats[:, 1] + stats[:, 3]
+    cut = (left == 0) | (top == 0) | (right == width) | (bottom == height)
+
+    near = (areas > LOBE_AREA * areas[main]) & (gap < LOBE_GAP * np.sqrt(areas[main] / np.pi))
+    own = near & (island == island[main])
+    foreign = (cut | (island != island[main])) & ~own
     own[main], foreign[main] = True, False
-    nucleus = own[labels]
-    distance = _distance(nucleus)
-    rivals = _distance(foreign[labels]) < distance if foreign.any() else np.zeros_like(nucleus)
-    return nucleus, rivals, nucleus | (distance < RING * np.sqrt(nucleus.sum() / np.pi) + 2) & stained
+    own[0] = foreign[0] = False  # the background
+    return own[labels], foreign[labels]
 
 
 def _distance(region: np.ndarray) -> np.ndarray:
@@ -152,7 +164,7 @@ def _votes(colours: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 
 def _outline(votes: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Radii along `RAYS`, of the closed curve around a centre that encloses the most votes, less what its bends cost."""
+    """Radii along `RAYS` of the closed curve around a centre that encloses most votes, less what its bends cost."""
     radii = np.arange(int(np.hypot(*votes.shape) / 2) + 1, dtype=np.float32) + 0.5
     x, y = np.moveaxis(centre.astype(np.float32) + RAYS[:, None] * radii[:, None], 2, 0)
     sampled = cv2.remap(votes, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=-1)
