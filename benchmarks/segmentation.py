@@ -5,8 +5,8 @@
 FOLDER holds pairs of `NAME.png` and `NAME_mask.png`, the mask's values being 0 background, 128 cytoplasm, 255 nucleus.
 
 The table gives the means over the images of Dice and IoU, the share of failures (see `wbc.segment.failed`, which needs
-no truth) and milliseconds per image on one core, decoding excluded: of each image the fastest repetition, then the mean
-over the images, once at the images' own size and once scaled to the challenge's.
+no truth) and milliseconds of one core's time per image, decoding excluded: of each image the fastest repetition, then
+the mean over the images, once at the images' own size and once scaled to the challenge's.
 
 Needs OpenCV, scikit-image, scipy, pandas, Pillow, pydantic and tqdm: no DVC, no PyTorch.
 """
@@ -92,12 +92,12 @@ def measure(pairs: list[tuple], repeats: int) -> dict[str, dict[str, float]]:
 
 
 def fastest(method, image, repeats: int) -> float:
-    """Milliseconds of the fastest of some calls: what else runs on the machine only ever adds to it."""
+    """Milliseconds of processor time of the fastest of some calls: what else runs on the machine only adds to it."""
 
     def seconds() -> float:
-        started = time.perf_counter()
+        started = time.process_time()
         method(image)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     return 1000 * min(seconds() for _ in range(repeats))
 

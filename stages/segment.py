@@ -1,4 +1,4 @@
-"""Segment every image by one method (hsv, lab, …) into data/masks/<method>.npz."""
+"""Segment every image by one method (hsv, lab or polar) into data/masks/<method>.npz."""
 
 import numpy as np
 import pandas as pd
