@@ -196,6 +196,28 @@ def test_polar_leaves_out_a_whole_white_cell_beside():
     assert dice(METHODS["polar"](paint(mask)) > 0, truth > 0) > 0.95
 
 
+def test_polar_takes_a_nucleus_beyond_background_for_another_cell_s_however_near():
+    mask = np.zeros((120, 120), np.uint8)
+    mask[disk((60, 24), 20)] = mask[disk((60, 81), 30)] = 2  # 7 px apart, less than between the lobes of one cell
+    assert not METHODS["polar"](paint(mask))[:, :44].any()
+
+
+def test_polar_takes_a_lobe_at_the_border_for_the_cell_s_own():
+    mask = np.zeros((120, 120), np.uint8)
+    mask[disk((60, 24), 34, shape=mask.shape)] = 1
+    mask[disk((60, 34), 16)] = mask[disk((60, 7), 10, shape=mask.shape)] = 2
+    assert min(score(METHODS["polar"](paint(mask)), mask).values()) > 0.93
+
+
+def test_polar_prefers_the_cell_in_the_middle():
+    mask = np.zeros((120, 120), np.uint8)
+    mask[disk((60, 60), 22)] = mask[disk((22, 22), 19)] = 1
+    mask[disk((60, 60), 13)] = mask[disk((22, 22), 17)] = 2
+    found = METHODS["polar"](paint(mask))
+    assert found[60, 60] == 2
+    assert not found[22, 22]
+
+
 def test_polar_learns_the_colour_of_a_cell_much_larger_than_its_nucleus():
     image, truth = smear()
     image[truth == 2] = CYTOPLASM
@@ -253,13 +275,14 @@ def test_no_cell_is_a_failure():
 
 
 @pytest.mark.parametrize("nucleus", [True, False])
-def test_a_cell_along_more_than_a_quarter_of_the_border_is_a_failure(nucleus):
+@pytest.mark.parametrize("turns", range(4))
+def test_a_cell_along_more_than_a_quarter_of_the_border_is_a_failure(nucleus, turns):
     mask = np.zeros((11, 31), np.uint8)  # 80 pixels along the border
     mask[5, 15] = 2
-    mask[:5, 15] = mask[0, 5:25] = 1  # 20 of them
-    assert not failed(mask, nucleus)
-    mask[0, 25] = 1
-    assert failed(mask, nucleus)
+    mask[:5, 15] = mask[0, :20] = 1  # 20 of them
+    assert not failed(np.rot90(mask, turns), nucleus)
+    mask[0, 20] = 1
+    assert failed(np.rot90(mask, turns), nucleus)
 
 
 def test_a_nucleus_absent_or_outside_the_cell_is_a_failure_where_one_is_looked_for():

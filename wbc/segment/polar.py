@@ -167,7 +167,7 @@ def _outline(votes: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """Radii along `RAYS` of the closed curve around a centre that encloses most votes, less what its bends cost."""
     radii = np.arange(int(np.hypot(*votes.shape) / 2) + 1, dtype=np.float32) + 0.5
     x, y = np.moveaxis(centre.astype(np.float32) + RAYS[:, None] * radii[:, None], 2, 0)
-    sampled = cv2.remap(votes, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=-1)
+    sampled = cv2.remap(votes, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)  # 0 outside
     enclosed = np.cumsum(sampled * radii, 1) * np.float32(2 * np.pi / ANGLES)  # a pixel stands for r dr dangle
 
     # The path goes once and a half around, and what comes of its middle turn is closed but for a pixel or two.
