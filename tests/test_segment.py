@@ -196,12 +196,6 @@ def test_polar_leaves_out_a_whole_white_cell_beside():
     assert dice(METHODS["polar"](paint(mask)) > 0, truth > 0) > 0.95
 
 
-def test_polar_takes_a_nucleus_beyond_background_for_another_cell_s_however_near():
-    mask = np.zeros((120, 120), np.uint8)
-    mask[disk((60, 24), 20)] = mask[disk((60, 81), 30)] = 2  # 7 px apart, less than between the lobes of one cell
-    assert not METHODS["polar"](paint(mask))[:, :44].any()
-
-
 def test_polar_takes_a_lobe_at_the_border_for_the_cell_s_own():
     mask = np.zeros((120, 120), np.uint8)
     mask[disk((60, 24), 34, shape=mask.shape)] = 1
@@ -218,11 +212,16 @@ def test_polar_prefers_the_cell_in_the_middle():
     assert not found[22, 22]
 
 
-def test_polar_learns_the_colour_of_a_cell_much_larger_than_its_nucleus():
-    image, truth = smear()
-    image[truth == 2] = CYTOPLASM
-    image[disk((75, 60), 9)] = NUCLEUS
-    assert dice(METHODS["polar"](image) > 0, truth > 0) > 0.93
+def test_polar_goes_on_until_the_outline_stays():
+    """The cytoplasm pales away from the nucleus, so each round learns the colours only a little farther out."""
+    truth = np.zeros((120, 120), np.uint8)
+    truth[disk((60, 60), 36)] = 1
+    truth[disk((60, 60), 17)] = 2
+    far = ((np.hypot(*(np.indices(truth.shape) - 60)) - 17) / 19).clip(0, 1)[..., None]
+    cytoplasm = (1 - far) * CYTOPLASM + far * (190, 160, 215)
+    image = np.where(truth[..., None] == 1, cytoplasm, np.where(truth[..., None] == 2, NUCLEUS, smear()[0]))
+    found = METHODS["polar"](cv2.GaussianBlur(image.astype(np.uint8), (0, 0), 0.7))
+    assert dice(found > 0, truth > 0) > 0.95
 
 
 def test_polar_tells_a_nucleus_from_red_granules_as_dark_in_green():
@@ -384,8 +383,8 @@ REAL = {
     ("dataset1", "lab"): {"cell_dice": 0.897, "nucleus_dice": 0.924},
     ("dataset2", "hsv"): {"cell_dice": 0.604},
     ("dataset2", "lab"): {"cell_dice": 0.663, "nucleus_dice": 0.910},
-    ("dataset1", "polar"): {"cell_dice": 0.978, "nucleus_dice": 0.959},
-    ("dataset2", "polar"): {"cell_dice": 0.966, "nucleus_dice": 0.978},
+    ("dataset1", "polar"): {"cell_dice": 0.978, "nucleus_dice": 0.960},
+    ("dataset2", "polar"): {"cell_dice": 0.971, "nucleus_dice": 0.977},
 }
 
 

@@ -8,8 +8,8 @@ itself tells the colours apart, and the outline has to be a smooth closed curve 
 3. Of all closed curves r(angle) around the centre, dynamic programming finds the one that encloses most votes [2].
 4. That is the next guess; repeated, histograms and outline settle. The nucleus is then thresholded within the cell.
 
-All lengths are relative to the image or to the cell, and no colour is assumed but that nuclei are bluer or darker than
-cytoplasm.
+All lengths are relative to the image or to the cell. Of colours nothing is assumed but that a nucleus is bluer or darker
+than cytoplasm.
 
 [1] Rother et al., "GrabCut": interactive foreground extraction using iterated graph cuts, SIGGRAPH 2004.
 [2] Outlines by dynamic programming in polar coordinates: e.g. Baggett et al., "Whole cell segmentation
@@ -22,13 +22,13 @@ from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_multiotsu, threshold_otsu
 
 SIDE = 128  # pixels of the longer side while searching: a finer search gains nothing
-ROUNDS = 3  # of histograms and outline; a fourth gains nothing
+ROUNDS = 6  # of histograms and outline, at most
+SETTLED = 0.02  # share of the cell's pixels: a smaller change ends the search
 
 CENTRAL = 0.25  # the seed's distance from the middle, in image sides, that divides its weight by e
 LOBE_AREA, LOBE_GAP = 0.05, 0.3  # least area of a further lobe and largest gap to it, in the seed's areas and radii
 RING = 0.35  # width of the first guess around the nucleus, in its radii
 PALE = 0.1  # share of the nucleus's darkness below which a pixel of the first guess is background
-GAP = 0.03  # gaps in the stain narrower than this share of the image do not separate a lobe from its cell
 
 BINS = 16  # of the histograms per channel, blurred by one bin so that neighbouring colours vote alike
 VOTE = 3.0  # largest log-odds of one pixel: e³ = 20 to 1
@@ -61,14 +61,16 @@ def polar(image: np.ndarray) -> np.ndarray:
         return np.zeros(shape, np.uint8)
     nucleus, rivals, cell = _seed(small, blueness)
     colours = _binned(small)
-    points = np.argwhere(nucleus)[:, ::-1]
+    core = nucleus
     for _ in range(ROUNDS):
         votes = _votes(colours, cell)
         votes[nucleus], votes[rivals] = VOTE, -VOTE
-        centre = points.mean(0)
+        centre = np.argwhere(core)[:, ::-1].mean(0)
         radii = _outline(votes, centre)
-        cell = _filled(centre, radii, cell.shape, np.ones(2)) > 0
-        points = np.argwhere(cell)[:, ::-1]
+        before, cell = cell, _filled(centre, radii, cell.shape, np.ones(2)) > 0
+        if np.count_nonzero(cell != before) < SETTLED * np.count_nonzero(cell):
+            break
+        core = cell
     scale = np.divide(shape, small.shape[:2])[::-1]
     mask = _filled(centre, radii, shape, scale)
     depth, threshold = _nuclear(small, cell)
@@ -105,31 +107,25 @@ def _seed(image: np.ndarray, blueness: np.ndarray) -> tuple[np.ndarray, np.ndarr
     darkness = 255 - image[..., 1].astype(np.float32)
     clear = np.percentile(darkness, 10)
     stained = darkness > clear + PALE * (np.median(darkness[labels == main]) - clear)
-    own, foreign = _shared_out(labels, stats, main, stained)
+    own, foreign = _shared_out(labels, stats, main)
     distance = _distance(own)
     rivals = _distance(foreign) < distance if foreign.any() else foreign
     return own, rivals, own | (distance < RING * np.sqrt(own.sum() / np.pi) + 2) & stained
 
 
-def _shared_out(labels: np.ndarray, stats: np.ndarray, main: int, stained: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _shared_out(labels: np.ndarray, stats: np.ndarray, main: int) -> tuple[np.ndarray, np.ndarray]:
     """Boolean masks of the components that are lobes of the main one, it included, and of those of other cells.
 
-    Another cell's nucleus is cut by the image's border or background lies between. Of the rest, parts that are too
-    small or too far off for a lobe belong to neither: the votes decide.
+    What the image's border cuts belongs to another cell. Of the rest, parts that are too small or too far off for a
+    lobe belong to neither: the votes decide.
     """
     height, width = labels.shape
     areas = stats[:, cv2.CC_STAT_AREA]
     gap = np.full(len(stats), np.inf, np.float32)
     np.minimum.at(gap, labels, _distance(labels == main))
-    joined = cv2.morphologyEx(np.uint8(stained), cv2.MORPH_CLOSE, _disc(GAP / 2 * min(labels.shape)))
-    _, islands = cv2.connectedComponents(joined)
-    island = np.array([np.bincount(islands[labels == i]).argmax() for i in range(len(stats))])
     left, top, right, bottom = stats[:, 0], stats[:, 1], stats[:, 0] + stats[:, 2], stats[:, 1] + stats[:, 3]
-    cut = (left == 0) | (top == 0) | (right == width) | (bottom == height)
-
-    near = (areas > LOBE_AREA * areas[main]) & (gap < LOBE_GAP * np.sqrt(areas[main] / np.pi))
-    own = near & (island == island[main])
-    foreign = (cut | (island != island[main])) & ~own
+    own = (areas > LOBE_AREA * areas[main]) & (gap < LOBE_GAP * np.sqrt(areas[main] / np.pi))
+    foreign = ((left == 0) | (top == 0) | (right == width) | (bottom == height)) & ~own
     own[main], foreign[main] = True, False
     own[0] = foreign[0] = False  # the background
     return own[labels], foreign[labels]
@@ -170,23 +166,19 @@ def _outline(votes: np.ndarray, centre: np.ndarray) -> np.ndarray:
     sampled = cv2.remap(votes, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)  # 0 outside
     enclosed = np.cumsum(sampled * radii, 1) * np.float32(2 * np.pi / ANGLES)  # a pixel stands for r dr dangle
 
-    # The path goes once and a half around, and what comes of its middle turn is closed but for a pixel or two.
-    cost = BEND * np.arange(-SLOPE, SLOPE + 1, dtype=np.float32) ** 2
-    padded = np.full(len(radii) + 2 * SLOPE, -np.inf, np.float32)
-    reachable = np.lib.stride_tricks.sliding_window_view(padded, 2 * SLOPE + 1)
-    order = np.arange(-ANGLES // 4, ANGLES + ANGLES // 4) % ANGLES
-    steps, every = np.empty((len(order), len(radii)), int), np.arange(len(radii))
-    best = np.zeros(len(radii), np.float32)
-    for step, angle in zip(steps, order, strict=True):
-        padded[SLOPE:-SLOPE] = best
-        totals = reachable - cost
-        step[:] = totals.argmax(1)
-        best = totals[every, step] + enclosed[angle]
-    path = [int(best.argmax())]
-    for step in steps[:0:-1]:
-        path.append(path[-1] + step[path[-1]] - SLOPE)
-    chosen = np.array(path[::-1])[ANGLES // 4 : ANGLES // 4 + ANGLES]
-    return chosen + 1
+    # The path starts an eighth of a turn early and ends one late, which closes the whole turn between but for a pixel.
+    order = np.arange(-ANGLES // 8, ANGLES + ANGLES // 8) % ANGLES
+    cost = BEND * np.arange(-SLOPE, SLOPE + 1, dtype=np.float32)[:, None] ** 2
+    best = np.full((len(order) + 1, len(radii) + 2 * SLOPE), -np.inf, np.float32)  # margins that no path enters
+    best[0, SLOPE:-SLOPE] = 0
+    totals = np.lib.stride_tricks.sliding_window_view(best, len(radii), axis=1)  # of a step's ways to every radius
+    for step, angle in enumerate(order):
+        (totals[step] - cost).max(0, out=best[step + 1, SLOPE:-SLOPE])
+        best[step + 1, SLOPE:-SLOPE] += enclosed[angle]
+    path = [int(best[-1, SLOPE:-SLOPE].argmax())]
+    for step in range(len(order) - 1, 0, -1):
+        path.append(path[-1] + int((totals[step, :, path[-1]] - cost[:, 0]).argmax()) - SLOPE)
+    return np.array(path[::-1])[ANGLES // 8 : ANGLES // 8 + ANGLES] + 1
 
 
 def _filled(centre: np.ndarray, radii: np.ndarray, shape: tuple[int, int], scale: np.ndarray) -> np.ndarray:
