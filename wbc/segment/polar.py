@@ -8,8 +8,8 @@ itself tells the colours apart, and the outline has to be a smooth closed curve 
 3. Of all closed curves r(angle) around the centre, dynamic programming finds the one that encloses most votes [2].
 4. That is the next guess; repeated, histograms and outline settle. The nucleus is then thresholded within the cell.
 
-All lengths are relative to the image or to the cell. Of colours nothing is assumed but that a nucleus is bluer or darker
-than cytoplasm.
+All lengths are relative to the image or to the cell. All that is assumed of colours is that a nucleus is bluer or
+darker than cytoplasm.
 
 [1] Rother et al., "GrabCut": interactive foreground extraction using iterated graph cuts, SIGGRAPH 2004.
 [2] Outlines by dynamic programming in polar coordinates: e.g. Baggett et al., "Whole cell segmentation
