@@ -34,7 +34,7 @@ def changed(params, *edits):
         ("augment.scale", [1.2, 0.8], "scale must be [low, high]"),
         ("augment.scale", [1.2], "augment.scale = [1.2]: List should have at least 2 items"),
         ("optim.lr_head", float("nan"), "optim.lr_head = nan: should be a finite number"),
-        ("features.v2.masks", "luv", "features.v2.masks = 'luv': should be 'hsv' or 'lab'"),
+        ("features.v2.masks", "luv", "features.v2.masks = 'luv': should be 'hsv', 'lab' or 'polar'"),
         ("batch_size", 3, "batch_size = 3: unknown key"),
         ("profile", "smaple", "profile = 'smaple': allowed: report, sample"),
         ("profiles.sample.ladder.fnal", {}, "profiles.sample.ladder: no row fnal; rows:"),

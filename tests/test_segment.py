@@ -5,13 +5,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from skimage.draw import disk
 from skimage.measure import label
 
-from wbc.segment import CELL_ONLY, METHODS, dice, iou, panel, score
+from benchmarks.segmentation import measure, read_pairs
+from stages.segment import chosen
+from wbc.classes import CLASSES
+from wbc.data.synthetic import draw
+from wbc.errors import UserError
+from wbc.segment import CELL_ONLY, METHODS, dice, failed, iou, panel, score
 
 BACKGROUND, CYTOPLASM, NUCLEUS = (245, 235, 230), (170, 120, 190), (100, 40, 140)
+RED_CELL = (205, 150, 155)
 TWO_PARTS = sorted(METHODS.keys() - CELL_ONLY)
 
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -117,6 +124,122 @@ def test_finds_nothing_in_a_blank_image(name, colour):
     assert not mask.any()
 
 
+DEGENERATE = [(1, 1), (1, 2), (2, 1), (3, 3), (8, 8), (1, 700), (700, 1), (5, 300), (1500, 1600)]
+
+
+@every_method
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", DEGENERATE)
+def test_any_image_has_a_mask(name, shape):
+    ramp = np.linspace(0, 255, shape[1]).astype(np.uint8)[:, None] * np.array([0, 0, 1], np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    two_colours = np.where(noise[..., :1] > 128, np.uint8(NUCLEUS), np.uint8(BACKGROUND))
+    for image in (noise, two_colours, np.broadcast_to(ramp, noise.shape).copy()):
+        before = image.copy()
+        mask = METHODS[name](image)
+        assert mask.shape == shape
+        assert mask.dtype == np.uint8
+        assert set(np.unique(mask)) <= {0, 1, 2}
+        assert (METHODS[name](image) == mask).all()
+        assert (image == before).all()
+
+
+def smear(size=120):
+    """A white cell in a ring of red cells that touch it, and its mask."""
+    truth, colours = truth_of(size), np.array([BACKGROUND, CYTOPLASM, NUCLEUS, RED_CELL], np.uint8)
+    drawn = np.zeros_like(truth)
+    for turn in np.arange(6) * np.pi / 3:
+        drawn[disk(size * (0.5 + 0.44 * np.array([np.sin(turn), np.cos(turn)])), size * 0.15, shape=drawn.shape)] = 3
+    return cv2.GaussianBlur(colours[np.where(truth > 0, truth, drawn)], (0, 0), 0.7), truth
+
+
+@pytest.mark.parametrize("size", [120, 368])
+def test_polar_leaves_out_red_cells_that_touch(size):
+    image, truth = smear(size)
+    assert score(METHODS["lab"](image), truth)["cell_dice"] < 0.7
+    assert min(score(METHODS["polar"](image), truth).values()) > 0.93
+
+
+def test_polar_leaves_out_a_white_cell_cut_by_the_border():
+    """It touches, and is of the same colours: only its own nucleus tells whose its cytoplasm is."""
+    mask = np.zeros((120, 120), np.uint8)
+    mask[disk((60, 54), 30)] = mask[disk((60, 110), 26, shape=mask.shape)] = 1
+    mask[disk((60, 54), 16)] = mask[disk((60, 112), 15, shape=mask.shape)] = 2
+    truth = np.where(np.arange(120) < 84, mask, 0)
+    assert dice(METHODS["polar"](paint(mask)) > 0, truth > 0) > 0.95
+
+
+def test_polar_follows_an_outline_that_is_not_round():
+    mask = np.zeros((120, 120), np.uint8)
+    mask[cv2.ellipse(mask.copy(), (60, 60), (48, 22), 30, 0, 360, 1, cv2.FILLED) > 0] = 1
+    mask[disk((50, 45), 14)] = 2
+    assert min(score(METHODS["polar"](paint(mask)), mask).values()) > 0.9
+
+
+@pytest.mark.parametrize("label", CLASSES)
+def test_polar_finds_drawn_cells_of_every_class(label):
+    """Among them eosinophils, whose granules are as dark as a nucleus, and plasma cells, whose cytoplasm is as blue."""
+    scores = []
+    for seed in range(4):
+        image, truth = draw(label, 160, np.random.default_rng(seed))
+        scores.append(score(METHODS["polar"](image), truth))
+    worst = {key: min(s[key] for s in scores) for key in ("cell_dice", "nucleus_dice")}
+    assert worst["cell_dice"] > 0.94, worst
+    assert worst["nucleus_dice"] > 0.85, worst
+
+
+def test_polar_leaves_out_a_whole_white_cell_beside():
+    mask = np.zeros((120, 120), np.uint8)
+    mask[disk((60, 40), 28)] = mask[disk((60, 93), 20)] = 1  # 5 px apart
+    mask[disk((60, 40), 20)] = mask[disk((60, 93), 18)] = 2
+    truth = np.where(np.arange(120) < 70, mask, 0)
+    assert dice(METHODS["polar"](paint(mask)) > 0, truth > 0) > 0.95
+
+
+def test_polar_takes_a_lobe_at_the_border_for_the_cell_s_own():
+    mask = np.zeros((120, 120), np.uint8)
+    mask[disk((60, 24), 34, shape=mask.shape)] = 1
+    mask[disk((60, 34), 16)] = mask[disk((60, 7), 10, shape=mask.shape)] = 2
+    assert min(score(METHODS["polar"](paint(mask)), mask).values()) > 0.93
+
+
+def test_polar_prefers_the_cell_in_the_middle():
+    mask = np.zeros((120, 120), np.uint8)
+    mask[disk((60, 60), 22)] = mask[disk((22, 22), 19)] = 1
+    mask[disk((60, 60), 13)] = mask[disk((22, 22), 17)] = 2
+    found = METHODS["polar"](paint(mask))
+    assert found[60, 60] == 2
+    assert not found[22, 22]
+
+
+def test_polar_goes_on_until_the_outline_stays():
+    """The cytoplasm pales away from the nucleus, so each round learns the colours only a little farther out."""
+    truth = np.zeros((120, 120), np.uint8)
+    truth[disk((60, 60), 36)] = 1
+    truth[disk((60, 60), 17)] = 2
+    far = ((np.hypot(*(np.indices(truth.shape) - 60)) - 17) / 19).clip(0, 1)[..., None]
+    cytoplasm = (1 - far) * CYTOPLASM + far * (190, 160, 215)
+    image = np.where(truth[..., None] == 1, cytoplasm, np.where(truth[..., None] == 2, NUCLEUS, smear()[0]))
+    found = METHODS["polar"](cv2.GaussianBlur(image.astype(np.uint8), (0, 0), 0.7))
+    assert dice(found > 0, truth > 0) > 0.95
+
+
+def test_polar_tells_a_nucleus_from_red_granules_as_dark_in_green():
+    truth = truth_of()
+    image = np.array([BACKGROUND, (190, 40, 90), NUCLEUS], np.uint8)[truth]
+    assert score(METHODS["polar"](image), truth)["nucleus_dice"] > 0.95
+
+
+def test_polar_draws_a_mask_exactly_over_the_cell_whatever_the_image_s_size():
+    """The search runs at a reduced size, so a mask may end up shifted, or with height and width mistaken."""
+    truth = truth_of(960)[120:840]
+    found = METHODS["polar"](cv2.GaussianBlur(paint(truth), (0, 0), 2))
+    assert min(score(found, truth).values()) > 0.97
+    for part in (0, 1):
+        shift = np.argwhere(found > part).mean(0) - np.argwhere(truth > part).mean(0)
+        assert abs(shift).max() < 1.5, shift  # of 720 × 960: a fifth of a pixel of the search
+
+
 def test_dice_and_iou_by_hand():
     a = np.array([1, 1, 1, 0, 0, 0], bool)
     b = np.array([0, 1, 1, 1, 1, 0], bool)
@@ -138,6 +261,98 @@ def test_score_measures_the_cell_and_the_nucleus():
     expected = {"cell_dice": 6 / 7, "cell_iou": 3 / 4, "nucleus_dice": 2 / 3, "nucleus_iou": 1 / 2}
     assert score(mask, truth) == pytest.approx(expected)
     assert score(mask, truth, nucleus=False) == pytest.approx({"cell_dice": 6 / 7, "cell_iou": 3 / 4})
+
+
+def test_a_mask_that_can_be_right_has_not_failed():
+    assert not failed(truth_of())
+    assert not failed(np.minimum(truth_of(), 1), nucleus=False)
+
+
+def test_no_cell_is_a_failure():
+    assert failed(np.zeros((20, 20), np.uint8))
+    assert failed(np.zeros((20, 20), np.uint8), nucleus=False)
+
+
+@pytest.mark.parametrize("nucleus", [True, False])
+@pytest.mark.parametrize("turns", range(4))
+def test_a_cell_along_more_than_a_quarter_of_the_border_is_a_failure(nucleus, turns):
+    mask = np.zeros((11, 31), np.uint8)  # 80 pixels along the border
+    mask[5, 15] = 2
+    mask[:5, 15] = mask[0, :20] = 1  # 20 of them
+    assert not failed(np.rot90(mask, turns), nucleus)
+    mask[0, 20] = 1
+    assert failed(np.rot90(mask, turns), nucleus)
+
+
+def test_a_nucleus_absent_or_outside_the_cell_is_a_failure_where_one_is_looked_for():
+    mask = np.zeros((30, 30), np.uint8)
+    mask[5:15, 5:15] = 1
+    assert failed(mask)
+    assert not failed(mask, nucleus=False)
+    mask[8:12, 8:12] = 2
+    assert not failed(mask)
+    mask[15, 15] = 2  # touches the cell at a corner
+    assert not failed(mask)
+    mask[20, 20] = 2
+    assert failed(mask)
+    assert not failed(mask, nucleus=False)
+
+
+def test_the_stage_shows_the_best_median_and_worst_cell():
+    manifest = pd.DataFrame({"id": list("abcdefg"), "label": "LY", "part": "train"})
+    scores = pd.DataFrame({"cell_dice": [0.1, 0.7, 0.2, np.nan, 0.9, 0.8, 0.5]})
+    shown = chosen(manifest, scores)
+    assert list(shown.values()) == [4, 5, 1, 6, 2, 0]
+    assert next(iter(shown)) == "best: e LY, cell Dice 0.900"
+    assert [title.split(":")[0] for title in shown] == ["best", "best", "median", "median", "worst", "worst"]
+
+
+def test_the_stage_shows_a_cell_of_every_second_class_where_there_is_no_truth():
+    labels = [*CLASSES, *CLASSES]
+    manifest = pd.DataFrame({"id": labels, "label": labels, "part": ["test"] * 13 + ["train"] * 13})
+    assert chosen(manifest, pd.DataFrame({"failed": [False] * 26})) == {c: 13 + CLASSES.index(c) for c in CLASSES[::2]}
+
+
+def write_pair(folder, name, mask, levels=(0, 128, 255)):
+    cv2.imwrite(str(folder / f"{name}.png"), paint(mask)[..., ::-1])
+    cv2.imwrite(str(folder / f"{name}_mask.png"), np.uint8(levels)[mask])
+
+
+def test_the_benchmark_compares_all_methods_on_pairs_of_files(tmp_path):
+    for name in "ab":
+        write_pair(tmp_path, name, truth_of(64))
+    pairs = read_pairs(tmp_path)
+    assert len(pairs) == 2
+    assert (pairs[0][0] == paint(truth_of(64))).all()
+    assert (pairs[0][1] == truth_of(64)).all()
+    results = measure(pairs, repeats=1)
+    assert list(results) == list(METHODS)
+    for name, figures in results.items():
+        assert figures["images"] == 2
+        assert figures["failed"] == 0
+        assert figures["cell_dice"] == pytest.approx(dice(METHODS[name](pairs[0][0]) > 0, truth_of(64) > 0))
+        assert ("nucleus_dice" in figures) == (name not in CELL_ONLY)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "a_mask.png").unlink(), "no pair of NAME.png and NAME_mask.png"),
+        (lambda folder: (folder / "a.png").unlink(), "a.png: No such file"),
+        (lambda folder: (folder / "a.png").write_bytes(b"no"), "a.png and its mask: not an image"),
+        (lambda folder: write_pair(folder, "a", truth_of(64), levels=(0, 50, 255)), "a.png and its mask: "),
+        (lambda folder: cv2.imwrite(str(folder / "a_mask.png"), truth_of(32)), "a.png: the mask has another size"),
+    ],
+)
+def test_the_benchmark_says_in_one_line_what_is_wrong(tmp_path, spoil, message):
+    write_pair(tmp_path, "a", truth_of(64))
+    spoil(tmp_path)
+    with pytest.raises(UserError) as caught:
+        read_pairs(tmp_path)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="no such folder"):
+        read_pairs(tmp_path / "missing")
 
 
 def test_panel_shows_images_of_any_size_beside_their_masks():
@@ -168,6 +383,8 @@ REAL = {
     ("dataset1", "lab"): {"cell_dice": 0.897, "nucleus_dice": 0.924},
     ("dataset2", "hsv"): {"cell_dice": 0.604},
     ("dataset2", "lab"): {"cell_dice": 0.663, "nucleus_dice": 0.910},
+    ("dataset1", "polar"): {"cell_dice": 0.978, "nucleus_dice": 0.960},
+    ("dataset2", "polar"): {"cell_dice": 0.971, "nucleus_dice": 0.977},
 }
 
 

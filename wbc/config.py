@@ -25,7 +25,7 @@ Index = Annotated[int, Field(ge=0)]
 Pixels = Annotated[int, Field(ge=8, le=4096)]
 Grid = Annotated[list[Count], Field(min_length=1)]
 Range = Annotated[list[Positive], Field(min_length=2, max_length=2)]
-MaskMethod = Literal["hsv", "lab"]
+MaskMethod = Literal["hsv", "lab", "polar"]
 
 
 class ConfigError(UserError):

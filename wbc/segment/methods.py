@@ -1,4 +1,4 @@
-"""The report's two segmentations: threshold, clean, no learning.
+"""The segmentations: the report's two, which threshold and clean, and a third, none of them learned.
 
 Every method maps an RGB image to a mask of the same height and width: 0 background, 1 cytoplasm, 2 nucleus, the cell
 being everything above 0. A method that does not look for the nucleus leaves 2 unused and is named in `CELL_ONLY`.
@@ -7,6 +7,8 @@ being everything above 0. A method that does not look for the nucleus leaves 2 u
 import cv2
 import numpy as np
 from skimage.filters import threshold_otsu
+
+from wbc.segment.polar import polar
 
 # Diameter of the closing element as a fraction of the image's shorter side: 5 px at 120, 11 px at 368. The report names
 # neither element nor size; this one bridges gaps in the chromatin without bridging a cell to its neighbours.
@@ -52,7 +54,7 @@ def lab(image: np.ndarray) -> np.ndarray:
     return cell + nucleus
 
 
-METHODS = {"hsv": hsv, "lab": lab}
+METHODS = {"hsv": hsv, "lab": lab, "polar": polar}
 CELL_ONLY = frozenset({"hsv"})
 
 
