@@ -384,7 +384,7 @@ REAL = {
     ("dataset2", "hsv"): {"cell_dice": 0.604},
     ("dataset2", "lab"): {"cell_dice": 0.663, "nucleus_dice": 0.910},
     ("dataset1", "polar"): {"cell_dice": 0.978, "nucleus_dice": 0.960},
-    ("dataset2", "polar"): {"cell_dice": 0.971, "nucleus_dice": 0.977},
+    ("dataset2", "polar"): {"cell_dice": 0.970, "nucleus_dice": 0.977},
 }
 
 

@@ -61,16 +61,14 @@ def polar(image: np.ndarray) -> np.ndarray:
         return np.zeros(shape, np.uint8)
     nucleus, rivals, cell = _seed(small, blueness)
     colours = _binned(small)
-    core = nucleus
+    centre = np.argwhere(nucleus)[:, ::-1].mean(0)
     for _ in range(ROUNDS):
         votes = _votes(colours, cell)
         votes[nucleus], votes[rivals] = VOTE, -VOTE
-        centre = np.argwhere(core)[:, ::-1].mean(0)
         radii = _outline(votes, centre)
         before, cell = cell, _filled(centre, radii, cell.shape, np.ones(2)) > 0
         if np.count_nonzero(cell != before) < SETTLED * np.count_nonzero(cell):
             break
-        core = cell
     scale = np.divide(shape, small.shape[:2])[::-1]
     mask = _filled(centre, radii, shape, scale)
     depth, threshold = _nuclear(small, cell)
