@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -173,9 +174,10 @@ def test_every_row_leaves_a_submission_of_its_augmented_predictions(study):
 
 @pytest.mark.slow
 def test_forced_again_every_byte_is_the_same(study):
-    """All of it: a stage that draws from the clock or from the machine's load shows here."""
+    """One of each stage, with all it rests on: what draws from the clock or from the machine's load shows here."""
     before = hashlib.sha256((study / "dvc.lock").read_bytes()).hexdigest()
-    dvc(study, "repro", "--force")
+    networks = ("predict@efficientnet", "predict@final", "embed@final")
+    dvc(study, "repro", "--force", *networks, "classical@v1-knn", "classical@v2-random_forest", "gridsearch")
     assert hashlib.sha256((study / "dvc.lock").read_bytes()).hexdigest() == before
     assert git(study, "status", "--porcelain") == ""
 
@@ -228,17 +230,18 @@ def restore(study):
 
 @pytest.mark.slow
 def test_killed_at_any_moment_a_training_ends_in_the_same_bytes(study, tmp_path):
-    """SIGKILL at random moments, from before the first epoch to the writing of the outputs."""
+    """SIGKILL in random epochs and at random moments of them; WBC_KILLS sets how often."""
     undisturbed, killed = (copy_for_training(study, tmp_path / name) for name in ("undisturbed", "killed"))
-    started = time.monotonic()
     train_freeze(undisturbed)
-    seconds = time.monotonic() - started
-    moments = [random.uniform(0.2, 1.0) * seconds for _ in range(int(os.environ.get("WBC_KILLS", "3")))]
-    outputs = [train_freeze(killed, moment) for moment in [*moments, None]]
+    epochs = sorted(random.sample(range(1, EPOCHS), int(os.environ.get("WBC_KILLS", "3"))))
+    outputs = [train_freeze(killed, epoch) for epoch in [*epochs, None]]
     print("\n".join(outputs))
-    assert any("resuming after epoch" in output for output in outputs)
+    assert all("resuming after epoch" in output for output in outputs[1:])
     assert written(undisturbed) == written(killed)
     assert not list(killed.glob(".scratch/train/*"))
+
+
+EPOCHS = 60
 
 
 def copy_for_training(study, path):
@@ -246,22 +249,23 @@ def copy_for_training(study, path):
     for folder in ("stages", "wbc", "configs", "data", ".git", ".dvc"):
         shutil.copytree(study / folder, path / folder, ignore=shutil.ignore_patterns("cache", "tmp"))
     settings = yaml.safe_load((path / "configs/freeze.yaml").read_text())
-    settings["train"] |= {"freeze": 20, "epochs": 60, "patience": 60}
+    settings["train"] |= {"freeze": 20, "epochs": EPOCHS, "patience": EPOCHS}
     (path / "configs/freeze.yaml").write_text(yaml.safe_dump(settings))
     return path
 
 
 def train_freeze(path, kill_after=None) -> str:
-    """What the stage printed until its end, or until it was killed after so many seconds."""
+    """What the stage printed until its end, or until it was killed some time after that epoch was over."""
     command = [sys.executable, "-m", "stages.train", "freeze"]
-    process = subprocess.Popen(command, cwd=path, stdout=subprocess.PIPE, text=True)
-    try:
-        output, _ = process.communicate(timeout=kill_after)
-        assert process.returncode == 0
-    except subprocess.TimeoutExpired:
-        process.kill()
-        output, _ = process.communicate()
-    return output
+    lines = []
+    with subprocess.Popen(command, cwd=path, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            lines.append(line)
+            if kill_after and re.match(rf"epoch +{kill_after}/", line):
+                time.sleep(random.uniform(0, 0.3))
+                process.kill()
+    assert kill_after or process.returncode == 0
+    return "".join(lines)
 
 
 def written(path) -> dict[str, bytes]:
