@@ -1,34 +1,33 @@
-"""Collect every metric into the results table: metrics/results.json, plots/results.csv and plots/results.md."""
+"""Collect every result: the table (plots/results.*), the report's Tables 1 to 8 (plots/tables.md) and a page."""
 
-import json
-from pathlib import Path
+import vl_convert
 
 from stages import run
 from wbc.config import load
-from wbc.io import write_csv, write_json, write_text
-from wbc.report import COLUMNS, MEASURED, markdown, table
-
-METRICS = Path("metrics")
-
-
-def read(path: Path) -> dict[str, float]:
-    return json.loads(path.read_text())
+from wbc.io import atomic, write_csv, write_json, write_text
+from wbc.report.charts import progression
+from wbc.report.page import page
+from wbc.report.results import MEASURED, markdown, read_public_scores, results
+from wbc.report.study import DATA, METRICS, PLOTS, read_study
+from wbc.report.tables import all_tables
+from wbc.report.tables import markdown as tables_markdown
 
 
 def main() -> None:
-    rows = load("configs/report.yaml")["rows"]
-    measured = {row: read(METRICS / "predict" / f"{row}.json") for row in rows}
-    measured["gridsearch"] = read(METRICS / "gridsearch.json")
-    for features in ("v1", "v2"):
-        scores = [read(path) for path in sorted(METRICS.glob(f"classical/{features}-*.json"))]
-        measured[f"classical_{features}"] = {"val_f1": max(score["f1"] for score in scores)}
-
-    result = table(measured, rows)
-    found = {row["row"]: {key: row[key] for key in MEASURED if row[key] is not None} for row in result}
+    study = read_study(load("configs/report.yaml"))
+    scores = read_public_scores(DATA / "public_scores.csv", ["gridsearch", *study.models])
+    measured = {row: {**values, **({"public_score": scores[row]} if row in scores else {})} for row, values in study.measured.items()}
+    table = results(measured, list(study.models))
+    found = {line.row: {key: getattr(line, key) for key in MEASURED if getattr(line, key) == getattr(line, key)} for line in table.itertuples()}
     write_json(METRICS / "results.json", {name: values for name, values in found.items() if values})
-    write_csv("plots/results.csv", COLUMNS, [list(row.values()) for row in result])
-    write_text("plots/results.md", markdown(result))
-    print("the results table is in plots/results.md")
+    write_csv(PLOTS / "results.csv", table.columns, table.astype(object).where(table.notna(), None).to_numpy().tolist())
+    write_text(PLOTS / "results.md", markdown(table))
+    tables = all_tables(study)
+    write_text(PLOTS / "tables.md", tables_markdown(tables))
+    write_text(PLOTS / "report.html", page(study, table, tables))
+    with atomic(PLOTS / "results.png") as path:
+        path.write_bytes(vl_convert.vegalite_to_png(progression(table).properties(width=720).to_dict(), scale=1.5))
+    print(f"{len(table)} rows in plots/results.md, the study on a page in plots/report.html")
 
 
 if __name__ == "__main__":

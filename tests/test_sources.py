@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from benchmarks.full_size import POOL
 from wbc.classes import CLASSES, TABLE_1
 from wbc.data import leaks
 from wbc.data.ingest import ingest
@@ -19,12 +20,6 @@ from wbc.data.split import held_back
 from wbc.data.synthetic import draw
 from wbc.errors import UserError
 from wbc.io import write_csv
-
-POOL = {  # labelled images per class of WBCBench 2026: 38,535
-    "SNE": 17354, "LY": 10801, "MO": 3661, "BL": 2683, "EO": 1148, "MY": 588, "BA": 554, "BNE": 522, "VLY": 488,
-    "MMY": 480, "PMY": 152, "PC": 90, "PLY": 14,
-}  # fmt: skip
-
 
 def put(path, value=0):
     """A small image whose content depends on its name and on `value`."""

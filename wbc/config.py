@@ -238,7 +238,12 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "images": values["images"],
         "classical": {"seed": values["seed"], "implementation": values["grid"]["implementation"]},
         "gridsearch": {"seed": values["seed"], **values["grid"]},
-        "report": {"rows": list(rows)},
+        "report": {
+            "profile": profile,
+            "source": study.data.source,
+            "models": {name: row["model"]["name"] for name, row in rows.items()},
+            "augment": list(rows.values())[-1]["augment"],
+        },
     }
     if clash := set(rows) & set(shared):
         raise ConfigError(f"ladder: row name {_listed(clash)} is taken by a stage's own settings file")

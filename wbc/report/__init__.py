@@ -1,0 +1,1 @@
+"""The study's tables and figures, what the report prints beside what was measured here."""

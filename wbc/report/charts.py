@@ -1,0 +1,174 @@
+"""The report's figures as Vega-Lite charts, drawn with Altair.
+
+Text and lines take the page's own colour, so that a chart is readable on dark and on light ground.
+"""
+
+from collections.abc import Mapping
+
+import altair as alt
+import pandas as pd
+
+from wbc.classes import CLASSES, TABLE_1
+from wbc.report.study import Study
+
+BLUE, ORANGE = "#3b82f6", "#f97316"  # here, and in the report; apart for colour-blind eyes, and on dark and light
+INK = "currentColor"
+FAINT = {"stroke": INK, "strokeOpacity": 0.15}
+CONFIG = {
+    "background": "transparent",
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal",
+        "domainColor": INK, "domainOpacity": 0.3, "tickColor": INK, "tickOpacity": 0.3, "gridColor": INK,
+        "gridOpacity": 0.12, "labelLimit": 320,
+    },
+    "legend": {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "orient": "top", "title": None},
+    "text": {"color": INK},
+    "rule": {"color": INK},
+}  # fmt: skip
+
+
+def finish(chart: alt.Chart, description: str, height: int | alt.Step) -> alt.Chart:
+    """As wide as the page, and described for those who do not see it."""
+    return chart.properties(width="container", height=height, description=description).configure(**CONFIG)
+
+
+def class_shares(study: Study) -> alt.Chart:
+    """Share of each class in the training part, and in the report's (Figure 1)."""
+    counts = study.classes.set_index("label")["train"]
+    parts = {"here": counts, "report": pd.Series(TABLE_1)}
+    shares = pd.concat({name: part / part.sum() for name, part in parts.items()}, names=["of", "label"])
+    data = shares.rename("share").reset_index()
+    base = alt.Chart(data).encode(
+        y=alt.Y("label", sort=list(CLASSES), title=None),
+        x=alt.X("share", title="share of the training images", axis=alt.Axis(format="%")),
+        color=_source_colour(),
+        tooltip=["label", "of", alt.Tooltip("share", format=".2%")],
+    )
+    bars = base.transform_filter("datum.of == 'here'").mark_bar()
+    ticks = base.transform_filter("datum.of == 'report'").mark_tick(thickness=3)
+    return finish(bars + ticks, "Share of each class in the training part, here and in the report.", alt.Step(22))
+
+
+def _source_colour() -> alt.Color:
+    return alt.Color("of", scale=alt.Scale(domain=["here", "report"], range=[BLUE, ORANGE]))
+
+
+def progression(results: pd.DataFrame) -> alt.Chart:
+    """Macro F1 of every row: the report's beside those measured here (Tables 6 and 8)."""
+    columns = {
+        "published_val_f1": ("report", "validation"),
+        "published_leaderboard": ("report", "leaderboard or test"),
+        "val_f1": ("here", "validation"),
+        "test_f1": ("here", "leaderboard or test"),
+        "test_f1_tta": ("here", "test + TTA"),
+    }
+    data = results.melt(["row", "title"], list(columns), "column", "f1").dropna()
+    data["of"], data["on"] = zip(*data["column"].map(columns), strict=True)
+    chart = (
+        alt.Chart(data.drop(columns="column"))
+        .mark_point(filled=True, size=90, opacity=0.9)
+        .encode(
+            y=alt.Y("row", sort=results["row"].tolist(), title=None, axis=alt.Axis(grid=True)),
+            x=alt.X("f1", title="macro F1", scale=alt.Scale(domain=[0, 1])),
+            color=_source_colour(),
+            shape=alt.Shape("on", scale=alt.Scale(range=["circle", "diamond", "triangle-up"])),
+            tooltip=["row", "title", "of", "on", alt.Tooltip("f1", format=".3f")],
+        )
+    )
+    return finish(chart, "Macro F1 of each row, in the report and here; the table below has the numbers.", alt.Step(28))
+
+
+def confusion(study: Study, first: str) -> alt.Chart:
+    """Confusion matrices with the recall per true class (Figures 4, 6, 7, 9, 11 and 13); parameter `name`."""
+    counts = pd.concat(study.confusions, names=["name"]).groupby(["name", "actual", "predicted"]).size()
+    total = counts.groupby(["name", "actual"]).transform("sum")
+    data = pd.DataFrame({"images": counts, "share": counts / total}).reset_index()
+    chosen = alt.param(name="name", value=first)
+    base = (
+        alt.Chart(data)
+        .transform_filter("datum.name == name")
+        .encode(
+            x=alt.X("predicted", sort=list(CLASSES), scale=alt.Scale(domain=list(CLASSES)), title="predicted"),
+            y=alt.Y("actual", sort=list(CLASSES), scale=alt.Scale(domain=list(CLASSES)), title="actual"),
+            tooltip=["actual", "predicted", "images", alt.Tooltip("share", format=".1%", title="of the class")],
+        )
+    )
+    cells = base.mark_rect(color="#1d4ed8").encode(opacity=alt.Opacity("share", legend=None, scale=alt.Scale(domain=[0, 1], range=[0, 1])))
+    numbers = base.mark_text(fontSize=10).encode(
+        text=alt.Text("percent:N"), color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value(INK))
+    ).transform_calculate(percent="round(100 * datum.share)")
+    return finish((cells + numbers).add_params(chosen), "Confusion matrix: percent of each true class.", 420)
+
+
+def importance(ranked: pd.DataFrame) -> alt.Chart:
+    """Macro F1 lost when a feature is shuffled: the twenty that matter most, with the spread."""
+    data = ranked.head(20).assign(low=lambda d: d["f1_lost"] - d["sd"], high=lambda d: d["f1_lost"] + d["sd"])
+    y = alt.Y("feature", sort=data["feature"].tolist(), title=None)
+    tooltip = ["feature", alt.Tooltip("f1_lost", format=".4f"), alt.Tooltip("sd", format=".4f")]
+    x = alt.X("f1_lost", title="macro F1 lost when shuffled")
+    bars = alt.Chart(data).mark_bar(color=BLUE).encode(y=y, x=x, tooltip=tooltip)
+    spread = alt.Chart(data).mark_rule().encode(y=y, x=alt.X("low", title=""), x2="high")
+    return finish(bars + spread, "The twenty features whose shuffling costs most macro F1.", alt.Step(20))
+
+
+def curves(study: Study, first: str, value: str, title: str) -> alt.Chart:
+    """Loss or macro F1 by epoch (Figure 10), with the warm restarts as lines; parameter `name`.
+
+    Args:
+        study: the results.
+        first: the row shown at first.
+        value: loss or f1.
+        title: of the vertical axis.
+    """
+    tables = {row: table.assign(restart=table["lr/head"].diff() > 0) for row, table in study.histories.items()}
+    data = pd.concat(tables, names=["name"]).reset_index(level="name")
+    wide = data.rename(columns={f"train/{value}": "training", f"val/{value}": "validation"})
+    long = wide.melt(["name", "epoch"], ["training", "validation"], "part", value).dropna()
+    chosen = alt.param(name="name", value=first)
+    colour = alt.Color("part", scale=alt.Scale(domain=["validation", "training"], range=[BLUE, ORANGE]))
+    lines = (
+        alt.Chart(long)
+        .mark_line(point=alt.OverlayMarkDef(size=18))
+        .encode(
+            x=alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1), scale=alt.Scale(nice=False)),
+            y=alt.Y(f"{value}:Q", title=title, scale=alt.Scale(zero=value == "f1")),
+            color=colour,
+            tooltip=["epoch", "part", alt.Tooltip(value, format=".3f")],
+        )
+    )
+    restarts = alt.Chart(data.loc[data["restart"], ["name", "epoch"]]).mark_rule(strokeDash=[4, 4], opacity=0.5)
+    restarts = restarts.encode(x="epoch:Q", tooltip=alt.value("warm restart"))
+    both = alt.layer(restarts, lines).transform_filter("datum.name == name").add_params(chosen)
+    return finish(both, f"{title} by epoch, training and validation.", 240)
+
+
+def projection(points: Mapping[str, pd.DataFrame], thumbnails: Mapping[str, str], first: str) -> alt.Chart:
+    """t-SNE of the validation part (Figures 8 and 12), a thumbnail at each point; parameter `name`.
+
+    Args:
+        points: by row of the ladder: id, label, x, y.
+        thumbnails: by id, an image as a data URL.
+        first: the row shown at first.
+    """
+    data = pd.concat(points, names=["name"]).reset_index(level="name").round(2)
+    pictures = alt.Data(values=[{"id": id, "image": image} for id, image in thumbnails.items()], name="thumbnails")
+    chosen = alt.param(name="name", value=first)
+    classes = alt.selection_point(fields=["label"], bind="legend")
+    chart = (
+        alt.Chart(data)
+        .mark_circle(size=55)
+        .transform_filter("datum.name == name")
+        .transform_lookup(lookup="id", from_=alt.LookupData(data=pictures, key="id", fields=["image"]))
+        .encode(
+            x=alt.X("x:Q", axis=None),
+            y=alt.Y("y:Q", axis=None),
+            color=alt.Color("label:N", sort=list(CLASSES), scale=alt.Scale(domain=list(CLASSES), scheme="category20")),
+            opacity=alt.condition(classes, alt.value(0.9), alt.value(0.08)),
+            tooltip=["label:N", "id:N", "image:N"],
+        )
+        .add_params(chosen, classes)
+    )
+    return finish(chart, "Each validation image as a point; near points look alike to the network.", 460)
+

@@ -1,0 +1,147 @@
+"""The study on one page that needs no network: plots/report.html."""
+
+import base64
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import altair as alt
+import cv2
+import jinja2
+import numpy as np
+import pandas as pd
+import vl_convert
+
+from wbc.classes import CLASSES, NAMES
+from wbc.data.pack import resize
+from wbc.data.tables import PIXELS, read_manifest
+from wbc.report import charts
+from wbc.report.results import HEADINGS
+from wbc.report.study import DATA, PLOTS, Study
+from wbc.report.tables import Table, ratio
+
+PER_CLASS = 100  # points of a class in the projection: rare classes are seen, and the page stays under 5 MB
+MISTAKES = 4  # per class
+SMALL, LARGE = 64, 112  # pixels a side of thumbnails, in the projection and of mistakes
+QUALITY = 70
+FIGURES = {  # of the report, by confusion matrix
+    "v2-gradient_boosting": "Figures 4 and 6", "gridsearch": "Figure 7", "convnext_restarts": "Figures 9 and 11",
+    "final": "Figure 13",
+} | {f"v2-{name}": "Figure 6" for name in ("logistic_regression", "knn", "svm_rbf", "random_forest", "adaboost")}  # fmt: skip
+
+
+class Mistake(NamedTuple):
+    """A validation image that a network took for another class."""
+
+    image: str  # a data URL
+    actual: str
+    predicted: str
+    probability: float
+
+
+class Cell(NamedTuple):
+    """A number of the results table with its change from the last one above it."""
+
+    value: float
+    change: float | None
+
+
+def page(study: Study, results: pd.DataFrame, tables: Sequence[Table]) -> str:
+    """The page as HTML, with its pictures, data and Vega in it."""
+    images = _Thumbnails()
+    best = study.best
+    points = {row: pd.read_csv(PLOTS / f"embed/{row}.csv", dtype={"id": str}) for row in study.models}
+    points = {row: table.groupby("label").head(PER_CLASS) for row, table in points.items()}
+    shown = sorted(set().union(*(table["id"] for table in points.values())))
+    specs = {
+        "shares": charts.class_shares(study),
+        "progression": charts.progression(results),
+        "confusion": charts.confusion(study, best),
+        "importance": charts.importance(pd.read_csv(PLOTS / "gridsearch/importance.csv")),
+        "f1": charts.curves(study, best, "f1", "macro F1"),
+        "loss": charts.curves(study, best, "loss", "loss"),
+        "projection": charts.projection(points, {id: images.url(id, SMALL) for id in shown}, best),
+    }
+    loader = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return loader.get_template("page.html").render(
+        study=study,
+        names=NAMES,
+        ratio=ratio(study.classes["train"]),
+        headings=HEADINGS,
+        results=_with_changes(results),
+        tables={table.title.split(":")[0]: table for table in tables},
+        tops=_tops(results),
+        figures=FIGURES,
+        best=best,
+        mistakes=_mistakes(best, images),
+        pictures={path.stem: _jpeg(path) for path in [PLOTS / "contact_sheet.jpg", *PLOTS.glob("segment/*.jpg")]},
+        specs=json.dumps({name: chart.to_dict() for name, chart in specs.items()}).replace("</", "<\\/"),
+        vega=vl_convert.javascript_bundle(vl_version=alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]),
+    )
+
+
+class _Thumbnails:
+    """Small copies of the packed images, as data URLs."""
+
+    def __init__(self):
+        self.packed = np.load(PIXELS, mmap_mode="r")
+        self.places = {id: place for place, id in enumerate(read_manifest()["id"])}
+
+    def url(self, id: str, size: int) -> str:
+        image = self.packed[self.places[id]]
+        if size < len(image):
+            image = resize(image, size)
+        return _data_url(cv2.imencode(".webp", image[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1], "webp")
+
+
+def _data_url(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _jpeg(path: Path) -> str:
+    return _data_url(path.read_bytes(), "jpeg")
+
+
+def _mistakes(row: str, images: _Thumbnails) -> dict[str, list[Mistake]]:
+    """By true class, the validation images that a row was surest of while it was wrong."""
+    with np.load(DATA / f"predictions/{row}.npz") as stored:
+        ids, targets, probabilities = (stored[f"val_{name}"] for name in ("ids", "targets", "probabilities"))
+    predicted, certainty = probabilities.argmax(1), probabilities.max(1)
+    order = np.argsort(-certainty, kind="stable")
+    wrong = order[predicted[order] != targets[order]]
+    return {
+        label: [
+            Mistake(images.url(ids[i], LARGE), label, CLASSES[predicted[i]], float(certainty[i]))
+            for i in wrong[targets[wrong] == target][:MISTAKES]
+        ]
+        for target, label in enumerate(CLASSES)
+        if (targets == target).any()
+    }
+
+
+def _with_changes(results: pd.DataFrame) -> list[dict[str, Any]]:
+    """The results table's lines; of every number also the change, None where there is none or nothing changed."""
+    shown = results.dropna(axis="columns", how="all")
+    values = shown.drop(columns=["row", "title"])
+    changes = values - values.shift().ffill()
+    return [
+        {
+            "row": line.row,
+            "title": line.title,
+            "cells": {
+                column: None
+                if pd.isna(value := values.loc[line.Index, column])
+                else Cell(value, changes.loc[line.Index, column] or None)
+                for column in values
+            },
+        }
+        for line in shown.itertuples()
+    ]
+
+
+def _tops(results: pd.DataFrame) -> dict[str, float]:
+    """The largest number of each column."""
+    return results.drop(columns=["row", "title"]).max().dropna().to_dict()

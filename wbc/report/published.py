@@ -1,0 +1,110 @@
+"""Every number that the report prints, by table and section."""
+
+from typing import NamedTuple
+
+
+class Published(NamedTuple):
+    """A row of the study: macro F1 on the report's validation split and on the challenge's leaderboard."""
+
+    title: str
+    val_f1: float | None = None
+    leaderboard: float | None = None
+
+
+# In the report's order: Tables 3 and 4 (their best classifier), 6, 7 and 8; §7.4 for the plain cosine.
+ROWS = {
+    "classical_v1": Published("Best of six classifiers, 9 features", 0.326),
+    "classical_v2": Published("Best of six classifiers, 89 features", 0.400),
+    "gridsearch": Published("SMOTE + grid, gradient boosting", 0.521, 0.491),
+    "efficientnet": Published("EfficientNet-B3, weighted cross-entropy", 0.646, 0.6850),
+    "convnext_cosine": Published("ConvNeXt-Tiny, focal loss, cosine", 0.6460),
+    "convnext_restarts": Published("+ warm restarts", 0.6960, 0.7327),
+    "convnext_restarts_tta": Published("its TTA", 0.6983, 0.7467),
+    "mixup": Published("+ MixUp", 0.730, 0.7279),
+    "freeze": Published("+ frozen backbone, 5 epochs", 0.723, 0.7601),
+    "cutmix": Published("+ CutMix", 0.708, 0.7626),
+    "final": Published("+ weight decay 1e-2, γ = 1, 1/√n weights", 0.725, 0.7739),
+}
+
+FEATURE_COUNTS = {  # Table 2, as printed
+    "Morphology (cell + nucleus)": ("4", "~21"),
+    "Colour (RGB + HSV, 3 regions)": ("3", "~39"),
+    "Texture GLCM": ("2", "20"),
+    "Texture LBP": ("0", "10"),
+    "Total": ("9", "89"),
+}
+
+CLASSIFIERS = {  # Tables 3 and 4, in their order: accuracy, macro F1
+    "v1": {
+        "random_forest": (0.783, 0.326),
+        "gradient_boosting": (0.766, 0.305),
+        "knn": (0.740, 0.293),
+        "svm_rbf": (0.766, 0.256),
+        "adaboost": (0.663, 0.174),
+        "logistic_regression": (0.665, 0.165),
+    },
+    "v2": {
+        "gradient_boosting": (0.824, 0.400),
+        "random_forest": (0.831, 0.391),
+        "svm_rbf": (0.683, 0.381),
+        "logistic_regression": (0.669, 0.381),
+        "knn": (0.762, 0.277),
+        "adaboost": (0.735, 0.200),
+    },
+}
+NAMES = {
+    "random_forest": "Random forest",
+    "gradient_boosting": "Gradient boosting",
+    "knn": "KNN",
+    "svm_rbf": "SVM (RBF)",
+    "adaboost": "AdaBoost",
+    "logistic_regression": "Logistic regression",
+}
+
+AUGMENTATION = (  # Table 5: transformation, parameters, and the same of the settings `augment`
+    ("HorizontalFlip", "p = 0.5", "p = {flip:g}"),
+    ("VerticalFlip", "p = 0.5", "p = {flip:g}"),
+    ("Rotation", "[-180, +180]", "[-{rotation:g}, +{rotation:g}]"),
+    ("Affine", "transl. 0.10, scale [0.85, 1.15]", "transl. {translate:.2f}, scale [{scale[0]:g}, {scale[1]:g}]"),
+    (
+        "ColorJitter",
+        "bright. 0.3, contr. 0.3, sat. 0.2",
+        "bright. {brightness:g}, contr. {contrast:g}, sat. {saturation:g}",
+    ),
+    ("Erasing", "p = 0.25, scale [0.02, 0.12]", "p = {erase:g}, scale [{erase_scale[0]:g}, {erase_scale[1]:g}]"),
+)
+
+# Tables 6 to 8: configuration, validation F1 and leaderboard as that table prints them, and the row here; with TTA
+# where `+ TTA` says so. Tables 7 and 8 round what Table 6 prints, and give validation F1 without TTA.
+TABLE_6 = (
+    ("Classical ML (GradientBoosting)", 0.521, 0.491, "gridsearch", False),
+    ("EfficientNet-B3 + CrossEntropy", 0.646, 0.6850, "efficientnet", False),
+    ("ConvNeXt-Tiny + FocalLoss + WarmRestarts", 0.6960, 0.7327, "convnext_restarts", False),
+    ("+ TTA (R = 8, T = 0.8)", 0.6983, 0.7467, "convnext_restarts", True),
+)
+TABLE_7 = (
+    ("Baseline (TTA)", 0.696, 0.747, "convnext_restarts", True),
+    ("+ MixUp (α = 0.4)", 0.730, 0.728, "mixup", True),
+)
+TABLE_8 = (
+    ("Baseline ConvNeXt + TTA", 0.696, 0.747, "convnext_restarts", True),
+    ("+ MixUp (α = 0.4)", 0.730, 0.728, "mixup", True),
+    ("+ Freeze backbone 5 ep.", 0.723, 0.7601, "freeze", True),
+    ("+ CutMix 50/50", 0.708, 0.7626, "cutmix", True),
+    ("+ WD 10⁻² + γ = 1 + 1/√n", 0.725, 0.7739, "final", True),
+)
+
+# Per class, on the validation part: recall of gradient boosting on 89 features (§4.3), of the best ConvNeXt (§7.6.1)
+# and of the final row (§7.7.7); F1 of EfficientNet (§7.2.2), whose recall for VLY §7.6.1 gives.
+PER_CLASS = {
+    "v2-gradient_boosting": ("recall", {"SNE": 0.95, "LY": 0.90, "MO": 0.79, "BA": 0.62}),
+    "efficientnet": ("f1", {"PLY": 0.00, "MMY": 0.42, "PMY": 0.17}),
+    "convnext_restarts": ("recall", {"PLY": 0.50, "VLY": 0.60}),
+    "final": (
+        "recall",
+        {
+            "BA": 0.97, "BL": 0.92, "EO": 0.95, "LY": 0.91, "MO": 0.83, "SNE": 0.88,
+            "PLY": 0.50, "PC": 0.40, "PMY": 0.24, "VLY": 0.64, "MMY": 0.59,
+        },
+    ),
+}  # fmt: skip

@@ -1,0 +1,79 @@
+"""What the stages wrote, read back for the tables and figures."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from wbc.classes import CLASSES
+from wbc.metrics import per_class
+
+METRICS, PLOTS, DATA = Path("metrics"), Path("plots"), Path("data")
+
+
+@dataclass(frozen=True)
+class Study:
+    """The study's results."""
+
+    profile: str
+    source: str
+    models: Mapping[str, str]  # the network of every row of the ladder, in its order
+    augment: Mapping[str, Any]  # settings of the last row's augmentation
+    classes: pd.DataFrame  # label, train, test: images
+    classical: Mapping[str, Mapping[str, float]]  # by <features>-<classifier>
+    grid: Mapping[str, float]
+    measured: Mapping[str, Mapping[str, float]]  # scores by row, with the best classifier of each feature set
+    trained: Mapping[str, Mapping[str, float]]  # by row
+    histories: Mapping[str, pd.DataFrame]  # by row, a line per epoch: epoch, train/loss, val/f1, …
+    confusions: Mapping[str, pd.DataFrame]  # by classifier and row, a line per image: actual, predicted
+
+    def per_class(self, name: str) -> pd.DataFrame | None:
+        """Scores of one of `confusions`, by class; None where there is none of that name."""
+        if name not in self.confusions:
+            return None
+        actual, predicted = self.confusions[name].map(CLASSES.index).to_numpy().T
+        columns = ["label", "precision", "recall", "f1", "images"]
+        return pd.DataFrame(per_class(actual, predicted), columns=columns).set_index("label")
+
+    @property
+    def best(self) -> str:
+        """The row with the best validation F1."""
+        return max(self.models, key=lambda row: self.measured[row]["val_f1"])
+
+
+def read_study(settings: Mapping[str, Any]) -> Study:
+    """Read `metrics/` and `plots/`; `settings` are those of configs/report.yaml."""
+    rows = list(settings["models"])
+    classical = {path.stem: _json(path) for path in sorted(METRICS.glob("classical/*.json"))}
+    confusions = {path.stem: pd.read_csv(path) for path in sorted(PLOTS.glob("classical/*.csv"))}
+    confusions["gridsearch"] = pd.read_csv(PLOTS / "gridsearch/confusion.csv")
+    confusions |= {row: pd.read_csv(PLOTS / f"predict/{row}/confusion.csv") for row in rows}
+    grid = _json(METRICS / "gridsearch.json")
+    measured = {row: _json(METRICS / f"predict/{row}.json") for row in rows} | {"gridsearch": grid}
+    for features in ("v1", "v2"):
+        scores = [values["f1"] for name, values in classical.items() if name.startswith(features)]
+        measured[f"classical_{features}"] = {"val_f1": max(scores)}
+    return Study(
+        **settings,
+        classes=pd.read_csv(PLOTS / "classes.csv"),
+        classical=classical,
+        grid=grid,
+        measured=measured,
+        trained={row: _json(METRICS / f"train/{row}.json") for row in rows},
+        histories={row: _history(PLOTS / f"train/{row}/plots/metrics") for row in rows},
+        confusions=confusions,
+    )
+
+
+def _json(path: Path) -> dict[str, float]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _history(folder: Path) -> pd.DataFrame:
+    """DVCLive's files, one per value, as the columns of one table."""
+    files = {f.relative_to(folder).with_suffix("").as_posix(): f for f in sorted(folder.rglob("*.tsv"))}
+    values = {name: pd.read_csv(file, sep="\t", index_col="step").iloc[:, 0] for name, file in files.items()}
+    return pd.DataFrame(values).rename_axis("epoch").reset_index()

@@ -1,0 +1,151 @@
+"""The report's Tables 1 to 8 again, what it prints beside what was measured here."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from wbc.classes import CLASSES, NAMES, TABLE_1
+from wbc.features import V1, V2
+from wbc.report import published
+from wbc.report.study import Study
+
+ABSENT = "–"
+
+
+class Table(NamedTuple):
+    """A table ready to print: its cells are text."""
+
+    title: str
+    cells: pd.DataFrame
+    note: str = ""
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number as text, `–` where there is none."""
+    return ABSENT if value is None or pd.isna(value) else f"{value:.{digits}f}"
+
+
+def all_tables(study: Study) -> list[Table]:
+    """Tables 1 to 8 and, after them, the numbers that the report prints in its text."""
+    return [
+        _classes(study),
+        _features(),
+        _classifiers(study, "v1", "Table 3: 9 features"),
+        _classifiers(study, "v2", "Table 4: 89 features"),
+        _augmentation(study),
+        _progression(study, published.TABLE_6, "Table 6: macro F1 on the way to the leaderboard"),
+        _progression(study, published.TABLE_7, "Table 7: after adding MixUp"),
+        _progression(study, published.TABLE_8, "Table 8: progression at each optimization step"),
+        _per_class(study),
+        _text(study),
+    ]
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """All of them as one Markdown document."""
+    parts = ["# The report's tables\n"]
+    for table in tables:
+        parts.append(f"## {table.title}\n")
+        parts.append(table.cells.to_markdown(index=False, disable_numparse=True) + "\n")
+        parts += [table.note + "\n"] if table.note else []
+    return "\n".join(parts)
+
+
+def _table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]], note: str = "") -> Table:
+    return Table(title, pd.DataFrame(lines, columns=list(columns)), note)
+
+
+def _classes(study: Study) -> Table:
+    counts = study.classes.set_index("label")
+    printed, here = sum(TABLE_1.values()), counts["train"].sum()
+    lines = [
+        (
+            f"{label} ({NAMES[label]})",
+            f"{TABLE_1[label]:,}",
+            f"{100 * TABLE_1[label] / printed:.2f}",
+            f"{counts.train[label]:,}",
+            f"{100 * counts.train[label] / here:.2f}",
+            f"{counts.test[label]:,}",
+        )
+        for label in CLASSES
+    ]
+    columns = ("class", "report: images", "%", "here: images", "% ", "held back")
+    note = f"Most to fewest: 1183 : 1 in the report, {ratio(counts.train)} here."
+    return _table("Table 1: class distribution in the training set", columns, lines, note)
+
+
+def ratio(counts: pd.Series) -> str:
+    """Images of the commonest class for one of the rarest."""
+    return f"{counts.max() / counts[counts > 0].min():.0f} : 1"
+
+
+def _features() -> Table:
+    def count(names: Sequence[str], category: str) -> int:
+        kinds = [_kind(name) for name in names]
+        return len(names) if category == "Total" else sum(category.startswith(kind) for kind in kinds)
+
+    lines = [
+        (category, printed[0], str(count(V1, category)), printed[1], str(count(V2, category)))
+        for category, printed in published.FEATURE_COUNTS.items()
+    ]
+    columns = ("category", "report: v1", "here: v1", "report: v2", "here: v2")
+    return _table("Table 2: features", columns, lines, "The report's V2 column adds up to 90.")
+
+
+def _kind(feature: str) -> str:
+    """How the report's Table 2 begins the category of a feature."""
+    if feature.startswith(("glcm", "lbp")):
+        return f"Texture {feature.split('_')[0].upper()}"
+    return "Colour" if feature.endswith(("_mean", "_std")) or feature.startswith("ratio_") else "Morphology"
+
+
+def _classifiers(study: Study, features: str, title: str) -> Table:
+    lines = []
+    for name, (accuracy, f1) in published.CLASSIFIERS[features].items():
+        here = study.classical[f"{features}-{name}"]
+        spread = [f"{here[key]:.3f} ± {here[f'{key}_sd']:.3f}" for key in ("accuracy", "f1")]
+        lines.append((published.NAMES[name], number(accuracy), spread[0], number(f1), spread[1]))
+    columns = ("model", "report: accuracy", "here: accuracy", "report: macro F1", "here: macro F1")
+    return _table(title, columns, lines, "Here: mean ± standard deviation over the folds.")
+
+
+def _augmentation(study: Study) -> Table:
+    lines = [(name, text, here.format(**study.augment)) for name, text, here in published.AUGMENTATION]
+    return _table("Table 5: final augmentation", ("transformation", "report", "here"), lines)
+
+
+def _progression(study: Study, rows: Sequence[tuple[str, float, float, str, bool]], title: str) -> Table:
+    lines = []
+    for configuration, val, leaderboard, row, augmented in rows:
+        here, suffix = study.measured.get(row, {}), "_tta" if augmented else ""
+        values = (here.get(f"val_f1{suffix}"), here.get(f"test_f1{suffix}"))
+        lines.append((configuration, number(val), number(values[0]), number(leaderboard, 4), number(values[1])))
+    columns = ("configuration", "report: val F1", "here: val F1", "report: leaderboard", "here: test F1")
+    return _table(title, columns, lines)
+
+
+def _per_class(study: Study) -> Table:
+    columns, cells = ["class"], [[label] for label in CLASSES]
+    for name, (score, printed) in published.PER_CLASS.items():
+        columns += [f"report: {name}, {score}", f"here: {name}, {score}"]
+        here = study.per_class(name)
+        for label, line in zip(CLASSES, cells, strict=True):
+            line += [number(printed.get(label), 2), number(None if here is None else here[score].get(label), 2)]
+    return _table("In the text: single classes (§4.3, §7.2.2, §7.6.1, §7.7.7)", columns, cells)
+
+
+def _text(study: Study) -> Table:
+    def epochs(row: str) -> tuple[Any, Any]:
+        return (study.trained[row]["best_epoch"], len(study.histories[row])) if row in study.trained else ("", "")
+
+    tta = study.measured.get("convnext_restarts", {})
+    gain = tta["test_f1_tta"] - tta["test_f1"] if "test_f1" in tta else None
+    cosine, restarts = epochs("convnext_cosine"), epochs("convnext_restarts")
+    lines = [
+        ("rounds and depth that the grid chose (§4.4)", "200, 5", "{n_estimators}, {max_depth}".format(**study.grid)),
+        ("best epoch of the plain cosine, last epoch (§7.4)", "8, 15", "{}, {}".format(*cosine).strip(", ") or ABSENT),
+        ("best epoch with warm restarts, last (§7.4)", "28, 60", "{}, {}".format(*restarts).strip(", ") or ABSENT),
+        ("what TTA adds on the test part (§7.5)", "+0.014", f"{gain:+.3f}" if gain is not None else ABSENT),
+    ]
+    return _table("In the text: other numbers", ("what", "report", "here"), lines)
