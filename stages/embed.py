@@ -3,8 +3,8 @@
 from stages import run
 from wbc.classes import CLASSES
 from wbc.config import Row, load
-from wbc.embed import project, scatter
-from wbc.io import atomic, write_csv, write_npz
+from wbc.embed import project
+from wbc.io import write_csv, write_npz
 from wbc.train.data import load_part
 from wbc.train.inference import device
 from wbc.train.model import load_model
@@ -22,9 +22,6 @@ def main(name: str) -> None:
     write_npz(f"data/embeddings/{name}.npz", [("ids", ids.astype(str)), ("embeddings", embeddings)])
     labels = [CLASSES[target] for target in targets]
     write_csv(f"plots/embed/{name}.csv", ["id", "label", "x", "y"], zip(ids, labels, *points.T, strict=True))
-    figure = scatter(points, targets.numpy(), f"{name}: t-SNE of {embeddings.shape[1]} dimensions, validation")
-    with atomic(f"plots/embed/{name}.png") as path:
-        figure.savefig(path, dpi=110, format="png", metadata={"Software": None})
     print(f"{name}: projected {len(ids)} embeddings of {embeddings.shape[1]} dimensions")
 
 

@@ -1,11 +1,10 @@
-"""Scores by hand, the results table, and the projection."""
+"""Scores by hand, and the projection."""
 
 import numpy as np
 import pytest
 
-from wbc.embed import project, scatter
+from wbc.embed import project
 from wbc.metrics import accuracy, confusion, macro_f1, per_class
-from wbc.report import COLUMNS, PUBLISHED, markdown, table
 
 
 def test_macro_f1_by_hand():
@@ -22,20 +21,6 @@ def test_a_class_nobody_has_and_nobody_claims_is_no_failure():
     assert macro_f1(np.array([0, 5]), np.array([0, 5])) == 1.0
 
 
-def test_the_table_puts_measured_beside_published_and_dashes_elsewhere():
-    measured = {"convnext_restarts": {"val_f1": 0.5, "val_f1_tta": 0.6, "test_f1_tta": 0.7}, "mine": {"val_f1": 0.9}}
-    rows = {row["row"]: row for row in table(measured, ["efficientnet", "convnext_restarts", "mine"])}
-    assert list(rows) == [*PUBLISHED, "mine"]
-    assert rows["convnext_restarts"]["published_leaderboard"] == 0.7327
-    assert rows["convnext_restarts"]["val_f1"] == 0.5
-    assert rows["convnext_restarts_tta"]["val_f1"] is None
-    assert rows["convnext_restarts_tta"]["test_f1_tta"] == 0.7
-    text = markdown(list(rows.values()))
-    assert "| `mine` | mine | – | – | 0.900 | – | – | – | – |" in text
-    assert len({line.count("|") for line in text.splitlines()}) == 1
-    assert set(rows["mine"]) == set(COLUMNS)
-
-
 def test_tsne_separates_what_is_apart_and_repeats_itself():
     rng = np.random.default_rng(0)
     targets = np.repeat([0, 1], 20)
@@ -46,5 +31,3 @@ def test_tsne_separates_what_is_apart_and_repeats_itself():
     assert between > 3 * points[targets == 0].std()
     assert np.array_equal(points, project(embeddings, 30, 1))
     assert project(embeddings[:2], 30, 1).shape == (2, 2)
-    labels = [text.get_text() for text in scatter(points, targets, "t").axes[0].get_legend().get_texts()]
-    assert labels == ["SNE (20)", "LY (20)"]

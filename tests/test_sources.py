@@ -21,6 +21,7 @@ from wbc.data.synthetic import draw
 from wbc.errors import UserError
 from wbc.io import write_csv
 
+
 def put(path, value=0):
     """A small image whose content depends on its name and on `value`."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,13 +7,24 @@ from collections.abc import Mapping
 
 import altair as alt
 import pandas as pd
+import vl_convert
 
 from wbc.classes import CLASSES, TABLE_1
 from wbc.report.study import Study
 
 BLUE, ORANGE = "#3b82f6", "#f97316"  # here, and in the report; apart for colour-blind eyes, and on dark and light
 INK = "currentColor"
-FAINT = {"stroke": INK, "strokeOpacity": 0.15}
+ON = ("validation", "leaderboard or test", "test + TTA")
+COLOURS = dict(
+    zip(
+        CLASSES,
+        (
+            "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#76b7b2", "#9c755f", "#2f6fff", "#edc948",
+            "#ff9da7", "#c2185b", "#9a9a9a", "#00a878",
+        ),
+        strict=True,
+    )
+)  # fmt: skip
 CONFIG = {
     "background": "transparent",
     "font": "system-ui, sans-serif",
@@ -23,15 +34,22 @@ CONFIG = {
         "domainColor": INK, "domainOpacity": 0.3, "tickColor": INK, "tickOpacity": 0.3, "gridColor": INK,
         "gridOpacity": 0.12, "labelLimit": 320,
     },
-    "legend": {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "orient": "top", "title": None},
+    "legend": {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "orient": "top", "title": None,},
     "text": {"color": INK},
     "rule": {"color": INK},
 }  # fmt: skip
 
 
-def finish(chart: alt.Chart, description: str, height: int | alt.Step) -> alt.Chart:
+def finish(chart: alt.Chart, description: str, height: int) -> alt.Chart:
     """As wide as the page, and described for those who do not see it."""
     return chart.properties(width="container", height=height, description=description).configure(**CONFIG)
+
+
+def picture(chart: alt.Chart, width: int = 720) -> bytes:
+    """A chart as a PNG, `width` pixels wide before it is scaled, with letters that come with the renderer."""
+    spec = chart.properties(width=width, background="white").to_dict()
+    spec["config"]["font"] = "Liberation Sans"
+    return vl_convert.vegalite_to_png(spec, scale=1.5)
 
 
 def class_shares(study: Study) -> alt.Chart:
@@ -48,7 +66,7 @@ def class_shares(study: Study) -> alt.Chart:
     )
     bars = base.transform_filter("datum.of == 'here'").mark_bar()
     ticks = base.transform_filter("datum.of == 'report'").mark_tick(thickness=3)
-    return finish(bars + ticks, "Share of each class in the training part, here and in the report.", alt.Step(22))
+    return finish(bars + ticks, "Share of each class in the training part, here and in the report.", 22 * len(CLASSES))
 
 
 def _source_colour() -> alt.Color:
@@ -58,11 +76,11 @@ def _source_colour() -> alt.Color:
 def progression(results: pd.DataFrame) -> alt.Chart:
     """Macro F1 of every row: the report's beside those measured here (Tables 6 and 8)."""
     columns = {
-        "published_val_f1": ("report", "validation"),
-        "published_leaderboard": ("report", "leaderboard or test"),
-        "val_f1": ("here", "validation"),
-        "test_f1": ("here", "leaderboard or test"),
-        "test_f1_tta": ("here", "test + TTA"),
+        "published_val_f1": ("report", ON[0]),
+        "published_leaderboard": ("report", ON[1]),
+        "val_f1": ("here", ON[0]),
+        "test_f1": ("here", ON[1]),
+        "test_f1_tta": ("here", ON[2]),
     }
     data = results.melt(["row", "title"], list(columns), "column", "f1").dropna()
     data["of"], data["on"] = zip(*data["column"].map(columns), strict=True)
@@ -71,13 +89,19 @@ def progression(results: pd.DataFrame) -> alt.Chart:
         .mark_point(filled=True, size=90, opacity=0.9)
         .encode(
             y=alt.Y("row", sort=results["row"].tolist(), title=None, axis=alt.Axis(grid=True)),
-            x=alt.X("f1", title="macro F1", scale=alt.Scale(domain=[0, 1])),
+            x=alt.X("f1", title="macro F1", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5)),
             color=_source_colour(),
-            shape=alt.Shape("on", scale=alt.Scale(range=["circle", "diamond", "triangle-up"])),
+            shape=alt.Shape(
+                "on",
+                scale=alt.Scale(domain=ON, range=["circle", "square", "triangle-up"]),
+                legend=alt.Legend(orient="bottom", symbolFillColor=INK),
+            ),
             tooltip=["row", "title", "of", "on", alt.Tooltip("f1", format=".3f")],
         )
     )
-    return finish(chart, "Macro F1 of each row, in the report and here; the table below has the numbers.", alt.Step(28))
+    return finish(
+        chart, "Macro F1 of each row, in the report and here; the table below has the numbers.", 28 * len(results)
+    )
 
 
 def confusion(study: Study, first: str) -> alt.Chart:
@@ -95,10 +119,16 @@ def confusion(study: Study, first: str) -> alt.Chart:
             tooltip=["actual", "predicted", "images", alt.Tooltip("share", format=".1%", title="of the class")],
         )
     )
-    cells = base.mark_rect(color="#1d4ed8").encode(opacity=alt.Opacity("share", legend=None, scale=alt.Scale(domain=[0, 1], range=[0, 1])))
-    numbers = base.mark_text(fontSize=10).encode(
-        text=alt.Text("percent:N"), color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value(INK))
-    ).transform_calculate(percent="round(100 * datum.share)")
+    cells = base.mark_rect(color="#1d4ed8").encode(
+        opacity=alt.Opacity("share", legend=None, scale=alt.Scale(domain=[0, 1], range=[0, 1]))
+    )
+    numbers = (
+        base.mark_text(fontSize=10)
+        .encode(
+            text=alt.Text("percent:N"), color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value(INK))
+        )
+        .transform_calculate(percent="round(100 * datum.share)")
+    )
     return finish((cells + numbers).add_params(chosen), "Confusion matrix: percent of each true class.", 420)
 
 
@@ -110,11 +140,11 @@ def importance(ranked: pd.DataFrame) -> alt.Chart:
     x = alt.X("f1_lost", title="macro F1 lost when shuffled")
     bars = alt.Chart(data).mark_bar(color=BLUE).encode(y=y, x=x, tooltip=tooltip)
     spread = alt.Chart(data).mark_rule().encode(y=y, x=alt.X("low", title=""), x2="high")
-    return finish(bars + spread, "The twenty features whose shuffling costs most macro F1.", alt.Step(20))
+    return finish(bars + spread, "The twenty features whose shuffling costs most macro F1.", 20 * len(data))
 
 
 def curves(study: Study, first: str, value: str, title: str) -> alt.Chart:
-    """Loss or macro F1 by epoch (Figure 10), with the warm restarts as lines; parameter `name`.
+    """Loss or macro F1 by epoch (Figure 10), the warm restarts dashed and the best epoch in full; parameter `name`.
 
     Args:
         study: the results.
@@ -122,8 +152,11 @@ def curves(study: Study, first: str, value: str, title: str) -> alt.Chart:
         value: loss or f1.
         title: of the vertical axis.
     """
-    tables = {row: table.assign(restart=table["lr/head"].diff() > 0) for row, table in study.histories.items()}
-    data = pd.concat(tables, names=["name"]).reset_index(level="name")
+    data = pd.concat(study.histories, names=["name"]).reset_index(level="name")
+    rises = data.groupby("name")["lr/head"].diff() > 0
+    best = data["epoch"] == data["name"].map({row: found["best_epoch"] for row, found in study.trained.items()})
+    marked = [(rises, "warm restart"), (best, "best epoch")]
+    marked = pd.concat([data.loc[which, ["name", "epoch"]].assign(what=what) for which, what in marked])
     wide = data.rename(columns={f"train/{value}": "training", f"val/{value}": "validation"})
     long = wide.melt(["name", "epoch"], ["training", "validation"], "part", value).dropna()
     chosen = alt.param(name="name", value=first)
@@ -138,10 +171,19 @@ def curves(study: Study, first: str, value: str, title: str) -> alt.Chart:
             tooltip=["epoch", "part", alt.Tooltip(value, format=".3f")],
         )
     )
-    restarts = alt.Chart(data.loc[data["restart"], ["name", "epoch"]]).mark_rule(strokeDash=[4, 4], opacity=0.5)
-    restarts = restarts.encode(x="epoch:Q", tooltip=alt.value("warm restart"))
-    both = alt.layer(restarts, lines).transform_filter("datum.name == name").add_params(chosen)
-    return finish(both, f"{title} by epoch, training and validation.", 240)
+    rules = (
+        alt.Chart(marked)
+        .mark_rule(opacity=0.6)
+        .encode(
+            x="epoch:Q",
+            strokeDash=alt.StrokeDash(
+                "what", legend=None, scale=alt.Scale(domain=["warm restart", "best epoch"], range=[[4, 4], [1, 0]])
+            ),
+            tooltip=["what", "epoch"],
+        )
+    )
+    both = alt.layer(*(layer.transform_filter("datum.name == name") for layer in (rules, lines)))
+    return finish(both.add_params(chosen), f"{title} by epoch, training and validation.", 240)
 
 
 def projection(points: Mapping[str, pd.DataFrame], thumbnails: Mapping[str, str], first: str) -> alt.Chart:
@@ -164,11 +206,15 @@ def projection(points: Mapping[str, pd.DataFrame], thumbnails: Mapping[str, str]
         .encode(
             x=alt.X("x:Q", axis=None),
             y=alt.Y("y:Q", axis=None),
-            color=alt.Color("label:N", sort=list(CLASSES), scale=alt.Scale(domain=list(CLASSES), scheme="category20")),
+            color=alt.Color(
+                "label:N",
+                sort=list(CLASSES),
+                legend=alt.Legend(columns=5),
+                scale=alt.Scale(domain=list(COLOURS), range=list(COLOURS.values())),
+            ),
             opacity=alt.condition(classes, alt.value(0.9), alt.value(0.08)),
             tooltip=["label:N", "id:N", "image:N"],
         )
         .add_params(chosen, classes)
     )
     return finish(chart, "Each validation image as a point; near points look alike to the network.", 460)
-

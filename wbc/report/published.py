@@ -74,33 +74,35 @@ AUGMENTATION = (  # Table 5: transformation, parameters, and the same of the set
     ("Erasing", "p = 0.25, scale [0.02, 0.12]", "p = {erase:g}, scale [{erase_scale[0]:g}, {erase_scale[1]:g}]"),
 )
 
-# Tables 6 to 8: configuration, validation F1 and leaderboard as that table prints them, and the row here; with TTA
-# where `+ TTA` says so. Tables 7 and 8 round what Table 6 prints, and give validation F1 without TTA.
+# Tables 6 to 8: configuration, validation F1 and leaderboard as that table prints them; then the row here, and which
+# of its scores stand beside them. The report scores the validation part with TTA once, in Table 6 (§7.6); which of
+# the later submissions used it, it does not say, but their baseline did.
 TABLE_6 = (
-    ("Classical ML (GradientBoosting)", 0.521, 0.491, "gridsearch", False),
-    ("EfficientNet-B3 + CrossEntropy", 0.646, 0.6850, "efficientnet", False),
-    ("ConvNeXt-Tiny + FocalLoss + WarmRestarts", 0.6960, 0.7327, "convnext_restarts", False),
-    ("+ TTA (R = 8, T = 0.8)", 0.6983, 0.7467, "convnext_restarts", True),
+    ("Classical ML (GradientBoosting)", 0.521, 0.491, "gridsearch", "val_f1", "test_f1"),
+    ("EfficientNet-B3 + CrossEntropy", 0.646, 0.6850, "efficientnet", "val_f1", "test_f1"),
+    ("ConvNeXt-Tiny + FocalLoss + WarmRestarts", 0.6960, 0.7327, "convnext_restarts", "val_f1", "test_f1"),
+    ("+ TTA (R = 8, T = 0.8)", 0.6983, 0.7467, "convnext_restarts", "val_f1_tta", "test_f1_tta"),
 )
 TABLE_7 = (
-    ("Baseline (TTA)", 0.696, 0.747, "convnext_restarts", True),
-    ("+ MixUp (α = 0.4)", 0.730, 0.728, "mixup", True),
+    ("Baseline (TTA)", 0.696, 0.747, "convnext_restarts", "val_f1", "test_f1_tta"),
+    ("+ MixUp (α = 0.4)", 0.730, 0.728, "mixup", "val_f1", "test_f1_tta"),
 )
 TABLE_8 = (
-    ("Baseline ConvNeXt + TTA", 0.696, 0.747, "convnext_restarts", True),
-    ("+ MixUp (α = 0.4)", 0.730, 0.728, "mixup", True),
-    ("+ Freeze backbone 5 ep.", 0.723, 0.7601, "freeze", True),
-    ("+ CutMix 50/50", 0.708, 0.7626, "cutmix", True),
-    ("+ WD 10⁻² + γ = 1 + 1/√n", 0.725, 0.7739, "final", True),
+    ("Baseline ConvNeXt + TTA", 0.696, 0.747, "convnext_restarts", "val_f1", "test_f1_tta"),
+    ("+ MixUp (α = 0.4)", 0.730, 0.728, "mixup", "val_f1", "test_f1_tta"),
+    ("+ Freeze backbone 5 ep.", 0.723, 0.7601, "freeze", "val_f1", "test_f1_tta"),
+    ("+ CutMix 50/50", 0.708, 0.7626, "cutmix", "val_f1", "test_f1_tta"),
+    ("+ WD 10⁻² + γ = 1 + 1/√n", 0.725, 0.7739, "final", "val_f1", "test_f1_tta"),
 )
 
-# Per class, on the validation part: recall of gradient boosting on 89 features (§4.3), of the best ConvNeXt (§7.6.1)
-# and of the final row (§7.7.7); F1 of EfficientNet (§7.2.2), whose recall for VLY §7.6.1 gives.
+# Single classes, by confusion matrix: heading, score, and what the text prints of it for the validation part (§4.3;
+# §7.2.2; §7.6.1; §7.7.7).
 PER_CLASS = {
-    "v2-gradient_boosting": ("recall", {"SNE": 0.95, "LY": 0.90, "MO": 0.79, "BA": 0.62}),
-    "efficientnet": ("f1", {"PLY": 0.00, "MMY": 0.42, "PMY": 0.17}),
-    "convnext_restarts": ("recall", {"PLY": 0.50, "VLY": 0.60}),
+    "v2-gradient_boosting": ("boosting, recall", "recall", {"SNE": 0.95, "LY": 0.90, "MO": 0.79, "BA": 0.62}),
+    "efficientnet": ("EfficientNet, F1", "f1", {"PLY": 0.00, "MMY": 0.42, "PMY": 0.17}),
+    "convnext_restarts": ("restarts, recall", "recall", {"PLY": 0.50, "VLY": 0.60}),
     "final": (
+        "final, recall",
         "recall",
         {
             "BA": 0.97, "BL": 0.92, "EO": 0.95, "LY": 0.91, "MO": 0.83, "SNE": 0.88,

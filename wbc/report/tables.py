@@ -1,7 +1,7 @@
 """The report's Tables 1 to 8 again, what it prints beside what was measured here."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -37,9 +37,15 @@ def all_tables(study: Study) -> list[Table]:
         _progression(study, published.TABLE_6, "Table 6: macro F1 on the way to the leaderboard"),
         _progression(study, published.TABLE_7, "Table 7: after adding MixUp"),
         _progression(study, published.TABLE_8, "Table 8: progression at each optimization step"),
-        _per_class(study),
-        _text(study),
+        _single_classes(study),
+        _other_numbers(study),
     ]
+
+
+def markdown_table(cells: pd.DataFrame, words: int = 1) -> str:
+    """A table of text as Markdown, all but its first `words` columns to the right."""
+    aligned = ["left"] * words + ["right"] * (cells.shape[1] - words)
+    return cells.to_markdown(index=False, disable_numparse=True, colalign=aligned)
 
 
 def markdown(tables: Sequence[Table]) -> str:
@@ -47,7 +53,7 @@ def markdown(tables: Sequence[Table]) -> str:
     parts = ["# The report's tables\n"]
     for table in tables:
         parts.append(f"## {table.title}\n")
-        parts.append(table.cells.to_markdown(index=False, disable_numparse=True) + "\n")
+        parts.append(markdown_table(table.cells) + "\n")
         parts += [table.note + "\n"] if table.note else []
     return "\n".join(parts)
 
@@ -115,37 +121,36 @@ def _augmentation(study: Study) -> Table:
     return _table("Table 5: final augmentation", ("transformation", "report", "here"), lines)
 
 
-def _progression(study: Study, rows: Sequence[tuple[str, float, float, str, bool]], title: str) -> Table:
+def _progression(study: Study, rows: Sequence[tuple[str, float, float, str, str, str]], title: str) -> Table:
     lines = []
-    for configuration, val, leaderboard, row, augmented in rows:
-        here, suffix = study.measured.get(row, {}), "_tta" if augmented else ""
-        values = (here.get(f"val_f1{suffix}"), here.get(f"test_f1{suffix}"))
-        lines.append((configuration, number(val), number(values[0]), number(leaderboard, 4), number(values[1])))
+    for configuration, val, leaderboard, row, *scores in rows:
+        here_val, here_test = (number(study.measured.get(row, {}).get(score)) for score in scores)
+        lines.append((configuration, number(val), here_val, number(leaderboard), here_test))
     columns = ("configuration", "report: val F1", "here: val F1", "report: leaderboard", "here: test F1")
     return _table(title, columns, lines)
 
 
-def _per_class(study: Study) -> Table:
+def _single_classes(study: Study) -> Table:
     columns, cells = ["class"], [[label] for label in CLASSES]
-    for name, (score, printed) in published.PER_CLASS.items():
-        columns += [f"report: {name}, {score}", f"here: {name}, {score}"]
+    for name, (heading, score, printed) in published.PER_CLASS.items():
+        columns += [f"report: {heading}", "here"]
         here = study.per_class(name)
         for label, line in zip(CLASSES, cells, strict=True):
             line += [number(printed.get(label), 2), number(None if here is None else here[score].get(label), 2)]
-    return _table("In the text: single classes (§4.3, §7.2.2, §7.6.1, §7.7.7)", columns, cells)
+    return _table("Single classes: what the text prints of them (§4.3, §7.2.2, §7.6.1, §7.7.7)", columns, cells)
 
 
-def _text(study: Study) -> Table:
-    def epochs(row: str) -> tuple[Any, Any]:
-        return (study.trained[row]["best_epoch"], len(study.histories[row])) if row in study.trained else ("", "")
+def _other_numbers(study: Study) -> Table:
+    def epochs(row: str) -> str:
+        known = row in study.trained
+        return f"{study.trained[row]['best_epoch']}, {len(study.histories[row])}" if known else ABSENT
 
-    tta = study.measured.get("convnext_restarts", {})
-    gain = tta["test_f1_tta"] - tta["test_f1"] if "test_f1" in tta else None
-    cosine, restarts = epochs("convnext_cosine"), epochs("convnext_restarts")
+    scores = study.measured.get("convnext_restarts", {})
+    gain = f"{scores['test_f1_tta'] - scores['test_f1']:+.3f}" if "test_f1" in scores else ABSENT
     lines = [
         ("rounds and depth that the grid chose (§4.4)", "200, 5", "{n_estimators}, {max_depth}".format(**study.grid)),
-        ("best epoch of the plain cosine, last epoch (§7.4)", "8, 15", "{}, {}".format(*cosine).strip(", ") or ABSENT),
-        ("best epoch with warm restarts, last (§7.4)", "28, 60", "{}, {}".format(*restarts).strip(", ") or ABSENT),
-        ("what TTA adds on the test part (§7.5)", "+0.014", f"{gain:+.3f}" if gain is not None else ABSENT),
+        ("best and last epoch of the plain cosine (§7.4)", "8, 15", epochs("convnext_cosine")),
+        ("best and last epoch with warm restarts (§7.4)", "28, 60", epochs("convnext_restarts")),
+        ("macro F1 that TTA adds, on the leaderboard or test part (§7.5)", "+0.014", gain),
     ]
-    return _table("In the text: other numbers", ("what", "report", "here"), lines)
+    return _table("Other numbers: what the text prints beside the tables", ("what", "report", "here"), lines)

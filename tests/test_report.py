@@ -1,0 +1,127 @@
+"""The report's tables again: what is printed, what was measured, and a dash where there is neither."""
+
+import pandas as pd
+import pytest
+
+from wbc.classes import CLASSES, TABLE_1
+from wbc.errors import UserError
+from wbc.io import write_text
+from wbc.report import published
+from wbc.report.results import HEADINGS, lines, markdown, read_public_scores, results
+from wbc.report.study import Study
+from wbc.report.tables import all_tables
+from wbc.report.tables import markdown as tables_markdown
+
+SCORES = {"val_f1": 0.5, "val_f1_tta": 0.6, "test_f1": 0.65, "test_f1_tta": 0.7, "test_accuracy": 0.8}
+
+
+@pytest.fixture
+def study(params):
+    """A study of one ConvNeXt row and one of somebody's own."""
+    classical = {
+        f"{features}-{name}": {"f1": 0.4, "f1_sd": 0.01, "accuracy": 0.7, "accuracy_sd": 0.02}
+        for features, names in published.CLASSIFIERS.items()
+        for name in names
+    }
+    pairs = [("SNE", "SNE"), ("SNE", "BNE"), ("BNE", "SNE"), ("PLY", "LY")]
+    return Study(
+        profile="sample",
+        source="synthetic",
+        models={"convnext_restarts": "a", "mine": "b"},
+        augment=params["augment"],
+        classes=pd.DataFrame({"label": CLASSES, "train": [60, 30, *[10] * 11], "test": [5] * 13}),
+        classical=classical,
+        grid={"n_estimators": 300, "max_depth": 7, "val_f1": 0.45},
+        measured={"convnext_restarts": SCORES, "mine": {"val_f1": 0.9}, "gridsearch": {"val_f1": 0.45}},
+        trained={"convnext_restarts": {"best_epoch": 28}, "mine": {"best_epoch": 1}},
+        histories={"convnext_restarts": pd.DataFrame({"epoch": range(1, 49)}), "mine": pd.DataFrame({"epoch": [1]})},
+        confusions={"convnext_restarts": pd.DataFrame(pairs, columns=["actual", "predicted"])},
+    )
+
+
+def test_the_results_put_measured_beside_published(study):
+    table = results(study.measured, list(study.models), {"mine": 0.77}).set_index("row")
+    assert list(table.index) == [*published.ROWS, "mine"]
+    restarts, tta = table.loc["convnext_restarts"], table.loc["convnext_restarts_tta"]
+    assert (restarts["published_leaderboard"], restarts["val_f1"]) == (0.7327, 0.5)
+    assert pd.isna(tta["val_f1"])
+    assert tta["test_f1_tta"] == 0.7
+    assert table.loc["mine", "public_score"] == 0.77
+    assert lines(table)[0][-1] is None
+
+
+def test_the_results_as_markdown_have_dashes_and_no_empty_column(study):
+    text = markdown(results(study.measured, list(study.models)))
+    assert "public score" not in text
+    assert len({line.count("|") for line in text.splitlines()}) == 1
+    cells = [cell.strip() for cell in text.splitlines()[-1].split("|")[1:-1]]
+    assert cells == ["`mine`", "mine", "–", "–", "0.900", "–", "–", "–", "–"]
+    recorded = markdown(results(study.measured, list(study.models), {"final": 0.7739}))
+    assert HEADINGS["public_score"] in recorded
+    assert "0.774 |" in next(line for line in recorded.splitlines() if "`final`" in line)
+
+
+def test_what_the_report_prints_twice_agrees():
+    for features, scores in published.CLASSIFIERS.items():
+        assert published.ROWS[f"classical_{features}"].val_f1 == max(f1 for _, f1 in scores.values())
+    for table in (published.TABLE_6, published.TABLE_7, published.TABLE_8):
+        for _, val, leaderboard, row, val_here, test_here in table:
+            name = f"{row}_tta" if test_here.endswith("tta") and row == "convnext_restarts" else row
+            assert leaderboard == pytest.approx(published.ROWS[name].leaderboard, abs=5e-4)
+            name = f"{row}_tta" if val_here.endswith("tta") else row
+            assert val == pytest.approx(published.ROWS[name].val_f1, abs=5e-4)
+
+
+def test_each_table_of_the_report_is_there_with_its_numbers_and_ours(study):
+    tables = {table.title.split(":")[0]: table.cells.to_numpy().tolist() for table in all_tables(study)}
+    assert list(tables) == [*(f"Table {i}" for i in range(1, 9)), "Single classes", "Other numbers"]
+    assert ["SNE (segmented neutrophil)", "13,015", "45.03", "60", "30.00", "5"] in tables["Table 1"]
+    assert len(tables["Table 1"]) == len(TABLE_1)
+    assert tables["Table 2"][-1] == ["Total", "9", "9", "89", "89"]
+    assert [int(here) for _, _, here, _, _ in tables["Table 2"][:-1]] == [4, 3, 2, 0]
+    assert [int(line[4]) for line in tables["Table 2"][:-1]] == [20, 39, 20, 10]
+    assert tables["Table 3"][0] == ["Random forest", "0.783", "0.700 ± 0.020", "0.326", "0.400 ± 0.010"]
+    assert tables["Table 4"][0] == ["Gradient boosting", "0.824", "0.700 ± 0.020", "0.400", "0.400 ± 0.010"]
+    assert all(printed == here for _, printed, here in tables["Table 5"])  # params.yaml is the report's
+    assert tables["Table 6"][2:] == [
+        ["ConvNeXt-Tiny + FocalLoss + WarmRestarts", "0.696", "0.500", "0.733", "0.650"],
+        ["+ TTA (R = 8, T = 0.8)", "0.698", "0.600", "0.747", "0.700"],
+    ]
+    assert tables["Table 7"][0] == ["Baseline (TTA)", "0.696", "0.500", "0.747", "0.700"]
+    assert tables["Table 8"][-1][1:] == ["0.725", "–", "0.774", "–"]  # there is no row `final` here
+    assert ["best and last epoch with warm restarts (§7.4)", "28, 60", "28, 48"] in tables["Other numbers"]
+    assert tables["Other numbers"][0][1:] == ["200, 5", "300, 7"]
+    assert tables["Other numbers"][-1][1:] == ["+0.014", "+0.050"]
+
+
+def test_single_classes_have_their_recall(study):
+    (table,) = (table for table in all_tables(study) if table.title.startswith("Single classes"))
+    place = list(table.cells.columns).index("report: restarts, recall")
+    of = {line[0]: tuple(line[place : place + 2]) for line in table.cells.to_numpy().tolist()}
+    assert of["SNE"] == ("–", "0.50")  # one of two
+    assert of["PLY"] == ("0.50", "0.00")
+    assert of["VLY"] == ("0.60", "–")  # of which there is no image
+    assert "## Table 8: progression" in tables_markdown(all_tables(study))
+
+
+def test_public_scores_are_read(tmp_path):
+    write_text(tmp_path / "scores.csv", "row,score\nfinal,0.77\n")
+    assert read_public_scores(tmp_path / "scores.csv", ["final"]) == {"final": 0.77}
+    write_text(tmp_path / "scores.csv", "row,score\n")
+    assert read_public_scores(tmp_path / "scores.csv", ["final"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ("finale,0.7", "row 1: 'finale' is no row"),
+        ("final,0.7\nfinal,0.8", "row 2: 'final' is listed twice"),
+        ("final,77.4", "row 1: score '77.4' should be a number from 0 to 1"),
+        ("final,high", "row 1: score 'high' should be a number from 0 to 1"),
+        ("final,nan", "row 1: score 'nan' should be a number from 0 to 1"),
+    ],
+)
+def test_a_public_score_that_cannot_be_is_named(tmp_path, entries, said):
+    write_text(tmp_path / "scores.csv", f"row,score\n{entries}\n")
+    with pytest.raises(UserError, match=said):
+        read_public_scores(tmp_path / "scores.csv", ["final"])
