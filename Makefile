@@ -1,6 +1,6 @@
 # Everything starts from a fresh clone with Python 3.11+, git and make: `make repro`, `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help install repro test fuzz lint lock clean
+.PHONY: help install repro report test fuzz lint bench lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -21,6 +21,12 @@ install: .venv/installed ## create .venv with the pinned requirements (uv if the
 repro: install ## run the pipeline, every stage whose inputs changed, and print the results
 	dvc repro
 	@cat plots/results.md
+	@echo 'On a page, with figures: $(CURDIR)/plots/report.html'
+	@echo 'Next: source $(BIN)/activate, then for instance: dvc exp run -S loss.gamma=1, and: dvc metrics diff'
+
+report: install ## bring plots/report.html up to date, with whatever it needs, and say where it is
+	dvc repro report
+	@echo '$(CURDIR)/plots/report.html'
 
 test: install lint ## lint, then run the tests with coverage
 	pytest --cov --cov-report=term-missing:skip-covered
@@ -31,6 +37,11 @@ fuzz: install ## feed the readers of lists, settings and images 50,000 random in
 lint: install ## check style and formatting
 	ruff check .
 	ruff format --check .
+
+bench: install ## measure training and features at the sample's size (minutes; on an idle machine)
+	dvc repro draw
+	python -m benchmarks.train_throughput --profile sample --images 900 --rounds 5
+	python -m benchmarks.features data/synthetic/images
 
 lock: ## recompile requirements.txt from pyproject.toml (needs uv)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --universal --all-extras --upgrade --quiet pyproject.toml -o requirements.txt

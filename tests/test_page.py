@@ -1,0 +1,137 @@
+"""The report's page in a real browser, as the tiny study leaves it."""
+
+import csv
+import shutil
+from collections import Counter
+
+import pytest
+import yaml
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="the page is tested in Chromium, which is not installed"),
+]
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, study):
+    """Opens the page without a network and waits until all charts are drawn; afterwards nobody has complained."""
+    said, contexts = [], []
+
+    def open_page(size="desktop", scheme="light"):
+        width, height = SIZES[size]
+        contexts.append(
+            browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, offline=True)
+        )
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: said.append(request.url) if request.url.startswith("http") else None)
+        page.goto((study / "plots/report.html").as_uri())
+        page.wait_for_selector("body[data-ready]")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert said == []
+
+
+def rows(study):
+    return list(yaml.safe_load((study / "configs/report.yaml").read_text())["models"])
+
+
+def table(path):
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def texts(page, chart):
+    return page.locator(f"#{chart} svg .mark-text.role-mark text").all_text_contents()
+
+
+def test_the_page_is_one_small_file(study):
+    assert (study / "plots/report.html").stat().st_size < 5e6
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_whole_and_everybody_can_use_it(open_page, size, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = open_page(size, scheme)
+    charts = page.locator(".chart")
+    drawn = page.locator(".chart svg")
+    assert charts.count() == drawn.count() == 7
+    assert all(drawn.nth(i).bounding_box()["height"] > 100 for i in range(7))
+    assert page.locator("table").count() == 11  # Tables 1 to 8, the results, and what the text prints
+    loaded = "images => images.every(image => image.complete && image.naturalWidth > 0 && image.alt)"
+    assert page.locator("img").evaluate_all(loaded)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # only tables and matrices scroll
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_a_model_is_chosen_by_the_keyboard_and_its_confusions_are_drawn(open_page, study):
+    page = open_page()
+    select = page.locator("select[data-charts=confusion]")
+    select.focus()
+    before = texts(page, "confusion")
+    page.keyboard.type("gridsearch")
+    assert select.input_value() == "gridsearch"
+    pairs = Counter((row["actual"], row["predicted"]) for row in table(study / "plots/gridsearch/confusion.csv"))
+    actual = Counter(actual for actual, _ in pairs.elements())
+    expected = sorted(str(int(100 * count / actual[pair[0]] + 0.5)) for pair, count in pairs.items())
+    page.wait_for_function(
+        "before => document.querySelector('#confusion svg').textContent !== before", arg="".join(before)
+    )
+    assert sorted(texts(page, "confusion")) == expected
+
+
+def test_a_cell_shows_itself_when_pointed_at(open_page, study):
+    page = open_page()
+    for row in rows(study)[:2]:
+        page.select_option("select[data-charts=projection]", row)
+        points = page.locator("#projection svg .mark-symbol.role-mark path")
+        expected = table(study / f"plots/embed/{row}.csv")
+        page.wait_for_function(
+            "n => document.querySelectorAll('#projection svg .mark-symbol.role-mark path').length === n",
+            arg=len(expected),
+        )
+    points.last.scroll_into_view_if_needed()
+    points.last.hover(force=True)
+    picture = page.locator("#vg-tooltip-element img")
+    picture.wait_for(state="visible")
+    assert picture.evaluate("image => image.naturalWidth") > 0
+    said = page.locator("#vg-tooltip-element").inner_text().split()
+    assert {"label": said[said.index("label") + 1], "id": said[said.index("id") + 1]} in [
+        {"label": row["label"], "id": row["id"]} for row in expected
+    ]
+
+
+def test_a_row_is_chosen_for_both_curves(open_page, study):
+    page = open_page()
+    row = "freeze"
+    page.select_option("select[data-charts='f1 loss']", row)
+    epochs = len(table_of_epochs(study, row))
+    for chart in ("f1", "loss"):
+        page.wait_for_function(
+            "([chart, n]) => document.querySelectorAll(`#${chart} svg .mark-symbol.role-mark path`).length === n",
+            arg=[chart, 2 * epochs],
+        )
+
+
+def table_of_epochs(study, row):
+    return (study / f"plots/train/{row}/plots/metrics/val/f1.tsv").read_text().splitlines()[1:]
