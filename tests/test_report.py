@@ -29,6 +29,7 @@ def study(params):
         source="synthetic",
         models={"convnext_restarts": "a", "mine": "b"},
         augment=params["augment"],
+        images={"train": 200, "test": 65},
         classes=pd.DataFrame({"label": CLASSES, "train": [60, 30, *[10] * 11], "test": [5] * 13}),
         classical=classical,
         grid={"n_estimators": 300, "max_depth": 7, "val_f1": 0.45},

@@ -94,7 +94,7 @@ def progression(results: pd.DataFrame) -> alt.Chart:
             shape=alt.Shape(
                 "on",
                 scale=alt.Scale(domain=ON, range=["circle", "square", "triangle-up"]),
-                legend=alt.Legend(orient="bottom", symbolFillColor=INK),
+                legend=alt.Legend(orient="bottom", columns=1, symbolFillColor=INK),
             ),
             tooltip=["row", "title", "of", "on", alt.Tooltip("f1", format=".3f")],
         )

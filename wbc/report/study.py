@@ -22,7 +22,8 @@ class Study:
     source: str
     models: Mapping[str, str]  # the network of every row of the ladder, in its order
     augment: Mapping[str, Any]  # settings of the last row's augmentation
-    classes: pd.DataFrame  # label, train, test: images
+    images: Mapping[str, int]  # in the parts `train` and `test`, labelled or not
+    classes: pd.DataFrame  # label, train, test: labelled images
     classical: Mapping[str, Mapping[str, float]]  # by <features>-<classifier>
     grid: Mapping[str, float]
     measured: Mapping[str, Mapping[str, float]]  # scores by row, with the best classifier of each feature set
@@ -58,6 +59,7 @@ def read_study(settings: Mapping[str, Any]) -> Study:
         measured[f"classical_{features}"] = {"val_f1": max(scores)}
     return Study(
         **settings,
+        images=_json(METRICS / "ingest.json"),
         classes=pd.read_csv(PLOTS / "classes.csv"),
         classical=classical,
         grid=grid,

@@ -72,11 +72,11 @@ def _classes(study: Study) -> Table:
             f"{100 * TABLE_1[label] / printed:.2f}",
             f"{counts.train[label]:,}",
             f"{100 * counts.train[label] / here:.2f}",
-            f"{counts.test[label]:,}",
+            f"{counts.test[label]:,}" if counts.test.any() else ABSENT,
         )
         for label in CLASSES
     ]
-    columns = ("class", "report: images", "%", "here: images", "% ", "held back")
+    columns = ("class", "report: images", "report: %", "here: images", "here: %", "here: test")
     note = f"Most to fewest: 1183 : 1 in the report, {ratio(counts.train)} here."
     return _table("Table 1: class distribution in the training set", columns, lines, note)
 
