@@ -23,7 +23,7 @@ def study(params):
         for features, names in published.CLASSIFIERS.items()
         for name in names
     }
-    pairs = [("SNE", "SNE"), ("SNE", "BNE"), ("BNE", "SNE"), ("PLY", "LY")]
+    pairs = [("SNE", "SNE"), ("SNE", "BNE"), ("BNE", "SNE"), ("BNE", "SNE"), ("PLY", "LY")]
     return Study(
         profile="sample",
         source="synthetic",
