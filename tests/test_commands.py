@@ -46,6 +46,9 @@ def test_one_knob_reruns_its_rows_and_metrics_diff_shows_them(study):
     assert {f"train@{row}" for row in rows} <= ran(output)
     assert "loss.gamma" in dvc(study, "params", "diff", "--targets", "configs/convnext_restarts.yaml")
     assert "efficientnet" not in dvc(study, "metrics", "diff")
+    assert "1.0" in dvc(
+        study, "exp", "show", "--csv", "--drop", ".*", "--keep", "rev|configs/convnext_restarts.yaml:loss"
+    )
     restore(study)
 
 
@@ -60,107 +63,83 @@ def test_a_row_of_ones_own_needs_no_code(study):
     restore(study)
 
 
-# --- experiments: each changes the test-time augmentation of the last row, which no training depends on
-
-
-def passes(number: int) -> str:
-    return f"+ladder.final.tta={{passes: {number}}}"
+# --- experiments beside the working tree, and branches
 
 
 @pytest.fixture(scope="module")
 def experiments(study, tmp_path_factory):
-    """A clone with one experiment run in place, one beside it and two from the queue, and what the first three said."""
+    """A clone with two experiments on two rows of the ladder, one run at once and one from the queue."""
     path = clone(study, tmp_path_factory.mktemp("experiments") / "clone", cache=study)
-    said = {"aside": dvc(path, "exp", "run", "--temp", "-n", "aside", "-S", passes(2))}
+    said = dvc(path, "exp", "run", "--temp", "--name", "first", "-S", "+ladder.efficientnet.tta={passes: 4}")
+    assert ran(said) == {"configure", "predict@efficientnet", "report"}
+    dvc(path, "exp", "run", "--queue", "--name", "last", "-S", "+ladder.final.tta={passes: 4}")
+    dvc(path, "exp", "run", "--run-all")
     assert git(path, "status", "--porcelain") == ""
-    for name, number in (("queued3", 3), ("queued4", 4)):
-        dvc(path, "exp", "run", "--queue", "-n", name, "-S", passes(number))
-    said["queue"] = dvc(path, "exp", "run", "--run-all")
-    assert git(path, "status", "--porcelain") == ""
-    said["here"] = dvc(path, "exp", "run", "-n", "here", "-S", passes(5))
-    return path, said
+    return path
 
 
-def shown(path, *options):
-    """`dvc exp show` by the name of the experiment; `main` is what they started from."""
-    rows = list(csv.DictReader(io.StringIO(dvc(path, "exp", "show", "--csv", *options))))
-    return {row["Experiment"] or row["rev"]: row for row in rows}
-
-
-def test_experiments_land_in_the_table_wherever_they_ran(experiments, study):
-    path, said = experiments
-    assert ran(said["here"]) == ran(said["aside"]) == {"configure", "predict@final", "report"}
-    table = shown(path)
-    assert {"main", "here", "aside", "queued3", "queued4"} <= set(table)
-    for name, number in (("aside", 2), ("queued3", 3), ("queued4", 4), ("here", 5)):
-        assert table[name]["configs/final.yaml:tta.passes"] == str(number)
-        assert table[name]["final.test_f1"] == table["main"]["final.test_f1"]
-    assert table["workspace"]["final.test_f1_tta"] == table["here"]["final.test_f1_tta"]
-    assert float(table["here"]["final.test_f1_tta"]) == results(path)["final"]["test_f1_tta"]
-    assert float(table["main"]["final.test_f1_tta"]) == results(study)["final"]["test_f1_tta"]
-    assert len({table[name]["final.test_f1_tta"] for name in table}) > 1
-
-
-SHORT = (
-    "--drop",
-    ".*",
-    "--keep",
-    r"Experiment$|rev$|.*(efficientnet|final)\.(val_f1|test_f1_tta)$|params.yaml:loss.gamma$",
-)
+def test_experiments_beside_the_working_tree_land_in_the_table(experiments):
+    rows = list(csv.DictReader(io.StringIO(dvc(experiments, "exp", "show", "--csv"))))
+    rows = {row["Experiment"] or row["rev"]: row for row in rows}
+    assert float(rows["main"]["final.test_f1_tta"]) == results(experiments)["final"]["test_f1_tta"]
+    for name, other, changed in (("first", "final", "efficientnet"), ("last", "efficientnet", "final")):
+        passes = f"configs/{changed}.yaml:tta.passes"
+        assert (rows["main"][passes], rows[name][passes]) == ("1", "4")
+        assert rows[name][f"{changed}.test_f1_tta"] != rows["main"][f"{changed}.test_f1_tta"]
+        assert rows[name][f"{other}.test_f1_tta"] == rows["main"][f"{other}.test_f1_tta"]
 
 
 def test_the_table_of_experiments_has_a_short_form(experiments):
-    path, _ = experiments
-    table = shown(path, *SHORT)
-    print(dvc(path, "exp", "show", *SHORT))
-    assert list(table["main"]) == []
-
-
-# --- comparing and merging branches
+    columns = r"Experiment|(efficientnet|final)\.(val_f1|test_f1_tta)$|params.yaml:loss.gamma"
+    table = dvc(experiments, "exp", "show", "--md", "--drop", ".*", "--keep", columns).splitlines()
+    print(dvc(experiments, "exp", "show", "--drop", ".*", "--keep", columns))
+    names = ["efficientnet.val_f1", "efficientnet.test_f1_tta", "final.val_f1", "final.test_f1_tta"]
+    assert [name.strip() for name in table[0].strip("| ").split("|")] == [
+        "Experiment",
+        *names,
+        "params.yaml:loss.gamma",
+    ]
+    assert sum("[first]" in line or "[last]" in line for line in table) == 2
 
 
 @pytest.fixture(scope="module")
-def branches(study, tmp_path_factory):
-    """A clone with the branches `first` and `last`, each with other augmentation passes in that row of the ladder."""
-    path = clone(study, tmp_path_factory.mktemp("branches") / "clone", cache=study)
-    for branch, row in (("first", "efficientnet"), ("last", "final")):
-        git(path, "switch", "-q", "-c", branch, "main")
-        dvc(path, "exp", "run", "-S", f"+ladder.{row}.tta={{passes: 6}}")
-        git(path, "commit", "-qam", f"more passes for {row}")
-        git(path, "switch", "-q", "main")
-        dvc(path, "checkout", "-q")
-    return path
+def branches(experiments):
+    """The experiments as branches."""
+    for name in ("first", "last"):
+        dvc(experiments, "exp", "branch", name, f"{name}_passes")
+    return experiments
 
 
 def test_branches_compare_in_a_clone_without_cache_and_remote(branches, tmp_path):
     path = clone(branches, tmp_path / "clone")
-    git(path, "branch", "last", "origin/last")
-    git(path, "branch", "-f", "main", "origin/main")
-    diff = json.loads(dvc(path, "metrics", "diff", "--json", "main", "last"))
-    before, after = (results(path, branch)["final"]["test_f1_tta"] for branch in ("main", "last"))
-    said = diff["metrics/results.json"]["final.test_f1_tta"]
-    assert (said["old"], said["new"]) == (before, after)
-    assert "efficientnet" not in str(diff)
-    plain = dvc(path, "metrics", "diff", "main", "last")
-    assert "final.test_f1_tta" in plain
-    dvc(path, "plots", "diff", "main", "last")
+    git(path, "branch", "other", "origin/last_passes")
+    changed = json.loads(dvc(path, "metrics", "diff", "--json", "main", "other"))["metrics/results.json"]
+    before, after = (results(path, branch)["final"]["test_f1_tta"] for branch in ("main", "other"))
+    assert changed["final.test_f1_tta"] == {"old": before, "new": after, "diff": pytest.approx(after - before)}
+    assert {name.split(".")[0] for name in changed} == {"final"}
+    assert "final.test_f1_tta" in dvc(path, "metrics", "diff", "main", "other")
+    assert "index.html" in dvc(path, "plots", "diff", "main", "other")
     page = (path / "dvc_plots/index.html").read_text()
     assert '"rev": "main"' in page
+    assert '"rev": "other"' in page
     assert git(path, "status", "--porcelain") == ""
 
 
-def test_branches_that_changed_other_rows_merge(branches, tmp_path):
-    path = clone(branches, tmp_path / "clone", cache=branches)
-    git(path, "switch", "-q", "-c", "merged", "origin/first")
+def test_branches_that_changed_other_rows_merge(branches, study, tmp_path):
+    path = clone(branches, tmp_path / "clone", cache=study)
+    first, last = "origin/first_passes", "origin/last_passes"
+    git(path, "merge", "-q", first)
     dvc(path, "checkout", "-q")
-    said = git(path, "merge", "origin/last", check=False)
-    print(said)
+    print(git(path, "merge", last, check=False))
+    conflicts = git(path, "diff", "--name-only", "--diff-filter=U").split()
+    assert "dvc.lock" in conflicts
+    assert "params.yaml" not in conflicts
     output = dvc(path, "repro")
-    assert ran(output) <= {"configure", "report"}  # the other branch's predictions come from the run cache
+    assert ran(output) == {"configure", "report"}  # the other branch's predictions come from the run cache
     git(path, "commit", "-qam", "both")
-    both, first, last = (results(path, branch) for branch in (None, "origin/first", "origin/last"))
-    assert both["efficientnet"] == first["efficientnet"] != last["efficientnet"]
-    assert both["final"] == last["final"] != first["final"]
+    both = results(path)
+    assert both["efficientnet"] == results(path, first)["efficientnet"] != results(path, last)["efficientnet"]
+    assert both["final"] == results(path, last)["final"] != results(path, first)["final"]
     assert not ran(dvc(path, "repro"))
 
 
