@@ -6,6 +6,7 @@ import json
 
 import pytest
 import yaml
+
 from study import clone, dvc, git, ran, restore
 
 pytestmark = pytest.mark.slow

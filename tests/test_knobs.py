@@ -9,8 +9,8 @@ import networkx as nx
 import pytest
 import yaml
 from dvc.repo import Repo
-from study import ROOT, set_knob
 
+from study import ROOT, set_knob
 from wbc.config import overridden, read_yaml
 
 TEXT = (ROOT / "docs/knobs.md").read_text(encoding="utf-8")

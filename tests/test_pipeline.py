@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from study import ROOT, dvc, git, ran, run
 
+from study import ROOT, dvc, git, ran, run
 from wbc.classes import CLASSES
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -100,10 +100,12 @@ def test_every_row_leaves_a_submission_of_its_augmented_predictions(study):
 
 @pytest.mark.slow
 def test_forced_again_every_byte_is_the_same(study):
-    """One of each stage, with all it rests on: what draws from the clock or from the machine's load shows here."""
+    """One of each stage, with all it rests on, on all cores where the study took one: no draw may depend on the clock,
+    the machine's load or the number of processes."""
     before = hashlib.sha256((study / "dvc.lock").read_bytes()).hexdigest()
     networks = ("predict@efficientnet", "predict@final", "embed@final")
-    dvc(study, "repro", "--force", *networks, "classical@v1-knn", "classical@v2-random_forest", "gridsearch")
+    stages = (*networks, "classical@v1-knn", "classical@v2-random_forest", "gridsearch")
+    dvc(study, "repro", "--force", *stages, cores=os.cpu_count())
     assert hashlib.sha256((study / "dvc.lock").read_bytes()).hexdigest() == before
     assert git(study, "status", "--porcelain") == ""
 

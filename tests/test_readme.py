@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from dvc.cli.parser import get_main_parser
-from study import ROOT, clone, git, run, set_knob
 
+from study import ROOT, clone, git, run, set_knob
 from wbc.config import read_yaml, resolve
 
 README = ROOT / "README.md"
@@ -24,6 +24,7 @@ NOT_HERE = {
     "ln -s /big/disk/wbcbench data/raw": "the challenge's images",
     "dvc exp run -S profile=report -S data.source=wbcbench -S data.path=data/raw": "the challenge's images and a GPU",
     "dvc exp run -S data.source=folder": "images of one's own; tests/test_sources.py draws such folders",
+    "python -m wbc export --model models/efficientnet.safetensors": "takes 15 s; tests/test_use.py exports another",
     "dvc exp run -S data.source=folder -S profile=report": "images of one's own and a GPU",
 }
 
