@@ -45,3 +45,13 @@ def coloured():
     images = (colours + rng.integers(-30, 30, (40, 32, 32, 3))).astype(np.uint8)
     pixels = Pixels(images, np.arange(40), torch.device("cpu"))
     return Part(np.arange(40).astype(str), pixels, torch.from_numpy(targets))
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """The tiny study, reproduced once; a test leaves it as it was, or works in a clone."""
+    from study import make
+
+    path = tmp_path_factory.mktemp("study")
+    make(path)
+    return path

@@ -38,6 +38,11 @@ def changed(params, *edits):
         ("batch_size", 3, "batch_size = 3: unknown key"),
         ("profile", "smaple", "profile = 'smaple': allowed: report, sample"),
         ("profiles.sample.ladder.fnal", {}, "profiles.sample.ladder: no row fnal; rows:"),
+        (
+            "profiles.sample.features",
+            {"v1": {"masks": "lab"}},
+            "profiles.sample.features: dvc.yaml reads the features of",
+        ),
         ("profiles.sample.images.size", "64px", "profiles.sample: images.size = '64px': should be a valid integer"),
         ("ladder.mine", {"loss": {"gama": 1}}, "ladder.mine: loss.gama = 1: unknown key"),
         ("ladder.data", {}, "ladder: row name data is taken"),

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import yaml
 
+from study import ROOT, dvc, git, ran, run
 from wbc.classes import CLASSES
 
-ROOT = Path(__file__).parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 # What these do is validate and report: their effect on an output passes through configs/, which is tracked.
 EXEMPT = {"wbc/__init__.py", "wbc/config.py", "wbc/errors.py", "wbc/compute.py", "stages/__init__.py"}
@@ -73,80 +73,6 @@ def test_every_stage_says_what_it_does():
 
 # --- the pipeline itself, on a copy
 
-TINY = {
-    "synthetic": {"train": 60, "test": 26, "minimum_train": 3, "minimum_test": 1, "size": 48},
-    "split": {"folds": 2},
-    "images": {"size": 32},
-    "grid": {"implementation": "hist", "n_estimators": [2], "max_depth": [2], "smote_neighbors": 3},
-    "train": {"validation": 0.34, "epochs": 2, "patience": 2, "batch_size": 16},
-    "tta": {"passes": 1, "temperature": 0.8},
-    "ladder": {
-        "efficientnet": {"train": {"epochs": 1}},
-        "convnext_restarts": {"train": {"epochs": 2}},
-        "freeze": {"train": {"freeze": 1, "epochs": 2}},
-    },
-}
-LEFT_OUT = ("convnext_cosine", "mixup", "cutmix")  # rows that take time and run no other code
-
-
-@pytest.fixture(scope="session")
-def study(tmp_path_factory):
-    """A git and DVC repository of this code with a study of seconds, reproduced once."""
-    path = tmp_path_factory.mktemp("study")
-    for name in ("stages", "wbc", "dvc.yaml", "params.yaml", ".gitignore", ".dvcignore"):
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, path / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, path / name)
-    from ruamel.yaml import YAML
-
-    text = YAML()
-    params = text.load(path / "params.yaml")
-    params["profiles"]["tiny"] = merge(params["profiles"]["sample"], TINY)
-    params["profile"] = "tiny"
-    for row in LEFT_OUT:
-        del params["ladder"][row]
-    text.dump(params, path / "params.yaml")
-    git(path, "init", "-q")
-    git(path, "config", "user.email", "test@example.com")
-    git(path, "config", "user.name", "test")
-    dvc(path, "init", "-q")
-    dvc(path, "config", "core.analytics", "false")
-    git(path, "add", "-A")
-    git(path, "commit", "-qm", "study")
-    dvc(path, "repro")
-    git(path, "add", "-A")
-    git(path, "commit", "-qm", "results")
-    return path
-
-
-def merge(base, delta):
-    merged = dict(base)
-    for key, value in delta.items():
-        merged[key] = merge(base[key], value) if isinstance(base.get(key), dict) else value
-    return merged
-
-
-def run(path, *command, check=True):
-    # the stages say `python`: that of these tests
-    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(command, cwd=path, env=env, capture_output=True, text=True)
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def git(path, *arguments):
-    return run(path, "git", *arguments)
-
-
-def dvc(path, *arguments, check=True):
-    return run(path, sys.executable, "-m", "dvc", *arguments, check=check)
-
-
-def ran(output: str) -> set[str]:
-    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
-
 
 @pytest.mark.slow
 def test_the_whole_study_runs_and_fills_its_table(study):
@@ -174,58 +100,14 @@ def test_every_row_leaves_a_submission_of_its_augmented_predictions(study):
 
 @pytest.mark.slow
 def test_forced_again_every_byte_is_the_same(study):
-    """One of each stage, with all it rests on: what draws from the clock or from the machine's load shows here."""
+    """One of each stage, with all it rests on, on all cores where the study took one: no draw may depend on the clock,
+    the machine's load or the number of processes."""
     before = hashlib.sha256((study / "dvc.lock").read_bytes()).hexdigest()
     networks = ("predict@efficientnet", "predict@final", "embed@final")
-    dvc(study, "repro", "--force", *networks, "classical@v1-knn", "classical@v2-random_forest", "gridsearch")
+    stages = (*networks, "classical@v1-knn", "classical@v2-random_forest", "gridsearch")
+    dvc(study, "repro", "--force", *stages, cores=os.cpu_count())
     assert hashlib.sha256((study / "dvc.lock").read_bytes()).hexdigest() == before
     assert git(study, "status", "--porcelain") == ""
-
-
-@pytest.mark.slow
-def test_a_rejected_setting_is_one_line_runs_nothing_and_loses_nothing(study):
-    before = {
-        p: p.read_bytes() for p in study.rglob("*") if p.is_file() and ".git" not in p.parts and ".dvc" not in p.parts
-    }
-    output = dvc(study, "exp", "run", "-S", "+loss.gama=1", check=False)
-    assert "error: loss.gama = 1: unknown key; allowed: name, gamma, class_weights; did you mean 'gamma'?" in output
-    assert "Traceback" not in output
-    assert ran(output) == {"configure"}
-    git(study, "checkout", "params.yaml")
-    assert {p: p.read_bytes() for p in before if p.exists()} == before
-    assert not ran(dvc(study, "repro"))
-
-
-@pytest.mark.slow
-def test_one_knob_reruns_its_rows_and_metrics_diff_shows_them(study):
-    output = dvc(study, "exp", "run", "-S", "loss.gamma=1")
-    rows = {"convnext_restarts", "freeze"}  # `final` has a gamma of its own
-    expected = {f"{stage}@{row}" for stage in ("train", "predict", "embed") for row in rows}
-    assert ran(output) - {"configure", "report"} <= expected
-    assert {f"train@{row}" for row in rows} <= ran(output)
-    assert "loss.gamma" in dvc(study, "params", "diff", "--targets", "configs/convnext_restarts.yaml")
-    assert "efficientnet" not in dvc(study, "metrics", "diff")
-    restore(study)
-
-
-@pytest.mark.slow
-def test_a_row_of_ones_own_needs_no_code(study):
-    output = dvc(study, "exp", "run", "-S", "+ladder.mine={mix: {mixup_alpha: 1.0}}")
-    assert ran(output) == {"configure", "train@mine", "predict@mine", "embed@mine", "report"}
-    mine, final = (yaml.safe_load((study / f"configs/{row}.yaml").read_text()) for row in ("mine", "final"))
-    assert mine["mix"].pop("mixup_alpha") == 1.0
-    assert final["mix"].pop("mixup_alpha") != 1.0
-    assert mine == final
-    assert "`mine`" in (study / "plots/results.md").read_text()
-    restore(study)
-
-
-def restore(study):
-    """Back to the study as it was committed."""
-    git(study, "checkout", "-q", ".")
-    git(study, "clean", "-qfd")
-    dvc(study, "checkout", "-q")
-    assert not ran(dvc(study, "repro"))
 
 
 @pytest.mark.slow

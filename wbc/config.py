@@ -224,7 +224,9 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     if not isinstance(profile, str) or profile not in profiles:
         raise ConfigError(f"profile = {profile!r}: allowed: {_listed(profiles)}")
     for name, overlay in profiles.items():
-        rows = _group(_group(overlay, f"profiles.{name}").get("ladder"), f"profiles.{name}.ladder")
+        if "features" in (overlay := _group(overlay, f"profiles.{name}")):
+            raise ConfigError(f"profiles.{name}.features: dvc.yaml reads the features of no profile; set them outside")
+        rows = _group(overlay.get("ladder"), f"profiles.{name}.ladder")
         if unknown := set(rows) - set(base["ladder"]):
             raise ConfigError(f"profiles.{name}.ladder: no row {_listed(unknown)}; rows: {_listed(base['ladder'])}")
     overlay = profiles[profile] or {}

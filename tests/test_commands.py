@@ -1,0 +1,157 @@
+"""DVC's commands as a person uses them on this repository: experiments, comparisons, merges, a remote."""
+
+import csv
+import io
+import json
+
+import pytest
+import yaml
+
+from study import clone, dvc, git, ran, restore
+
+pytestmark = pytest.mark.slow
+
+
+def results(path, branch=None):
+    """metrics/results.json of the working tree or of a branch."""
+    file = "metrics/results.json"
+    return json.loads(git(path, "show", f"{branch}:{file}") if branch else (path / file).read_text())
+
+
+def test_nothing_changed_runs_nothing(study):
+    assert not ran(dvc(study, "repro"))
+    assert git(study, "status", "--porcelain") == ""
+    assert "up to date" in dvc(study, "status")
+
+
+def test_a_rejected_setting_is_one_line_runs_nothing_and_loses_nothing(study):
+    before = {
+        p: p.read_bytes() for p in study.rglob("*") if p.is_file() and ".git" not in p.parts and ".dvc" not in p.parts
+    }
+    output = dvc(study, "exp", "run", "-S", "+loss.gama=1", check=False)
+    assert "error: loss.gama = 1: unknown key; allowed: name, gamma, class_weights; did you mean 'gamma'?" in output
+    assert "Traceback" not in output
+    assert ran(output) == {"configure"}
+    git(study, "checkout", "params.yaml")
+    assert {p: p.read_bytes() for p in before if p.exists()} == before
+    assert not ran(dvc(study, "repro"))
+
+
+def test_one_knob_reruns_its_rows_and_metrics_diff_shows_them(study):
+    output = dvc(study, "exp", "run", "-S", "loss.gamma=1")
+    rows = {"convnext_restarts", "freeze"}  # `final` has a gamma of its own
+    expected = {f"{stage}@{row}" for stage in ("train", "predict", "embed") for row in rows}
+    assert ran(output) - {"configure", "report"} <= expected
+    assert {f"train@{row}" for row in rows} <= ran(output)
+    assert "loss.gamma" in dvc(study, "params", "diff", "--targets", "configs/convnext_restarts.yaml")
+    assert "efficientnet" not in dvc(study, "metrics", "diff")
+    table = dvc(study, "exp", "show", "--csv", "--drop", ".*", "--keep", "typ|params.yaml:loss.gamma")
+    assert {"baseline,2.0", "branch_base,1"} <= set(table.split())
+    restore(study)
+
+
+def test_a_row_of_ones_own_needs_no_code(study):
+    output = dvc(study, "exp", "run", "-S", "+ladder.mine={loss: {gamma: 3.0}}")
+    assert ran(output) == {"configure", "train@mine", "predict@mine", "embed@mine", "report"}
+    mine, final = (yaml.safe_load((study / f"configs/{row}.yaml").read_text()) for row in ("mine", "final"))
+    assert (mine["loss"].pop("gamma"), final["loss"].pop("gamma")) == (3.0, 1.0)
+    assert mine == final
+    assert "`mine`" in (study / "plots/results.md").read_text()
+    restore(study)
+
+
+# --- experiments beside the working tree, and branches
+
+
+@pytest.fixture(scope="module")
+def experiments(study, tmp_path_factory):
+    """A clone with two experiments on two rows of the ladder, one run at once and one from the queue."""
+    path = clone(study, tmp_path_factory.mktemp("experiments") / "clone", cache=study)
+    said = dvc(path, "exp", "run", "--temp", "--name", "first", "-S", "+ladder.efficientnet.tta={passes: 4}")
+    assert ran(said) == {"configure", "predict@efficientnet", "report"}
+    dvc(path, "exp", "run", "--queue", "--name", "last", "-S", "+ladder.final.tta={passes: 4}")
+    dvc(path, "exp", "run", "--run-all")
+    assert git(path, "status", "--porcelain") == ""
+    return path
+
+
+def test_experiments_beside_the_working_tree_land_in_the_table(experiments):
+    rows = list(csv.DictReader(io.StringIO(dvc(experiments, "exp", "show", "--csv"))))
+    rows = {row["Experiment"] or row["rev"]: row for row in rows}
+    assert float(rows["main"]["final.test_f1_tta"]) == results(experiments)["final"]["test_f1_tta"]
+    for name, other, changed in (("first", "final", "efficientnet"), ("last", "efficientnet", "final")):
+        passes = f"configs/{changed}.yaml:tta.passes"
+        assert (rows["main"][passes], rows[name][passes]) == ("1", "4")
+        assert rows[name][f"{changed}.test_f1_tta"] != rows["main"][f"{changed}.test_f1_tta"]
+        assert rows[name][f"{other}.test_f1_tta"] == rows["main"][f"{other}.test_f1_tta"]
+
+
+def test_the_table_of_experiments_has_a_short_form(experiments):
+    columns = r"Experiment|(efficientnet|final)\.(val_f1|test_f1_tta)$|params.yaml:loss.gamma"
+    table = dvc(experiments, "exp", "show", "--md", "--drop", ".*", "--keep", columns).splitlines()
+    print(dvc(experiments, "exp", "show", "--drop", ".*", "--keep", columns))
+    names = ["efficientnet.val_f1", "efficientnet.test_f1_tta", "final.val_f1", "final.test_f1_tta"]
+    assert [name.strip() for name in table[0].strip("| ").split("|")] == [
+        "Experiment",
+        *names,
+        "params.yaml:loss.gamma",
+    ]
+    assert sum("[first]" in line or "[last]" in line for line in table) == 2
+
+
+@pytest.fixture(scope="module")
+def branches(experiments):
+    """The experiments as branches."""
+    for name in ("first", "last"):
+        dvc(experiments, "exp", "branch", name, f"{name}_passes")
+    return experiments
+
+
+def test_branches_compare_in_a_clone_without_cache_and_remote(branches, tmp_path):
+    path = clone(branches, tmp_path / "clone")
+    git(path, "branch", "other", "origin/last_passes")
+    changed = json.loads(dvc(path, "metrics", "diff", "--json", "main", "other"))["metrics/results.json"]
+    before, after = (results(path, branch)["final"]["test_f1_tta"] for branch in ("main", "other"))
+    assert changed["final.test_f1_tta"] == {"old": before, "new": after, "diff": pytest.approx(after - before)}
+    assert {name.split(".")[0] for name in changed} == {"final"}
+    assert "final.test_f1_tta" in dvc(path, "metrics", "diff", "main", "other")
+    assert "index.html" in dvc(path, "plots", "diff", "main", "other")
+    page = (path / "dvc_plots/index.html").read_text()
+    assert '"rev": "main"' in page
+    assert '"rev": "other"' in page
+    assert git(path, "status", "--porcelain") == ""
+
+
+def test_branches_that_changed_other_rows_merge(branches, study, tmp_path):
+    path = clone(branches, tmp_path / "clone", cache=study)
+    first, last = "origin/first_passes", "origin/last_passes"
+    git(path, "merge", "-q", first)
+    dvc(path, "checkout", "-q")
+    print(git(path, "merge", last, check=False))
+    conflicts = git(path, "diff", "--name-only", "--diff-filter=U").split()
+    assert "dvc.lock" in conflicts
+    assert "params.yaml" not in conflicts
+    output = dvc(path, "repro")
+    assert ran(output) == {"configure", "report"}  # the other branch's predictions come from the run cache
+    git(path, "commit", "-qam", "both")
+    both = results(path)
+    assert both["efficientnet"] == results(path, first)["efficientnet"] != results(path, last)["efficientnet"]
+    assert both["final"] == results(path, last)["final"] != results(path, first)["final"]
+    assert not ran(dvc(path, "repro"))
+
+
+# --- a remote
+
+
+def test_what_was_pushed_is_pulled_and_nothing_runs(study, tmp_path):
+    here = clone(study, tmp_path / "here", cache=study)
+    dvc(here, "remote", "add", "-d", "storage", tmp_path / "storage")
+    git(here, "commit", "-qam", "remote")
+    dvc(here, "push")
+    there = clone(here, tmp_path / "there")
+    dvc(there, "pull")
+    assert not ran(dvc(there, "repro"))
+    assert "up to date" in dvc(there, "status")
+    assert git(there, "status", "--porcelain") == ""
+    for path in ("models/final.safetensors", "data/predictions/final.csv"):
+        assert (there / path).read_bytes() == (study / path).read_bytes()
