@@ -45,3 +45,49 @@ def coloured():
     images = (colours + rng.integers(-30, 30, (40, 32, 32, 3))).astype(np.uint8)
     pixels = Pixels(images, np.arange(40), torch.device("cpu"))
     return Part(np.arange(40).astype(str), pixels, torch.from_numpy(targets))
+
+
+def cells(labels, folder, first=0):
+    """Drawn 368×370 JPEGs of the given classes in `folder`; their names."""
+    import cv2
+    import numpy as np
+
+    from wbc.data.synthetic import draw
+
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"{first + i:08d}.jpg" for i in range(len(labels))]
+    for i, (name, label) in enumerate(zip(names, labels, strict=True)):
+        image, _ = draw(label, 370, np.random.default_rng([first, i]))
+        (folder / name).write_bytes(cv2.imencode(".jpg", image[:, 1:-1, ::-1])[1])
+    return names
+
+
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory):
+    """By `data.source`, a small archive in each layout: few classes, PLY with one image, MO in the test part alone."""
+    from wbc.data.sources import WBCBENCH
+    from wbc.io import write_csv
+
+    roots = {source: tmp_path_factory.mktemp(source) for source in ("wbcbench", "kaggle", "folder")}
+
+    bench = roots["wbcbench"]
+    header = ["", "ID", "labels", "split", "site"]  # the odd ones are a saved index and one more
+    for i, (name, folder) in enumerate(zip(WBCBENCH, ("phase1", "phase2/train", "phase2/eval"), strict=True)):
+        labels = ["SNE"] * 8 + ["LY"] * 4 + ["BNE"] * 2 + ["PLY"] * (i == 0)
+        rows = zip(cells(labels, bench / folder, 1000 * i), labels, strict=True)
+        write_csv(bench / name, header, [(n, id, label, folder, 7) for n, (id, label) in enumerate(rows)])
+    ids = cells(["MO"] * 2, bench / "phase2/test", 9000)
+    write_csv(bench / "phase2_test.csv", ["ID", "split"], [(id, "test") for id in ids])
+
+    kaggle = roots["kaggle"]
+    labels = ["SNE"] * 12 + ["LY"] * 6 + ["BL"] * 4 + ["PLY"]
+    ids = [name.removesuffix(".jpg") for name in cells(labels, kaggle / "images" / "train")]
+    write_csv(kaggle / "train.csv", ["ID", "labels"], zip(ids, labels, strict=True))
+    ids = [name.removesuffix(".jpg") for name in cells(["LY", "SNE", "MO"], kaggle / "images" / "test", 500)]
+    write_csv(kaggle / "sample_submission.csv", ["ID", "labels"], [(id, "SNE") for id in reversed(ids)])
+
+    parts = {"train": {"SNE": 12, "LY": 6, "BL": 4, "PLY": 1}, "test": {"SNE": 4, "LY": 2, "MO": 2}}
+    for i, (part, counts) in enumerate(parts.items()):
+        for j, (label, count) in enumerate(counts.items()):
+            cells([label] * count, roots["folder"] / part / label, 1000 * i + 100 * j)
+    return roots

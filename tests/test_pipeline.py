@@ -163,9 +163,8 @@ def test_the_whole_study_runs_and_fills_its_table(study):
 def test_every_row_leaves_a_submission_of_its_augmented_predictions(study):
     rows = yaml.safe_load((study / "configs/report.yaml").read_text())["rows"]
     for row in ("gridsearch", *rows):
-        assert "complete and in order" in run(
-            study, sys.executable, "-m", "wbc.submission", f"data/predictions/{row}.csv"
-        )
+        checked = run(study, sys.executable, "-m", "wbc", "submission", f"data/predictions/{row}.csv")
+        assert "complete and in order" in checked
     with np.load(study / f"data/predictions/{rows[0]}.npz") as stored:
         expected = [CLASSES[target] for target in stored["test_probabilities_tta"].argmax(1)]
     with (study / f"data/predictions/{rows[0]}.csv").open() as file:

@@ -15,7 +15,7 @@ from wbc.data import leaks
 from wbc.data.ingest import ingest
 from wbc.data.leaks import across_parts, fingerprint, two_labels
 from wbc.data.listing import ListError, parse
-from wbc.data.sources import WBCBENCH, SourceError, scan
+from wbc.data.sources import SourceError, scan
 from wbc.data.split import held_back
 from wbc.data.synthetic import draw
 from wbc.errors import UserError
@@ -56,49 +56,19 @@ def reasons(root, **options):
 # --- layouts
 
 
-def cells(labels, folder, first=0):
-    """Drawn 368×370 JPEGs of the given classes in `folder`; their names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    names = [f"{first + i:08d}.jpg" for i in range(len(labels))]
-    for i, (name, label) in enumerate(zip(names, labels, strict=True)):
-        image, _ = draw(label, 370, np.random.default_rng([first, i]))
-        (folder / name).write_bytes(cv2.imencode(".jpg", image[:, 1:-1, ::-1])[1])
-    return names
-
-
-@pytest.fixture(scope="session")
-def archives(tmp_path_factory):
-    """A small archive of each challenge's layout."""
-    bench, kaggle = tmp_path_factory.mktemp("bench"), tmp_path_factory.mktemp("kaggle")
-    header = ["", "ID", "labels", "split", "site"]  # the odd ones are a saved index and one more
-    for i, (name, folder) in enumerate(zip(WBCBENCH, ("phase1", "phase2/train", "phase2/eval"), strict=True)):
-        labels = ["SNE"] * 4 + ["LY"] * 2 + ["PLY"] * (i == 0)
-        rows = zip(cells(labels, bench / folder, 1000 * i), labels, strict=True)
-        write_csv(bench / name, header, [(n, id, label, folder, 7) for n, (id, label) in enumerate(rows)])
-    ids = cells(["MO"] * 2, bench / "phase2/test", 9000)
-    write_csv(bench / "phase2_test.csv", ["ID", "split"], [(id, "test") for id in ids])
-
-    labels = ["SNE", "SNE", "LY", "BL"]
-    ids = [name.removesuffix(".jpg") for name in cells(labels, kaggle / "images" / "train")]
-    write_csv(kaggle / "train.csv", ["ID", "labels"], zip(ids, labels, strict=True))
-    ids = [name.removesuffix(".jpg") for name in cells(["LY", "SNE", "BL"], kaggle / "images" / "test", 500)]
-    write_csv(kaggle / "sample_submission.csv", ["ID", "labels"], [(id, "SNE") for id in reversed(ids)])
-    return bench, kaggle
-
-
 def test_wbcbench_joins_its_labelled_lists_and_divides_the_pool_anew(archives):
-    manifest, rejects, found_leaks = found(archives[0], "wbcbench")
+    manifest, rejects, found_leaks = found(archives["wbcbench"], "wbcbench")
     assert rejects.empty
     assert found_leaks.empty
     assert set(zip(manifest["width"], manifest["height"], strict=True)) == {(368, 370)}
-    assert manifest["label"].value_counts().to_dict() == {"SNE": 12, "LY": 6, "PLY": 1}
+    assert manifest["label"].value_counts().to_dict() == {"SNE": 24, "LY": 12, "BNE": 6, "PLY": 1}
     held = manifest[manifest["part"] == "test"]
-    assert held["label"].value_counts().to_dict() == {"SNE": 3, "LY": 2}  # 19 × 0.25 is 5 images
+    assert held["label"].value_counts().to_dict() == {"SNE": 6, "LY": 3, "BNE": 2}  # 43 × 0.25 is 11 images
     assert not any("phase2/test" in path for path in manifest["path"])
 
 
 def test_wbcbench_says_which_list_is_missing(archives, tmp_path):
-    shutil.copytree(archives[0], tmp_path / "raw")
+    shutil.copytree(archives["wbcbench"], tmp_path / "raw")
     (tmp_path / "raw" / "phase2_eval.csv").unlink()
     with pytest.raises(ListError, match=r"phase2_eval\.csv: No such file"):
         scan("wbcbench", tmp_path / "raw")
@@ -121,13 +91,14 @@ def test_a_single_image_is_not_held_back_whatever_the_share():
 
 
 def test_kaggles_test_part_is_the_samples_in_its_order(archives, tmp_path):
-    manifest, rejects, _ = found(archives[1], "kaggle")
+    manifest, rejects, _ = found(archives["kaggle"], "kaggle")
     test = manifest[manifest["part"] == "test"]
     assert rejects.empty
     assert test["id"].tolist() == ["00000502", "00000501", "00000500"]
     assert set(test["label"]) == {""}  # the sample's labels are placeholders
-    assert manifest.loc[manifest["part"] == "train", "label"].tolist() == ["SNE", "SNE", "LY", "BL"]
-    shutil.copytree(archives[1], tmp_path / "raw")
+    train = manifest[manifest["part"] == "train"]
+    assert train["label"].value_counts().to_dict() == {"SNE": 12, "LY": 6, "BL": 4, "PLY": 1}
+    shutil.copytree(archives["kaggle"], tmp_path / "raw")
     (tmp_path / "raw" / "sample_submission.csv").unlink()
     manifest, rejects, _ = found(tmp_path / "raw", "kaggle")
     assert rejects.empty
@@ -145,7 +116,7 @@ def test_kaggle_neither_guesses_between_lists_nor_does_without(tmp_path):
 
 
 def test_a_link_to_the_whole_folder_is_followed(archives, tmp_path):
-    (tmp_path / "raw").symlink_to(archives[0])
+    (tmp_path / "raw").symlink_to(archives["wbcbench"])
     assert found(tmp_path / "raw", "wbcbench").rejects.empty
 
 
@@ -498,4 +469,4 @@ def test_the_stage_counts_reasons_and_leaks_and_stops_at_leaks_if_told_to(stage,
 
 
 def test_the_stage_says_whether_the_pool_is_the_reports(stage, archives):
-    assert stage(source="wbcbench", path=str(archives[0]))["table_1"] is False
+    assert stage(source="wbcbench", path=str(archives["wbcbench"]))["table_1"] is False
