@@ -37,13 +37,17 @@ def copied(path: Path, source: str, root: Path) -> Path:
     (path / "data/raw").symlink_to(root)
     text = YAML()
     params = text.load(path / "params.yaml")
-    params |= {"profile": "report"}
+    params["profile"] = "report"
     params["data"]["source"] = source
     lay(params, SMALL)
     text.dump(params, path / "params.yaml")
     git(path, "init", "-q")
+    git(path, "config", "user.email", "test@example.com")
+    git(path, "config", "user.name", "test")
     dvc(path, "init", "-q")
     dvc(path, "config", "core.analytics", "false")
+    git(path, "add", "-A")
+    git(path, "commit", "-qm", "study")
     return path
 
 

@@ -8,30 +8,8 @@ import pytest
 from wbc.__main__ import main
 from wbc.data.tables import write_submission
 from wbc.io import write_csv
-from wbc.submission import problems
 
 IDS = ["b", "a", "c"]
-
-
-def rows(*pairs):
-    return [{"ID": id, "labels": label} for id, label in pairs]
-
-
-@pytest.mark.parametrize(
-    ("submitted", "said"),
-    [
-        ([("b", "LY"), ("a", "SNE"), ("c", "LY")], []),
-        ([("b", "LY"), ("a", "SNE")], ["ID 'c' is missing"]),
-        ([("b", "LY"), ("a", "SNE"), ("c", "LY"), ("a", "SNE")], ["row 4: ID 'a' again"]),
-        ([("b", "LY"), ("a", "SNE"), ("d", "LY")], ["row 3: ID 'd' is not in the test part", "ID 'c' is missing"]),
-        ([("b", "LY"), ("c", "LY"), ("a", "SNE")], ["row 2: ID 'c' where 'a' is expected: another order"]),
-        ([("b", "ly"), ("a", ""), ("c", "LY")], ["row 1: label 'ly' is none of", "row 2: label '' is none of"]),
-    ],
-)
-def test_each_problem_is_a_line(submitted, said):
-    found = problems(rows(*submitted), IDS)
-    assert len(found) == len(said)
-    assert all(line.startswith(start) for line, start in zip(found, said, strict=True))
 
 
 def test_what_is_written_passes_and_a_damaged_copy_exits_with_1(tmp_path, capsys):
