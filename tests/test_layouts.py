@@ -72,7 +72,7 @@ def checked(path: Path, row: str) -> list[str]:
 
 @pytest.mark.slow
 def test_a_kaggle_archive_gives_a_network_and_its_submission(archives, tmp_path):
-    study = copied(tmp_path, "kaggle", archives["kaggle"])
+    study = copied(tmp_path, "kaggle", archives("kaggle"))
     dvc(study, "repro", "predict@efficientnet", "features@v2")
     assert set(json.loads((study / "metrics/predict/efficientnet.json").read_text())).isdisjoint(TEST_SCORES)
     assert checked(study, "efficientnet") == ["00000502", "00000501", "00000500"]
@@ -82,7 +82,7 @@ def test_a_kaggle_archive_gives_a_network_and_its_submission(archives, tmp_path)
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["wbcbench", "kaggle", "folder"])
 def test_the_whole_study_fills_its_table_whatever_the_layout(archives, tmp_path, source):
-    study = copied(tmp_path, source, archives[source])
+    study = copied(tmp_path, source, archives(source))
     dvc(study, "repro")
     table = (study / "plots/results.md").read_text(encoding="utf-8")
     print(table)

@@ -52,7 +52,7 @@ def found(root, source="folder", **options):
 
 
 def test_wbcbench_joins_its_labelled_lists_and_divides_the_pool_anew(archives):
-    manifest, rejects, found_leaks = found(archives["wbcbench"], "wbcbench")
+    manifest, rejects, found_leaks = found(archives("wbcbench"), "wbcbench")
     assert rejects.empty
     assert found_leaks.empty
     assert set(zip(manifest["width"], manifest["height"], strict=True)) == {(368, 370)}
@@ -79,14 +79,14 @@ def test_a_single_image_is_not_held_back_whatever_the_share():
 
 
 def test_kaggles_test_part_is_the_samples_in_its_order(archives, tmp_path):
-    manifest, rejects, _ = found(archives["kaggle"], "kaggle")
+    manifest, rejects, _ = found(archives("kaggle"), "kaggle")
     test = manifest[manifest["part"] == "test"]
     assert rejects.empty
     assert test["id"].tolist() == ["00000502", "00000501", "00000500"]
     assert set(test["label"]) == {""}  # the sample's labels are placeholders
     train = manifest[manifest["part"] == "train"]
     assert train["label"].value_counts().to_dict() == {"SNE": 12, "LY": 6, "BL": 4, "PLY": 1}
-    shutil.copytree(archives["kaggle"], tmp_path / "raw")
+    shutil.copytree(archives("kaggle"), tmp_path / "raw")
     (tmp_path / "raw" / "sample_submission.csv").unlink()
     manifest, rejects, _ = found(tmp_path / "raw", "kaggle")
     assert rejects.empty
@@ -94,7 +94,7 @@ def test_kaggles_test_part_is_the_samples_in_its_order(archives, tmp_path):
 
 
 def test_a_link_to_the_whole_folder_is_followed(archives, tmp_path):
-    (tmp_path / "raw").symlink_to(archives["wbcbench"])
+    (tmp_path / "raw").symlink_to(archives("wbcbench"))
     assert found(tmp_path / "raw", "wbcbench").rejects.empty
 
 
@@ -264,4 +264,4 @@ def test_the_stage_counts_reasons_and_leaks_and_stops_at_leaks_if_told_to(stage,
 
 
 def test_the_stage_says_whether_the_pool_is_the_reports(stage, archives):
-    assert stage(source="wbcbench", path=str(archives["wbcbench"]))["table_1"] is False
+    assert stage(source="wbcbench", path=str(archives("wbcbench")))["table_1"] is False
