@@ -14,8 +14,9 @@ from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.numpy import save
 
-from stages import configure, ingest, run
+from stages import configure, ingest, run, split
 from wbc.__main__ import main as wbc
+from wbc.classical.table import training
 from wbc.config import Model, read_yaml, resolve
 from wbc.data.images import decode
 from wbc.data.pack import pack
@@ -171,6 +172,11 @@ def two_files(root):
         put(root / f"images/x.{suffix}")
 
 
+def hidden(root):
+    write_csv(root / "train.csv", ["ID", "labels"], [(f"{i}.png", "SNE") for i in range(4)])
+    put(root / "images/._4.png")
+
+
 def unlisted(root):
     for path in list((root / "images").iterdir()):
         path.rename(root / path.name)
@@ -225,6 +231,41 @@ def masked(make):
 
         source(lambda root: (rows()(root), make(root / "masks/0.png")))()
         return f"stops: `{said(lambda: segment(next(read_manifest().itertuples()), 'hsv'))}`"
+
+    return outcome
+
+
+def cross_validated(build, **settings):
+    """Reading the training features of a source."""
+
+    def outcome():
+        source(build, **settings)()
+        split.main()
+        ids = read_manifest()["id"]
+        Path("data/features").mkdir()
+        pd.DataFrame({"feature": 0.0}, index=ids).to_parquet("data/features/v1.parquet")
+        return f"stops: `{said(lambda: training('v1'))}`"
+
+    return outcome
+
+
+def trained(build):
+    """Training a network on a source."""
+
+    def outcome():
+        import torch
+
+        from wbc.config import Row
+        from wbc.train.data import load_part
+        from wbc.train.engine import fit
+
+        source(build)()
+        split.main()
+        pack(read_manifest(), 8)
+        row = Row(**resolve(read_yaml(ROOT / "params.yaml"))["final"])
+        row = row.model_copy(update={"train": row.train.model_copy(update={"validation": 0.01})})
+        parts = [load_part(name, row.train.validation, torch.device("cpu")) for name in ("train", "validation")]
+        return f"stops: `{said(lambda: fit(row, *parts, Path('checkpoint.pt')))}`"
 
     return outcome
 
@@ -343,6 +384,7 @@ CASES = {
     "`wbcbench`: a list is missing": source(one_list_of_three, "wbcbench"),
     "`kaggle`: no list": kaggle(),
     "`kaggle`: two lists": kaggle(("train.csv", range(4)), ("train_old.csv", range(4))),
+    "`kaggle`: no sample submission, and hidden files beside the images": source(hidden, "kaggle"),
     # lists
     "a byte-order mark": bytes_of(lambda content: b"\xef\xbb\xbf" + content),
     "semicolons": bytes_of(lambda content: content.replace(b",", b";")),
@@ -394,7 +436,7 @@ CASES = {
     "floating-point pixels": picture("case.tif", flat(0.5, dtype=np.float32)),
     "grey": picture("case.png", flat(200)),
     "black and white": one("case.png", lambda path: Image.fromarray(flat(200)).convert("1").save(path)),
-    "16 bits, of the value 200 · 257": picture("case.png", flat(200 * 257, dtype=np.uint16)),
+    "16 bits, of the value 65280 = 254 · 257 + 2": picture("case.png", flat(65280, dtype=np.uint16)),
     "a palette": one("case.png", lambda path: Image.fromarray(flat(200, 60, 60)).quantize(4).save(path)),
     "RGBA, transparent": picture("case.png", flat(200, 60, 60, 0)),
     "RGBA, opaque": picture("case.png", flat(200, 60, 60, 255)),
@@ -418,6 +460,9 @@ CASES = {
     "no usable training image": source(rows(label="sne")),
     "no usable test image": source(no_usable_test),
     "too few images for `data.test_fraction`": source(rows(), test_fraction=0.01),
+    "images of a single class, for the classifiers": cross_validated(rows(), test_fraction=0.1),
+    "too few images for the classifiers": cross_validated(rows("0.png,LY", "1.png,LY", "2.png,LY", images=(3, 4, 5))),
+    "too few images for a network": trained(rows()),
     "with `data.strict=true`: any that is rejected": source(rows("8.png,SNE"), strict=True),
     "with `data.leaks=stop`: any in `data/leaks.csv`": source(same_content, leaks="stop"),
     # settings
