@@ -30,10 +30,11 @@ def training(features: str) -> Table:
     table = _part(features, "train")
     for fold in np.unique(table.fold):
         rest = table.target[table.fold != fold]
-        if len(rest) < FEWEST or len(np.unique(rest)) < 2:
+        classes = len(np.unique(rest))
+        if len(rest) < FEWEST or classes < 2:
             raise UserError(
-                f"{len(table.target)} training images are too few to cross-validate: the classifiers need {FEWEST} images "
-                f"and 2 classes outside of every fold; outside of fold {fold} are {len(rest)} and {len(np.unique(rest))}"
+                f"{len(table.target)} training images are too few to cross-validate: the classifiers need {FEWEST} "
+                f"images and 2 classes outside of every fold; outside of fold {fold} are {len(rest)} and {classes}"
             )
     return table
 
