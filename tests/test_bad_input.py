@@ -61,11 +61,10 @@ def source(build, layout="folder", **settings):
         for row in manifest[manifest["path"].str.contains("case")].itertuples():
             first = ", ".join(map(str, decode(Path(row.path).read_bytes())[0, 0]))
             return f"used: {row.width}×{row.height} pixels, the first is ({first})"
-        counts = manifest.groupby(["label", "part"]).size().unstack(fill_value=0).reindex(columns=["train", "test"])
-        shown = (
-            f"{c.Index or 'no label'} {c.train or 0:.0f} + {c.test or 0:.0f}" for c in counts.fillna(0).itertuples()
+        counts = manifest.groupby(["label", "part"]).size().unstack(fill_value=0)
+        return "used: " + ", ".join(
+            f"{row.Index or 'no label'} {row.train} + {row.test}" for row in counts.itertuples()
         )
-        return f"used: {', '.join(shown)}"
 
     return outcome
 
