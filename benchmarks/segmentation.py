@@ -55,13 +55,12 @@ def read_pairs(folder: Path) -> list[tuple]:
     for path in sorted(folder.glob("*_mask.png")):
         picture = path.with_name(path.name.removesuffix("_mask.png") + ".png")
         try:
-            image, truth = decode(picture.read_bytes()), read_mask(path)
+            image = decode(picture.read_bytes())
+            truth = read_mask(path, image.shape[:2])
         except OSError as error:
             raise UserError(f"{picture}: {error.strerror}") from None
         except ImageError as error:
             raise UserError(f"{picture} and its mask: {error}") from None
-        if image.shape[:2] != truth.shape:
-            raise UserError(f"{picture}: the mask has another size")
         pairs.append((image, truth))
     if not pairs:
         raise UserError(f"{folder}: holds no pair of NAME.png and NAME_mask.png")

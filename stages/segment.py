@@ -19,7 +19,7 @@ PANEL_CASES = 2  # of the best, the median and the worst each
 def segment(row, method: str) -> tuple[np.ndarray, dict[str, float]]:
     mask = METHODS[method](read(row.path, row.sha256))
     nucleus = method not in CELL_ONLY
-    agreement = score(mask, read_mask(row.mask), nucleus) if row.mask else {}
+    agreement = score(mask, read_mask(row.mask, mask.shape), nucleus) if row.mask else {}
     return mask, {"failed": failed(mask, nucleus), **agreement}
 
 

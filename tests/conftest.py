@@ -1,5 +1,6 @@
 """Shared by all tests: pinned numerics, and settings small enough to train in a second."""
 
+import functools
 import os
 
 import pytest
@@ -55,3 +56,60 @@ def study(tmp_path_factory):
     path = tmp_path_factory.mktemp("study")
     make(path)
     return path
+
+
+def cells(labels, folder, first=0):
+    """Drawn 368×370 JPEGs of the given classes in `folder`; their names."""
+    import cv2
+    import numpy as np
+
+    from wbc.data.synthetic import draw
+
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"{first + i:08d}.jpg" for i in range(len(labels))]
+    for i, (name, label) in enumerate(zip(names, labels, strict=True)):
+        image, _ = draw(label, 370, np.random.default_rng([first, i]))
+        (folder / name).write_bytes(cv2.imencode(".jpg", image[:, 1:-1, ::-1])[1])
+    return names
+
+
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory):
+    """By `data.source`, a small archive in its layout: few classes, PLY with one image, some in one part alone."""
+    return functools.cache(lambda source: ARCHIVES[source](tmp_path_factory.mktemp(source)))
+
+
+def wbcbench(root):
+    from wbc.data.sources import WBCBENCH
+    from wbc.io import write_csv
+
+    header = ["", "ID", "labels", "split", "site"]  # the odd ones are a saved index and one more
+    for i, (name, folder) in enumerate(zip(WBCBENCH, ("phase1", "phase2/train", "phase2/eval"), strict=True)):
+        labels = ["SNE"] * 8 + ["LY"] * 4 + ["BNE"] * 2 + ["PLY"] * (i == 0)
+        rows = zip(cells(labels, root / folder, 1000 * i), labels, strict=True)
+        write_csv(root / name, header, [(n, id, label, folder, 7) for n, (id, label) in enumerate(rows)])
+    ids = cells(["MO"] * 2, root / "phase2/test", 9000)
+    write_csv(root / "phase2_test.csv", ["ID", "split"], [(id, "test") for id in ids])
+    return root
+
+
+def kaggle(root):
+    from wbc.io import write_csv
+
+    labels = ["SNE"] * 12 + ["LY"] * 6 + ["BL"] * 4 + ["PLY"]
+    ids = [name.removesuffix(".jpg") for name in cells(labels, root / "images/train")]
+    write_csv(root / "train.csv", ["ID", "labels"], zip(ids, labels, strict=True))
+    ids = [name.removesuffix(".jpg") for name in cells(["LY", "SNE", "MO"], root / "images/test", 500)]
+    write_csv(root / "sample_submission.csv", ["ID", "labels"], [(id, "SNE") for id in reversed(ids)])
+    return root
+
+
+def folder(root):
+    parts = {"train": {"SNE": 12, "LY": 6, "BL": 4, "PLY": 1}, "test": {"SNE": 4, "LY": 2, "MO": 2}}
+    for i, (part, counts) in enumerate(parts.items()):
+        for j, (label, count) in enumerate(counts.items()):
+            cells([label] * count, root / part / label, 1000 * i + 100 * j)
+    return root
+
+
+ARCHIVES = {"wbcbench": wbcbench, "kaggle": kaggle, "folder": folder}

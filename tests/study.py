@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,35 +24,47 @@ TINY = {
         "freeze": {"train": {"freeze": 1, "epochs": 2}},
     },
 }
+COPIED = ("stages", "wbc", "dvc.yaml", "params.yaml", "data/public_scores.csv")
+COPIED += (".dvc/plots", ".gitattributes", ".gitignore", ".dvcignore")
 LEFT_OUT = ("convnext_cosine", "mixup", "cutmix")  # rows that take time; what they change, the next one does
 
 
-def make(path: Path) -> None:
-    """Reproduce the tiny study in `path` and commit it there, on the branch main."""
-    for name in ("stages", "wbc", "dvc.yaml", "params.yaml", ".gitattributes", ".gitignore", ".dvcignore"):
-        source = ROOT / name
+def start(path: Path, change: Callable[[dict], None]) -> None:
+    """A git and DVC repository of this code in `path`, on the branch main, after a change to params.yaml."""
+    for name in COPIED:
+        source, target = ROOT / name, path / name
         if source.is_dir():
-            shutil.copytree(source, path / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(source, path / name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
     text = YAML()
     params = text.load(path / "params.yaml")
+    change(params)
+    text.dump(params, path / "params.yaml")
+    git(path, "init", "-q", "-b", "main")
+    name_the_author(path)
+    dvc(path, "init", "-q", "-f")  # the charts' templates are there already
+    dvc(path, "config", "core.analytics", "false")
+    git(path, "add", "-A")
+    git(path, "commit", "-qm", "study")
+
+
+def make(path: Path) -> None:
+    """Reproduce the tiny study in `path` and commit it there."""
+    start(path, tiny)
+    dvc(path, "repro")
+    git(path, "add", "-A")
+    git(path, "commit", "-qm", "results")
+
+
+def tiny(params: dict) -> None:
     params["profiles"]["tiny"] = merge(params["profiles"]["sample"], TINY)
     params["profile"] = "tiny"
     ladder = params["ladder"]
     following = dict(pairwise(ladder))
     for row in LEFT_OUT:
         ladder[following[row]] = merge(ladder.pop(row), ladder[following[row]])
-    text.dump(params, path / "params.yaml")
-    git(path, "init", "-q", "-b", "main")
-    name_the_author(path)
-    dvc(path, "init", "-q")
-    dvc(path, "config", "core.analytics", "false")
-    git(path, "add", "-A")
-    git(path, "commit", "-qm", "study")
-    dvc(path, "repro")
-    git(path, "add", "-A")
-    git(path, "commit", "-qm", "results")
 
 
 def merge(base, delta):

@@ -17,6 +17,11 @@ def test_macro_f1_by_hand():
     assert confusion(target, predicted)[:3] == [("SNE", "SNE"), ("SNE", "SNE"), ("SNE", "LY")]
 
 
+def test_an_unlabelled_part_has_no_scores_by_class():
+    nothing = np.array([], np.int64)
+    assert per_class(nothing, nothing) == confusion(nothing, nothing) == []
+
+
 def test_a_class_nobody_has_and_nobody_claims_is_no_failure():
     assert macro_f1(np.array([0, 5]), np.array([0, 5])) == 1.0
 

@@ -341,7 +341,10 @@ def test_the_benchmark_compares_all_methods_on_pairs_of_files(tmp_path):
         (lambda folder: (folder / "a.png").unlink(), "a.png: No such file"),
         (lambda folder: (folder / "a.png").write_bytes(b"no"), "a.png and its mask: not a JPEG"),
         (lambda folder: write_pair(folder, "a", truth_of(64), levels=(0, 50, 255)), "a.png and its mask: "),
-        (lambda folder: cv2.imwrite(str(folder / "a_mask.png"), truth_of(32)), "a.png: the mask has another size"),
+        (
+            lambda folder: cv2.imwrite(str(folder / "a_mask.png"), truth_of(32)),
+            "a_mask.png: 32×32 pixels for an image of 64×64",
+        ),
     ],
 )
 def test_the_benchmark_says_in_one_line_what_is_wrong(tmp_path, spoil, message):
@@ -356,10 +359,10 @@ def test_the_benchmark_says_in_one_line_what_is_wrong(tmp_path, spoil, message):
 
 
 def test_panel_shows_images_of_any_size_beside_their_masks():
-    masks = [truth_of(120), truth_of(300)[:200]]
-    figure = panel([paint(mask) for mask in masks], masks, ["first", "second"])
+    masks = [truth_of(120), truth_of(300)[:200], np.ones((1, 1000), np.uint8)]
+    figure = panel([paint(mask) for mask in masks], masks, ["first", "second", "thin"])
     assert figure.dtype == np.uint8
-    assert figure.shape == (26 + 2 * (26 + 240), 4 * 248 - 8, 3)
+    assert figure.shape == (26 + 3 * (26 + 240), 4 * 248 - 8, 3)
     first = figure[52 : 52 + 240]
     assert first[120, 120].tolist() == list(NUCLEUS)  # original
     assert first[120, 248 + 120].tolist() == [255] * 3  # cell mask: inside,

@@ -1,15 +1,16 @@
-"""Use a trained model: `python -m wbc classify IMAGES…`, `python -m wbc export`."""
+"""Use a trained model or what it predicted: `python -m wbc classify IMAGES…`, `… export`, `… submission FILE`."""
 
 import argparse
 import csv
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 MODEL = Path("models/final.safetensors")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m wbc", description="Use a trained model.")
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m wbc", description="Use a trained model or what it predicted.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("classify", help="name the cells of new images")
     command.set_defaults(run=classify)
@@ -22,12 +23,16 @@ def main() -> None:
     command.set_defaults(run=export)
     command.add_argument("--model", type=Path, default=MODEL, help="(default: %(default)s)")
     command.add_argument("--out", type=Path, help="(default: the model's name with .onnx)")
-    arguments = parser.parse_args()
+    command = commands.add_parser("submission", help="check a submission before a leaderboard does")
+    command.set_defaults(run=submission)
+    command.add_argument("file", type=Path)
+    command.add_argument("--sample", type=Path, help="the sample submission; else the ingested test part decides")
+    options = parser.parse_args(arguments)
 
     from wbc.errors import UserError
 
     try:
-        arguments.run(arguments)
+        options.run(options)
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
@@ -71,6 +76,19 @@ def export(arguments: argparse.Namespace) -> None:
     out = arguments.out or arguments.model.with_suffix(".onnx")
     export_onnx(load_model(arguments.model), out)
     print(out)
+
+
+def submission(arguments: argparse.Namespace) -> None:
+    """What is wrong with a submission, one line each; the exit status is 1 if anything is."""
+    from wbc.data.listing import read_rows
+    from wbc.data.tables import SUBMISSION
+    from wbc.submission import expected_ids, problems
+
+    rows = read_rows(arguments.file, SUBMISSION)
+    if found := problems(rows, expected_ids(arguments.sample)):
+        print(*found, sep="\n")
+        sys.exit(1)
+    print(f"{arguments.file}: {len(rows)} predictions, complete and in order")
 
 
 if __name__ == "__main__":

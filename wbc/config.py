@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from wbc.errors import UserError
 
@@ -200,6 +200,10 @@ def read_yaml(path: str | Path) -> Any:
         return YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
+    except MarkedYAMLError as error:
+        place = error.problem_mark
+        where = f", line {place.line + 1}, column {place.column + 1}" if place else ""
+        raise ConfigError(f"{path}{where}: not valid YAML: {' '.join(str(error.problem).split())}") from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 

@@ -22,6 +22,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:  # of a full disk it does not say which file; else it names the temporary one
+        if error.errno and str(error.filename or temporary) == str(temporary):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

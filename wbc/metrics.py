@@ -21,6 +21,8 @@ def accuracy(target: np.ndarray, predicted: np.ndarray) -> float:
 
 def per_class(target: np.ndarray, predicted: np.ndarray) -> list[tuple[str, float, float, float, int]]:
     """Class, precision, recall, F1 and number of targets, for every class among the (N,) integer targets."""
+    if not len(target):  # an unlabelled part, which scikit-learn refuses
+        return []
     present = np.unique(target)
     scores = precision_recall_fscore_support(target, predicted, labels=present, zero_division=0)
     return [

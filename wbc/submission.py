@@ -1,7 +1,5 @@
-"""Checks a submission before a leaderboard does: `python -m wbc.submission FILE [--sample FILE]`."""
+"""Checks a submission before a leaderboard does."""
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,27 +33,18 @@ def problems(rows: Sequence[dict[str, str]], expected: Sequence[str]) -> list[st
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the problems of a submission; the exit status is 1 if there are any."""
-    parser = argparse.ArgumentParser(prog="python -m wbc.submission", description="Check a submission.")
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--sample", type=Path, help=f"the sample submission; else the test part of {MANIFEST} decides")
-    options = parser.parse_args(arguments)
+def expected_ids(sample: Path | None) -> list[str]:
+    """The ids a submission must have, in order: those of the sample submission, else of the manifest's test part.
+
+    Raises:
+        ListError: the sample is no CSV file with a column `ID`.
+        UserError: there is no manifest.
+    """
+    if sample:
+        return list(dict.fromkeys(row["ID"] for row in read_rows(sample, SUBMISSION[:1])))
     try:
-        rows = read_rows(options.file, SUBMISSION)
-        if options.sample:
-            expected = [row["ID"] for row in read_rows(options.sample, SUBMISSION[:1])]
-        else:
-            expected = read_manifest().query("part == 'test'")["id"].tolist()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+        return read_manifest().query("part == 'test'")["id"].tolist()
     except FileNotFoundError:
-        sys.exit(f"error: {MANIFEST}: no such file; run: dvc repro ingest, or name a sample submission by --sample")
-    if found := problems(rows, expected):
-        print(*found, sep="\n")
-        sys.exit(1)
-    print(f"{options.file}: {len(rows)} predictions, complete and in order")
-
-
-if __name__ == "__main__":
-    main()
+        raise UserError(
+            f"{MANIFEST}: no such file; run: dvc repro ingest, or name a sample submission by --sample"
+        ) from None

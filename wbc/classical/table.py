@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 
 from wbc.data.tables import read_manifest, read_splits, targets
+from wbc.errors import UserError
+
+FEWEST = 5  # images to train a classifier on: the nearest neighbours that the one of that name asks for
 
 
 class Table(NamedTuple):
@@ -19,8 +22,21 @@ class Table(NamedTuple):
 
 
 def training(features: str) -> Table:
-    """The training part of the feature set `v1` or `v2`."""
-    return _part(features, "train")
+    """The training part of the feature set `v1` or `v2`.
+
+    Raises:
+        UserError: it is too small to be cross-validated.
+    """
+    table = _part(features, "train")
+    for fold in np.unique(table.fold):
+        rest = table.target[table.fold != fold]
+        classes = len(np.unique(rest))
+        if len(rest) < FEWEST or classes < 2:
+            raise UserError(
+                f"{len(table.target)} training images are too few to cross-validate: the classifiers need {FEWEST} "
+                f"images and 2 classes outside of every fold; outside of fold {fold} are {len(rest)} and {classes}"
+            )
+    return table
 
 
 def test(features: str) -> Table:

@@ -3,6 +3,8 @@
 import hashlib
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -39,21 +41,28 @@ def decode(content: bytes) -> np.ndarray:
     Raises:
         ImageError: not an image of `FORMATS`, truncated, larger than `MAX_PIXELS`, or of floating-point pixels.
     """
+    with _opened(content) as image:
+        if image.mode == "F":
+            raise ImageError("floating-point pixels: their white is unknown")
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):  # 16 bits a pixel; Pillow would clip instead of scaling
+            image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) // 257).astype(np.uint8))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return np.array(image.convert("RGB"))
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[Image.Image]:
+    """The image of a file's bytes; whatever Pillow finds wrong with them, at once or later, is an `ImageError`."""
     if not content:
         raise ImageError("empty file")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(f"too large: {image.width}×{image.height} pixels, more than {MAX_PIXELS:,}")
-            if image.mode == "F":
-                raise ImageError("floating-point pixels: their white is unknown")
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16 bits a pixel; Pillow would clip instead of scaling
-                image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) // 257).astype(np.uint8))
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return np.array(image.convert("RGB"))
+            yield image
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
@@ -88,17 +97,24 @@ def write_jpeg(path: str | Path, image: np.ndarray) -> None:
         temporary.write_bytes(cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1])
 
 
-def read_mask(path: str | Path) -> np.ndarray:
-    """A mask file's (H, W) uint8 values: 0 background, 1 cytoplasm, 2 nucleus; 128 and 255 are taken for 1 and 2.
+def read_mask(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
+    """The mask file of an image of (H, W) pixels: (H, W) uint8, 0 background, 1 cytoplasm, 2 nucleus.
+
+    128 and 255 are taken for 1 and 2.
 
     Raises:
-        ImageError: missing or unreadable, or it holds another value.
+        ImageError: missing or unreadable, of another shape, or it holds another value.
     """
     try:
-        with Image.open(path) as image:
+        with _opened(Path(path).read_bytes()) as image:
             mask = np.array(image)
     except OSError as error:
-        raise ImageError(f"{path}: unreadable mask: {error}") from None
+        raise ImageError(f"{path}: {error.strerror}") from None
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
+    if mask.shape[:2] != shape:
+        sizes = "{1}×{0} pixels for an image of {3}×{2} pixels".format(*mask.shape[:2], *shape)
+        raise ImageError(f"{path}: {sizes}")
     mask = np.where(mask == 128, 1, np.where(mask == 255, 2, mask)).astype(np.uint8)
     if mask.ndim != 2 or mask.max(initial=0) > 2:
         raise ImageError(f"{path}: a mask has one channel of 0, 1, 2 or 0, 128, 255")

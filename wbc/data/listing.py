@@ -77,7 +77,9 @@ class Images:
 
     def __init__(self, root: Path):
         self.root = root
-        self.paths = sorted(path for path in _files(root) if path.suffix.lower() in SUFFIXES)
+        files = sorted(_files(root))
+        self.paths = [path for path in files if path.suffix.lower() in SUFFIXES]
+        self._others = {_composed(path.name) for path in files if path.suffix.lower() not in SUFFIXES}
         self._by = [defaultdict(list) for _ in range(3)]
         for path in self.paths:
             for meant, key in zip(self._by, (path.relative_to(root).as_posix(), path.name, path.stem), strict=True):
@@ -100,6 +102,8 @@ class Images:
                 return f"ambiguous: {' or '.join(path.relative_to(self.root).as_posix() for path in paths)}"
             if paths:
                 return paths[0]
+        if _composed(parts.name) in self._others:
+            return f"unknown suffix: {parts.suffix!r}; known: {', '.join(SUFFIXES)}"
         return "no such file"
 
 

@@ -109,9 +109,11 @@ def _one(root: Path, word: str) -> Path | None:
 
 
 def _listed(table: Path, images: Images) -> list[Item]:
-    """The items of a CSV file with columns `ID,labels[,part]`."""
-    items = []
-    for number, row in enumerate(read_rows(table, LISTED), start=1):
+    """The items of a CSV file with columns `ID,labels[,part]`, of which there must be one."""
+    items, rows = [], read_rows(table, LISTED)
+    if not rows:
+        raise SourceError(f"{table}: lists no image")
+    for number, row in enumerate(rows, start=1):
         label = "" if row["labels"].lower() == "nan" else row["labels"]  # as pandas may write a missing one
         id, part = row["ID"], row.get("part", "")
         found = images.find(id) if id else "no id"

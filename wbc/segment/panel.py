@@ -44,7 +44,7 @@ def _pictures(image: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
     """One picture for each of `COLUMNS`, the longer side scaled to `TILE`."""
     height, width = mask.shape
     scale = TILE / max(height, width)
-    size = (round(width * scale), round(height * scale))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
     outlines = image.copy()

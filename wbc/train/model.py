@@ -62,7 +62,7 @@ def build(settings: Model, pretrained: bool = True) -> tuple[Classifier, dict[st
     try:
         backbone = timm.create_model(settings.name, num_classes=0)
     except RuntimeError:
-        raise WeightsError(f"model.name = {settings.name!r}: timm {timm.__version__} has no such model") from None
+        raise WeightsError(f"model.name = {settings.name!r}: timm has no such model") from None
     cfg = backbone.pretrained_cfg
     normalisation = {"mean": list(cfg["mean"]), "std": list(cfg["std"])}
     if settings.weights == "imagenet" and settings.name in PACKAGED:
@@ -104,12 +104,16 @@ def load_model(path: str | Path) -> Trained:
     """What `save_model` wrote, the classifier in evaluation mode and on the CPU.
 
     Raises:
-        WeightsError: not a file of this project, or trained for other classes.
+        WeightsError: missing, not a file of this project, or trained for other classes.
     """
+    if not Path(path).exists():
+        raise WeightsError(f"{path}: no such file; trained models are models/<row>.safetensors once dvc repro has run")
     try:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {})["wbc"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except KeyError:
+        raise WeightsError(f"{path}: not a model of this project: weights without its description") from None
+    except (OSError, SafetensorError, ValueError) as error:
         raise WeightsError(f"{path}: not a model of this project ({error})") from None
     if tuple(header["classes"]) != CLASSES:
         raise WeightsError(f"{path}: trained for other classes: {', '.join(header['classes'])}")

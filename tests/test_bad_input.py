@@ -1,0 +1,526 @@
+"""docs/bad-input.md: each of its cases is built here, and must end as its row says."""
+
+import os
+import re
+import shutil
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+from safetensors.numpy import save
+
+from stages import configure, ingest, run, split
+from wbc.__main__ import main as wbc
+from wbc.classical.table import training
+from wbc.config import Model, read_yaml, resolve
+from wbc.data.images import decode
+from wbc.data.pack import pack
+from wbc.data.tables import read_manifest
+from wbc.io import write_csv
+
+ROOT = Path(__file__).parent.parent
+DOCUMENT = ROOT / "docs/bad-input.md"
+
+
+def said(main) -> str:
+    """What `main`, run as a stage or command is, ends with: its message without the `error: ` before it, or ""."""
+    try:
+        run(main)
+    except SystemExit as stop:
+        return str(stop.code).removeprefix("error: ")
+    return ""
+
+
+# --- a source: data/raw/images/0.png … 7.png and what a case makes of them
+
+
+def source(build, layout="folder", **settings):
+    """What ingesting makes of data/raw after `build(data/raw)`."""
+
+    def outcome():
+        for i in range(8):
+            put(f"data/raw/images/{i}.png")
+        build(Path("data/raw"))
+        params = read_yaml(ROOT / "params.yaml")
+        params["data"] |= {"source": layout, **settings}
+        Path("configs").mkdir()
+        with open("configs/data.yaml", "w") as file:
+            YAML().dump(resolve(params)["data"], file)
+        if stop := said(ingest.main):
+            return f"stops: `{stop}`"
+        rejects = pd.read_csv("data/rejects.csv", keep_default_na=False).drop_duplicates(["reason", "detail"])
+        if len(rejects):
+            reasons = (f"`{row.reason}`" + f", `{row.detail}`" * bool(row.detail) for row in rejects.itertuples())
+            return f"rejected: {' and '.join(reasons)}"
+        manifest = read_manifest()
+        for row in manifest[manifest["path"].str.contains("case")].itertuples():
+            first = ", ".join(map(str, decode(Path(row.path).read_bytes())[0, 0]))
+            return f"used: {row.width}×{row.height} pixels, the first is ({first})"
+        counts = manifest.groupby(["label", "part"]).size().unstack(fill_value=0)
+        return "used: " + ", ".join(
+            f"{row.Index or 'no label'} {row.train} + {row.test}" for row in counts.itertuples()
+        )
+
+    return outcome
+
+
+def put(path, pixels=None, mode=None, **options):
+    """An image file: noise that its name decides, or the given pixels."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if pixels is None:
+        pixels = np.random.default_rng(list(path.name.encode())).integers(0, 255, (6, 8, 3), np.uint8)
+    Image.fromarray(pixels, mode).save(path, **options)
+
+
+def flat(*value, dtype=np.uint8):
+    """6 rows of 8 pixels of one colour."""
+    return np.full((6, 8, len(value)), value, dtype).squeeze()
+
+
+def rows(*lines, header="ID,labels", label="SNE", images=range(8)):
+    """Lists the images, all under one label, and then `lines`."""
+    listed = [f"{i}.png,{label}" for i in images]
+    return lambda root: (root / "labels.csv").write_text("\n".join([header, *listed, *lines]) + "\n", encoding="utf-8")
+
+
+def bytes_of(change):
+    """Lists the images in a file whose bytes are then changed."""
+
+    def build(root):
+        rows()(root)
+        (root / "labels.csv").write_bytes(change((root / "labels.csv").read_bytes()))
+
+    return source(build)
+
+
+def one(name, make):
+    """Lists one more image, which `make(path)` puts there."""
+
+    def build(root):
+        rows(f"{name},LY")(root)
+        make(root / "images" / name)
+
+    return source(build)
+
+
+def picture(name, pixels, mode=None, **options):
+    return one(name, lambda path: put(path, pixels, mode, **options))
+
+
+def folders(*names):
+    def build(root):
+        shutil.rmtree(root / "images")
+        for name in names:
+            put(root / name)
+
+    return source(build)
+
+
+def empty(root):
+    shutil.rmtree(root)
+    root.mkdir()
+
+
+def cut(path):
+    put(path, np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def bomb(path):
+    """A PNG of a few bytes that says it is 9000 pixels a side."""
+    chunks = b"IHDR" + struct.pack(">IIBBBBB", 9000, 9000, 8, 2, 0, 0, 0), b"IDAT"
+    sealed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(sealed))
+
+
+def turned(path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    put(path, flat(200, 60, 60), exif=exif)
+
+
+def link(target):
+    def make(path):
+        put("data/outside.png")
+        path.symlink_to(target)
+
+    return one("case.png", make)
+
+
+def same_content(root):
+    rows("case.png,LY")(root)
+    shutil.copy(root / "images/0.png", root / "images/case.png")
+
+
+def no_utf_8(root):
+    shutil.rmtree(root / "images")
+    for name in ("a", "b", "c"):
+        put(root / "LY" / f"{name}.png")
+    shutil.copy(root / "LY/a.png", os.fsencode(root / "LY") + b"/\xff.png")
+
+
+def two_files(root):
+    rows("x,SNE")(root)
+    for suffix in ("png", "jpg"):
+        put(root / f"images/x.{suffix}")
+
+
+def hidden(root):
+    write_csv(root / "train.csv", ["ID", "labels"], [(f"{i}.png", "SNE") for i in range(4)])
+    put(root / "images/._4.png")
+
+
+def unlisted(root):
+    for path in list((root / "images").iterdir()):
+        path.rename(root / path.name)
+
+
+def one_list_of_three(root):
+    write_csv(root / "phase1_label.csv", ["ID", "labels"], [("0.png", "SNE")])
+
+
+def other_part(root):
+    lines = ("0.png,SNE,train", "1.png,SNE,validation", "2.png,SNE,test")
+    rows(*lines, header="ID,labels,part", images=())(root)
+
+
+def no_usable_test(root):
+    rows("0.png,SNE,train", "8.png,SNE,test", header="ID,labels,part", images=())(root)
+
+
+def one_of_a_class(root):
+    rows("x.png,PLY")(root)
+    put(root / "images/x.png")
+
+
+def unlabelled_test(root):
+    lines = (*(f"{i}.png,SNE,train" for i in range(6)), "6.png,,test", "7.png,NaN,test")
+    rows(*lines, header="ID,labels,part", images=())(root)
+
+
+def kaggle(*tables):
+    """The tables of a competition, by name, over the images."""
+
+    def build(root):
+        for name, listed in tables:
+            write_csv(root / name, ["ID", "labels"], [(f"{i}.png", "SNE") for i in listed])
+
+    return source(build, "kaggle")
+
+
+def named(file, id):
+    """A file of one name, listed under another."""
+    return source(lambda root: (put(root / "images" / file), rows(f"{id},LY")(root)))
+
+
+# --- what comes after
+
+
+def masked(make):
+    """Segmenting an image beside whose folder `make` puts a true mask."""
+
+    def outcome():
+        from stages.segment import segment
+
+        source(lambda root: (rows()(root), make(root / "masks/0.png")))()
+        return f"stops: `{said(lambda: segment(next(read_manifest().itertuples()), 'hsv'))}`"
+
+    return outcome
+
+
+def cross_validated(build, **settings):
+    """Reading the training features of a source."""
+
+    def outcome():
+        source(build, **settings)()
+        split.main()
+        ids = read_manifest()["id"]
+        Path("data/features").mkdir()
+        pd.DataFrame({"feature": 0.0}, index=ids).to_parquet("data/features/v1.parquet")
+        return f"stops: `{said(lambda: training('v1'))}`"
+
+    return outcome
+
+
+def trained(build):
+    """Training a network on a source."""
+
+    def outcome():
+        import torch
+
+        from wbc.config import Row
+        from wbc.train.data import load_part
+        from wbc.train.engine import fit
+
+        source(build)()
+        split.main()
+        pack(read_manifest(), 8)
+        row = Row(**resolve(read_yaml(ROOT / "params.yaml"))["final"])
+        row = row.model_copy(update={"train": row.train.model_copy(update={"validation": 0.01})})
+        parts = [load_part(name, row.train.validation, torch.device("cpu")) for name in ("train", "validation")]
+        return f"stops: `{said(lambda: fit(row, *parts, Path('checkpoint.pt')))}`"
+
+    return outcome
+
+
+def packed(change):
+    """Packing images that `change` changed after they were ingested."""
+
+    def outcome():
+        source(rows())()
+        change(Path("data/raw/images/0.png"))
+        return f"stops: `{said(lambda: pack(read_manifest(), 8))}`"
+
+    return outcome
+
+
+def unwritable():
+    """A folder that may not be written to; root may write to every one."""
+    user = os.geteuid()
+    Path("data").mkdir(mode=0o555)
+    Path(".").chmod(0o755)
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        return f"stops: `{said(lambda: write_csv('data/rejects.csv', ['name'], []))}`"
+    finally:
+        os.seteuid(user)
+
+
+def full():
+    """A disk without space, which /dev/full plays for the file that is written."""
+    if not os.path.exists("/dev/full"):
+        pytest.skip("/dev/full, where every write finds no space, is Linux's")
+    Path("data").mkdir()
+    Path(f"data/.rejects.csv.{os.getpid()}.tmp").symlink_to("/dev/full")
+    return source(rows())()
+
+
+def setting(key, value=None):
+    """What `configure` says to params.yaml with one value replaced, or taken out where there is none."""
+
+    def outcome():
+        params = read_yaml(ROOT / "params.yaml")
+        *parents, last = key.split(".")
+        node = params
+        for parent in parents:
+            node = node[parent]
+        node[last] = value
+        if value is None:
+            del node[last]
+        with open("params.yaml", "w") as file:
+            YAML().dump(params, file)
+        return f"stops: `{said(configure.main)}`"
+
+    return outcome
+
+
+def params_file(text):
+    def outcome():
+        if text is not None:
+            Path("params.yaml").write_text(text)
+        return f"stops: `{said(configure.main)}`"
+
+    return outcome
+
+
+def model(**settings):
+    def outcome():
+        from wbc.train.model import build
+
+        values = read_yaml(ROOT / "params.yaml")["model"] | settings
+        return f"stops: `{said(lambda: build(Model(**values)))}`"
+
+    return outcome
+
+
+def command(*arguments, content=None):
+    """`python -m wbc` with the file `model.safetensors` of the given content."""
+
+    def outcome():
+        put("cells/a.png")
+        if content is not None:
+            Path("model.safetensors").write_bytes(content)
+        return f"stops: `{said(lambda: wbc(arguments))}`"
+
+    return outcome
+
+
+def submitted(*pairs):
+    """Checking a submission of `pairs` against a sample of the ids b, a, c."""
+
+    def outcome():
+        write_csv("row.csv", ["ID", "labels"], pairs)
+        write_csv("sample.csv", ["ID", "labels"], [(id, "SNE") for id in "bac"])
+        with pytest.MonkeyPatch.context() as patch:
+            printed = []
+            patch.setattr("builtins.print", lambda *lines, **_: printed.extend(lines))
+            assert said(lambda: wbc(["submission", "row.csv", "--sample", "sample.csv"])) == "1"
+        return f"refused: {' and '.join(f'`{line}`' for line in printed)}"
+
+    return outcome
+
+
+def no_manifest():
+    write_csv("row.csv", ["ID", "labels"], [("a", "LY")])
+    return f"stops: `{said(lambda: wbc(['submission', 'row.csv']))}`"
+
+
+CASES = {
+    # folders
+    "an empty folder": source(empty),
+    "a missing folder": source(shutil.rmtree),
+    "images neither listed nor in a folder per class": source(unlisted),
+    "`labels.csv` without `images/`": source(lambda root: (rows()(root), shutil.rmtree(root / "images"))),
+    "a folder that is named after no class": folders("LY/a.png", "LY/b.png", "LY/c.png", "Lymphocyte/d.png"),
+    "hidden files beside three images of a class": folders("LY/a.png", "LY/b.png", "LY/c.png", "LY/._a.png"),
+    "`wbcbench`: a list is missing": source(one_list_of_three, "wbcbench"),
+    "`kaggle`: no list": kaggle(),
+    "`kaggle`: two lists": kaggle(("train.csv", range(4)), ("train_old.csv", range(4))),
+    "`kaggle`: no sample submission, and hidden files beside the images": source(hidden, "kaggle"),
+    # lists
+    "a byte-order mark": bytes_of(lambda content: b"\xef\xbb\xbf" + content),
+    "semicolons": bytes_of(lambda content: content.replace(b",", b";")),
+    "tabs": bytes_of(lambda content: content.replace(b",", b"\t")),
+    "Windows' line ends (CRLF)": bytes_of(lambda content: content.replace(b"\n", b"\r\n")),
+    "old Mac line ends (CR)": bytes_of(lambda content: content.replace(b"\n", b"\r")),
+    "more columns, in another order": bytes_of(lambda content: re.sub(rb"(.+),(.+)", rb"x,\2,\1", content)),
+    "values between quotation marks": bytes_of(lambda content: re.sub(rb"[^,\n]+", rb'"\g<0>"', content)),
+    "blanks around the values": bytes_of(lambda content: content.replace(b",", b" , ")),
+    "blank lines": bytes_of(lambda content: content.replace(b"\n", b"\n\n,\n")),
+    "no content": bytes_of(lambda content: b""),
+    "a header only": source(rows(images=())),
+    "a column is missing": source(rows(header="ID,class")),
+    "a column's name in another case": source(rows(header="ID,Labels")),
+    "a column twice": source(rows(header="ID,labels,labels")),
+    "an unquoted comma": source(rows("a,b.png,SNE")),
+    "a quotation mark left open": source(rows('8.png,"SNE')),
+    "UTF-16": bytes_of(lambda content: content.decode().encode("utf-16")),
+    # what a list says
+    "no label": source(rows("0.png,", images=range(1, 8))),
+    "the label `NaN`": source(rows("0.png,NaN", images=range(1, 8))),
+    "an unknown label": source(rows("0.png,Lymphocyte", images=range(1, 8))),
+    "a label in lower case": source(rows("0.png,sne", images=range(1, 8))),
+    "another part than `train` or `test`": source(other_part),
+    "no id": source(rows(",SNE")),
+    "an id twice": source(rows("0.png,SNE")),
+    "an id twice, with two labels": source(rows("0.png,LY")),
+    "two ids of one file": source(rows("0,SNE")),
+    "an id without suffix": source(rows("0,SNE", images=range(1, 8))),
+    "an id without suffix, of two files": source(two_files),
+    "a file that does not exist": source(rows("8.png,SNE")),
+    "a file of another format": source(lambda root: (rows("8.webp,SNE")(root), put(root / "images/8.webp"))),
+    "an absolute path": source(rows("/cells/8.png,SNE")),
+    "an absolute path of Windows": source(rows("C:\\cells\\8.png,SNE")),
+    "a path with `..`": source(rows("../images/0.png,SNE", images=range(1, 8))),
+    "a link to a file outside the folder": link("../../outside.png"),
+    "a link to nothing": link("gone.png"),
+    "a link to itself": link("case.png"),
+    "a pipe": one("case.png", os.mkfifo),
+    "blanks and any script in a name": named("zellen 1/白 血球.png", "zellen 1/白 血球.png"),
+    "é in one piece in the list, in two in the file's name": named("e\u0301.png", "é.png"),
+    "a file's name that is not UTF-8": source(no_utf_8),
+    # images
+    "an empty file": one("case.png", Path.touch),
+    "a truncated file": one("case.jpg", cut),
+    "a text with an image's suffix": one("case.png", lambda path: path.write_text("hello")),
+    "a GIF with another suffix": picture("case.png", flat(200), format="GIF"),
+    "a decompression bomb": one("case.png", bomb),
+    "floating-point pixels": picture("case.tif", flat(0.5, dtype=np.float32)),
+    "grey": picture("case.png", flat(200)),
+    "black and white": one("case.png", lambda path: Image.fromarray(flat(200)).convert("1").save(path)),
+    "16 bits, of the value 65280 = 254 · 257 + 2": picture("case.png", flat(65280, dtype=np.uint16)),
+    "a palette": one("case.png", lambda path: Image.fromarray(flat(200, 60, 60)).quantize(4).save(path)),
+    "RGBA, transparent": picture("case.png", flat(200, 60, 60, 0)),
+    "RGBA, opaque": picture("case.png", flat(200, 60, 60, 255)),
+    "grey, transparent": picture("case.png", flat(200, 0), "LA"),
+    "CMYK": picture("case.tif", flat(0, 200, 200, 0), "CMYK"),
+    "8×6 pixels that the camera was turned for (EXIF)": one("case.png", turned),
+    "1×1 pixel": picture("case.png", np.full((1, 1, 3), 200, np.uint8)),
+    "8000×8000 pixels": picture("case.png", np.full((8000, 8000), 200, np.uint8)),
+    "a size other than the others'": picture("case.png", np.full((30, 40, 3), 200, np.uint8)),
+    "the same image under two labels": source(same_content),
+    "an image that changed after `ingest`": packed(lambda path: put(path, flat(1, 2, 3))),
+    "an image that vanished after `ingest`": packed(Path.unlink),
+    "a true mask that is no image": masked(lambda path: (path.parent.mkdir(), path.write_text("hello"))),
+    "a true mask of other values": masked(lambda path: put(path, flat(7))),
+    "a true mask of another size": masked(lambda path: put(path, np.ones((9, 9), np.uint8))),
+    # classes and parts
+    "one image in a class": source(one_of_a_class),
+    "a class missing from the training part": folders("train/LY/a.png", "test/LY/b.png", "test/SNE/c.png"),
+    "a class missing from the test part": folders("train/LY/a.png", "train/SNE/b.png", "test/LY/c.png"),
+    "a test part without labels": source(unlabelled_test),
+    "no usable training image": source(rows(label="sne")),
+    "no usable test image": source(no_usable_test),
+    "too few images for `data.test_fraction`": source(rows(), test_fraction=0.01),
+    "images of a single class, for the classifiers": cross_validated(rows(), test_fraction=0.1),
+    "too few images for the classifiers": cross_validated(rows("0.png,LY", "1.png,LY", "2.png,LY", images=(3, 4, 5))),
+    "too few images for a network": trained(rows()),
+    "with `data.strict=true`: any that is rejected": source(rows("8.png,SNE"), strict=True),
+    "with `data.leaks=stop`: any in `data/leaks.csv`": source(same_content, leaks="stop"),
+    # settings
+    "an unknown key": setting("loss.gama", 1),
+    "a missing key": setting("optim.weight_decay"),
+    "a wrong type": setting("train.epochs", 2.5),
+    "a value out of range": setting("train.validation", 1.0),
+    "a value that is none of the choices": setting("loss.name", "hinge"),
+    "an unknown profile": setting("profile", "smaple"),
+    "a mistake in a row": setting("ladder.final", {"loss": {"gama": 1}}),
+    "a missing row, which a profile changes": setting("ladder.final"),
+    "a row that is named after another settings file": setting("ladder.data", {}),
+    "`params.yaml` is no YAML": params_file("a: [1\nb: 2\n"),
+    "`params.yaml` is missing": params_file(None),
+    "an unknown `model.name`": model(name="convnext_tiyn"),
+    "`model.weights` names no file": model(name="test_convnext", weights="x.safetensors"),
+    # outputs
+    "a folder that may not be written to": unwritable,
+    "a full disk": full,
+    # commands
+    "`classify`: no such image": command("classify", "nowhere"),
+    "`classify`: no such model": command("classify", "cells", "--model", "model.safetensors"),
+    "`classify`: a file that is no model": command(
+        "classify", "cells", "--model", "model.safetensors", content=b"hello"
+    ),
+    "`classify`: weights of another project": command(
+        "classify", "cells", "--model", "model.safetensors", content=save({"a": np.zeros(1)})
+    ),
+    "`submission`: an id is left out": submitted(("b", "LY"), ("a", "SNE")),
+    "`submission`: an unknown id in place of another": submitted(("b", "LY"), ("a", "SNE"), ("d", "LY")),
+    "`submission`: an id again": submitted(("b", "LY"), ("a", "SNE"), ("c", "LY"), ("a", "SNE")),
+    "`submission`: another order": submitted(("b", "LY"), ("c", "LY"), ("a", "SNE")),
+    "`submission`: unknown labels": submitted(("b", "ly"), ("a", ""), ("c", "LY")),
+    "`submission`: no such file": command("submission", "row.csv"),
+    "`submission`: nothing ingested, and no `--sample`": no_manifest,
+}
+
+
+def documented() -> dict[str, str]:
+    """What the document says of each case."""
+    lines = DOCUMENT.read_text(encoding="utf-8").splitlines()
+    table = [re.split(r"(?<!\\) \| ", line.strip("| ")) for line in lines if line.startswith("| ")]
+    found = {}
+    for case, what in table:
+        if what not in ("what happens", "---"):
+            assert case not in found, "a case has one row"
+            found[case] = what.replace("\\|", "|")
+    return found
+
+
+def test_every_row_of_the_document_has_a_case_and_every_case_a_row():
+    assert list(documented()) == list(CASES)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_case_ends_as_the_document_says(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["stage"])
+    outcome = CASES[case]()
+    assert outcome == documented()[case]
+    assert "\n" not in outcome
+    assert "Traceback" not in outcome
