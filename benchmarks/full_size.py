@@ -27,7 +27,7 @@ POOL = {  # labelled images per class of WBCBench 2026: 38,535
 LISTS = {"phase1_label.csv": 8288, "phase2_train.csv": 24897, "phase2_eval.csv": 5350}  # rows of each
 STAGES = ("configure", "draw", "ingest", "split", "pack", "segment@hsv", "segment@lab", "segment@polar")
 STAGES += ("features@v1", "features@v2")
-SETTINGS = {"profile: sample": "profile: report", "source: synthetic": "source: wbcbench"}
+SETTINGS = {r"^profile: \w+": "profile: report", r"^  source: \w+": "  source: wbcbench"}
 NOTHING_TO_DO = {"repro": ["repro", *STAGES], "status": ["status", *STAGES], "status of all": ["status"]}
 REPEATS = 5
 
@@ -102,7 +102,8 @@ def clone(folder: Path) -> Path:
         subprocess.run(["git", "clone", "--quiet", ".", study], check=True)
     text = (study / "params.yaml").read_text(encoding="utf-8")
     for old, new in SETTINGS.items():
-        text = text.replace(old, new, 1)
+        text, found = re.subn(old, new, text, flags=re.MULTILINE)
+        assert found == 1
     (study / "params.yaml").write_text(text, encoding="utf-8")
     link = study / "data/raw"
     if not link.is_symlink():
