@@ -13,6 +13,7 @@ and are left out). At last, how long DVC takes to find that nothing changed.
 import argparse
 import json
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -98,16 +99,14 @@ def draw_eight(folder: Path, numbers: range, labels: list[str]) -> None:
 def clone(folder: Path) -> Path:
     """A fresh clone of the last commit with the report profile on the drawn archive."""
     study = folder / "study"
-    if not study.exists():
-        subprocess.run(["git", "clone", "--quiet", ".", study], check=True)
+    shutil.rmtree(study, ignore_errors=True)
+    subprocess.run(["git", "clone", "--quiet", ".", study], check=True)
     text = (study / "params.yaml").read_text(encoding="utf-8")
     for old, new in SETTINGS.items():
         text, found = re.subn(old, new, text, flags=re.MULTILINE)
         assert found == 1
     (study / "params.yaml").write_text(text, encoding="utf-8")
-    link = study / "data/raw"
-    if not link.is_symlink():
-        link.symlink_to("../../raw")
+    (study / "data/raw").symlink_to("../../raw")
     return study
 
 

@@ -25,6 +25,7 @@ Index = Annotated[int, Field(ge=0)]
 Pixels = Annotated[int, Field(ge=8, le=4096)]
 Grid = Annotated[list[Count], Field(min_length=1)]
 Range = Annotated[list[Positive], Field(min_length=2, max_length=2)]
+RESERVED = {"classical_v1", "classical_v2", "convnext_restarts_tta"}  # lines of the results table without a network
 MaskMethod = Literal["hsv", "lab", "polar"]
 
 
@@ -187,7 +188,7 @@ class Study(Row):
     images: Images
     features: Features
     grid: GridSearch
-    ladder: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], dict[str, Any]]
+    ladder: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], dict[str, Any]], Field(min_length=1)]
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -251,8 +252,8 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "augment": list(rows.values())[-1]["augment"],
         },
     }
-    if clash := set(rows) & set(shared):
-        raise ConfigError(f"ladder: row name {_listed(clash)} is taken by a stage's own settings file")
+    if clash := set(rows) & (set(shared) | RESERVED):
+        raise ConfigError(f"ladder: row name {_listed(clash)} is taken; choose another")
     if study.data.source == "synthetic":  # drawn images live in their own folder, wherever data.path points
         shared["data"]["data"]["path"] = "data/synthetic"
     return shared | rows

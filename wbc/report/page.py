@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,15 +13,17 @@ import numpy as np
 import pandas as pd
 import vl_convert
 
-from wbc.classes import CLASSES, NAMES
+from wbc.classes import CLASSES, NAMES, TABLE_1
 from wbc.data.pack import resize
 from wbc.data.tables import PIXELS, read_manifest
+from wbc.features import V1, V2
 from wbc.report import charts
+from wbc.report.published import ROWS
 from wbc.report.results import HEADINGS, lines
 from wbc.report.study import DATA, PLOTS, Study
 from wbc.report.tables import Table, ratio
 
-PER_CLASS = 100  # points of a class in the projection: rare classes are seen, and the page stays under 5 MB
+PER_CLASS = 60  # points of a class in the projection: rare classes are seen, and the page stays under 5 MB
 MISTAKES = 4  # per class
 SMALL, LARGE = 64, 112  # pixels a side of thumbnails, in the projection and of mistakes
 QUALITY = 70
@@ -31,10 +33,16 @@ FIGURES = {  # of the report, by confusion matrix
     "v2-svm_rbf": "Figure 6",
     "v2-random_forest": "Figure 6",
     "v2-adaboost": "Figure 6",
-    "v2-gradient_boosting": "Figures 4 and 6",
+    "v2-gradient_boosting": "Figure 6; on cell masks alone Figure 4",
     "gridsearch": "Figure 7",
     "convnext_restarts": "Figures 9 and 11",
     "final": "Figure 13",
+}
+
+MASKS = {  # what the page says of a segmentation method
+    "hsv": "Figure 3. Otsu on the saturation: the cell alone.",
+    "lab": "Figure 5. Otsu twice on the lightness: cell and nucleus.",
+    "polar": "Beyond the report: the closed outline that most of the colour's evidence supports.",
 }
 
 
@@ -56,11 +64,9 @@ class Cell(NamedTuple):
 
 def page(study: Study, results: pd.DataFrame, tables: Sequence[Table]) -> str:
     """The page as HTML, with its pictures, data and Vega in it."""
-    images = _Thumbnails()
+    images = Thumbnails()
     best = study.best
-    points = {row: pd.read_csv(PLOTS / f"embed/{row}.csv", dtype={"id": str}) for row in study.models}
-    points = {row: table.groupby("label").head(PER_CLASS) for row, table in points.items()}
-    shown = sorted(set().union(*(table["id"] for table in points.values())))
+    points, thumbnails = points_shown(study.models)
     specs = {
         "shares": charts.class_shares(study),
         "progression": charts.progression(results),
@@ -68,7 +74,7 @@ def page(study: Study, results: pd.DataFrame, tables: Sequence[Table]) -> str:
         "importance": charts.importance(pd.read_csv(PLOTS / "gridsearch/importance.csv")),
         "f1": charts.curves(study, best, "f1", "macro F1"),
         "loss": charts.curves(study, best, "loss", "loss"),
-        "projection": charts.projection(points, {id: images.url(id, SMALL) for id in shown}, best),
+        "projection": charts.projection(points, {id: images.url(id, SMALL) for id in thumbnails}, best),
     }
     loader = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
@@ -77,6 +83,7 @@ def page(study: Study, results: pd.DataFrame, tables: Sequence[Table]) -> str:
         study=study,
         names=NAMES,
         ratio=ratio(study.classes["train"]),
+        printed_ratio=ratio(pd.Series(TABLE_1)),
         headings=HEADINGS,
         results=_with_changes(results),
         tables={table.title.split(":")[0]: table for table in tables},
@@ -84,13 +91,27 @@ def page(study: Study, results: pd.DataFrame, tables: Sequence[Table]) -> str:
         figures=FIGURES,
         best=best,
         mistakes=_mistakes(best, images),
-        pictures={path.stem: _jpeg(path) for path in [PLOTS / "contact_sheet.jpg", *PLOTS.glob("segment/*.jpg")]},
-        specs=json.dumps({name: chart.to_dict() for name, chart in specs.items()}).replace("</", "<\\/"),
+        contact_sheet=_jpeg(PLOTS / "contact_sheet.jpg"),
+        masks={path.stem: _jpeg(path) for path in sorted(PLOTS.glob("segment/*.jpg"))},
+        masks_say=MASKS,
+        features=(len(V1), len(V2)),
+        classes=CLASSES,
+        last=list(ROWS.values())[-1].leaderboard,
+        per_class=PER_CLASS,
+        specs=json.dumps({name: chart.to_dict() for name, chart in specs.items()}).replace("<", "\\u003c"),
         vega=vl_convert.javascript_bundle(vl_version=alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]),
     )
 
 
-class _Thumbnails:
+def points_shown(rows: Iterable[str]) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """The projections by row, and the ids shown: as all rows share most images, the first of the largest part's."""
+    types = {"id": str, "label": str, "x": float, "y": float}
+    tables = {row: pd.read_csv(PLOTS / f"embed/{row}.csv", dtype=types, keep_default_na=False) for row in rows}
+    shown = max(tables.values(), key=len).groupby("label").head(PER_CLASS)["id"]
+    return {row: table[table["id"].isin(shown)] for row, table in tables.items()}, sorted(shown)
+
+
+class Thumbnails:
     """Small copies of the packed images, as data URLs."""
 
     def __init__(self):
@@ -112,7 +133,7 @@ def _jpeg(path: Path) -> str:
     return _data_url(path.read_bytes(), "jpeg")
 
 
-def _mistakes(row: str, images: _Thumbnails) -> dict[str, list[Mistake]]:
+def _mistakes(row: str, images: Thumbnails) -> dict[str, list[Mistake]]:
     """By true class, the validation images that a row was surest of while it was wrong."""
     with np.load(DATA / f"predictions/{row}.npz") as stored:
         ids, targets, probabilities = (stored[f"val_{name}"] for name in ("ids", "targets", "probabilities"))

@@ -22,7 +22,7 @@ HEADINGS = {  # of the columns, in words
     "val_f1_tta": "val F1 + TTA",
     "test_f1": "test F1",
     "test_f1_tta": "test F1 + TTA",
-    "test_accuracy": "accuracy",
+    "test_accuracy": "test accuracy",
     "public_score": "public score",
 }
 
