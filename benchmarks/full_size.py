@@ -29,7 +29,7 @@ LISTS = {"phase1_label.csv": 8288, "phase2_train.csv": 24897, "phase2_eval.csv":
 STAGES = ("configure", "draw", "ingest", "split", "pack", "segment@hsv", "segment@lab", "segment@polar")
 STAGES += ("features@v1", "features@v2")
 SETTINGS = {r"^profile: \w+": "profile: report", r"^  source: \w+": "  source: wbcbench"}
-NOTHING_TO_DO = {"repro": ["repro", *STAGES], "status": ["status", *STAGES], "status of all": ["status"]}
+NOTHING_TO_DO = {"repro": ["repro", "pack", "features@v2"], "status": ["status"]}
 REPEATS = 5
 
 
