@@ -31,6 +31,10 @@ LEFT_OUT = ("convnext_cosine", "mixup", "cutmix")  # rows that take time; what t
 
 def start(path: Path, change: Callable[[dict], None]) -> None:
     """A git and DVC repository of this code in `path`, on the branch main, after a change to params.yaml."""
+    git(path, "init", "-q", "-b", "main")
+    name_the_author(path)
+    dvc(path, "init", "-q")
+    dvc(path, "config", "core.analytics", "false")
     for name in COPIED:
         source, target = ROOT / name, path / name
         if source.is_dir():
@@ -42,10 +46,6 @@ def start(path: Path, change: Callable[[dict], None]) -> None:
     params = text.load(path / "params.yaml")
     change(params)
     text.dump(params, path / "params.yaml")
-    git(path, "init", "-q", "-b", "main")
-    name_the_author(path)
-    dvc(path, "init", "-q", "-f")  # the charts' templates are there already
-    dvc(path, "config", "core.analytics", "false")
     git(path, "add", "-A")
     git(path, "commit", "-qm", "study")
 
