@@ -62,7 +62,7 @@ def anchors(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_leads_somewhere(document):
-    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8"))
+    links = re.findall(r"(?:\]\(|<img src=\")([^)\s\"]+)", document.read_text("utf-8"))
     for link in links:
         if re.match(r"https?:", link):
             continue
