@@ -39,6 +39,15 @@ def test_numbers_are_rounded_and_nan_is_refused(tmp_path):
     assert (tmp_path / "a.csv").read_bytes() == b'name,x\n"a,b",0.666667\n'
 
 
+def test_npz_is_compressed(tmp_path):
+    mask = np.zeros((368, 370), np.uint8)
+    mask[100:200, 100:200] = 1
+    write_npz(tmp_path / "masks.npz", [(str(i), mask) for i in range(10)])
+    assert (tmp_path / "masks.npz").stat().st_size < 10 * mask.size / 50
+    with np.load(tmp_path / "masks.npz") as stored:
+        assert (stored["9"] == mask).all()
+
+
 def test_npz_bytes_do_not_depend_on_the_time(tmp_path):
     arrays = [("a", np.arange(5)), ("ids", np.array(["x", "yy"]))]
     write_npz(tmp_path / "1.npz", arrays)
