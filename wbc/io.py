@@ -5,7 +5,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,35 @@ DIGITS = 6  # decimals of every number in a tracked text file: the last bits of 
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place only when the block ends without an error."""
+    """A temporary path beside `path` that takes its place only when the block ends without an error.
+
+    It is on the disk before it takes the name, and the name before this returns, so that a power cut leaves the old
+    file or the new one, whole.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        with temporary.open("r+b") as file:
+            os.fsync(file)
         os.replace(temporary, path)
+        with suppress(OSError):  # some network file systems sync no folder, and Windows opens none
+            _sync_folder(path.parent)
     except OSError as error:  # of a full disk it does not say which file; else it names the temporary one
         if error.errno and str(error.filename or temporary) == str(temporary):
             error.filename, error.filename2 = str(path), None
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def rounded(value: Any) -> Any:
