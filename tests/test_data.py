@@ -158,4 +158,5 @@ def test_shrinking_averages_and_growing_interpolates():
     stripes = np.zeros((16, 16, 3), np.uint8)
     stripes[:, ::4] = 200
     assert (resize(stripes, 4) == 50).all()  # nearest or bilinear sampling would miss every stripe
+    assert (resize(stripes[:2], 4) == 50).all()  # also where the other axis grows
     assert resize(stripes, 32).shape == (32, 32, 3)

@@ -12,8 +12,9 @@ import torch
 from wbc.classes import CLASSES
 from wbc.classify import classify, find, grad_cam
 from wbc.data.images import SUFFIXES
+from wbc.data.pack import resize
 from wbc.errors import UserError
-from wbc.export import export_onnx
+from wbc.export import Resize, export_onnx
 from wbc.predict import plain
 from wbc.train.data import Pixels
 from wbc.train.model import Trained, build, save_model
@@ -106,18 +107,32 @@ def test_a_backbone_without_a_feature_map_is_said(tiny_row, trained):
         grad_cam(other, np.zeros((160, 160, 3), np.uint8), "LY")
 
 
-def test_onnx_agrees_with_pytorch(trained, tmp_path, coloured):
+def test_onnx_says_of_images_of_any_size_what_classify_says(trained, tmp_path):
     import onnxruntime
 
     export_onnx(trained, tmp_path / "m.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     assert session.get_modelmeta().custom_metadata_map["classes"] == ",".join(CLASSES)
     assert not list(tmp_path.glob("*.data"))
-    for count in (1, 5):
-        images = coloured.pixels.packed[:count]
+    rng = np.random.default_rng(0)
+    for height, width in ((32, 32), (64, 64), (128, 128), (363, 360), (300, 100), (24, 20), (20, 70), (1, 1)):
+        images = rng.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+        files = [tmp_path / f"{number}.png" for number in range(2)]
+        for file, image in zip(files, images, strict=True):
+            cv2.imwrite(str(file), image[..., ::-1])
         (probabilities,) = session.run(None, {"pixels": images})
-        expected = plain(trained.model, trained.normalisation, Pixels(images, np.arange(count), CPU))
-        np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+        for row, found in zip(classify(trained, files, CPU, augmented=False), probabilities, strict=True):
+            first, second = found.argsort()[:-3:-1]
+            assert (row.label, row.runner_up) == (CLASSES[first], CLASSES[second])
+            assert row.probability == pytest.approx(found[first], abs=1e-4)
+            assert row.runner_up_probability == pytest.approx(found[second], abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [32, 224])
+@pytest.mark.parametrize("shape", [(64, 64), (256, 256), (368, 370), (300, 100), (224, 500), (20, 30), (1, 1)])
+def test_an_exported_model_scales_to_the_same_pixels(size, shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    assert np.array_equal(Resize(size)(torch.from_numpy(image[None]))[0], resize(image, size))
 
 
 def test_the_commands_write_what_they_say(trained, folder, tmp_path):

@@ -6,31 +6,61 @@ import torch
 from torch import nn
 
 from wbc.classes import CLASSES
+from wbc.data.pack import HALF_UP
 from wbc.io import atomic
 from wbc.train.augment import Prepare
 from wbc.train.model import Trained
 
 
+class Resize(nn.Module):
+    """`wbc.data.pack.resize` in operations that ONNX has: its own `Resize` rounds and aliases otherwise.
+
+    A pixel of the result is the mean over a box of the image, its share but never narrower than one pixel: by area
+    where an axis shrinks, bilinear where it grows.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(N, H, W, 3) uint8 → (N, size, size, 3) of whole numbers, float32."""
+        rows, columns = self._shares(pixels.shape[1]), self._shares(pixels.shape[2])
+        scaled = rows @ pixels.permute(0, 3, 1, 2).float() @ columns.T
+        return (scaled + HALF_UP).floor().permute(0, 2, 3, 1)
+
+    def _shares(self, length: int) -> torch.Tensor:
+        """(size, length) float32: how much of each box every pixel of an axis fills."""
+        start = torch.arange(length, dtype=torch.float64)
+        length = start[-1] + 1  # a tensor: the export would settle a branch on a number once and for all
+        box = (length / self.size).clamp(min=1)
+        middle = (torch.arange(self.size, dtype=torch.float64) + 0.5) * length / self.size
+        middle = middle.maximum(box / 2).minimum(length - box / 2)[:, None]
+        overlap = (middle + box / 2).minimum(start + 1) - (middle - box / 2).maximum(start)
+        return (overlap.clamp(min=0) / box).float()
+
+
 class Whole(nn.Module):
-    """From pixels to probabilities: normalisation, network, softmax."""
+    """From pixels to probabilities: scaling, normalisation, network, softmax."""
 
     def __init__(self, trained: Trained):
         super().__init__()
-        self.prepare, self.model = Prepare(trained.normalisation), trained.model
+        self.resize, self.prepare, self.model = Resize(trained.size), Prepare(trained.normalisation), trained.model
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """(N, H, W, 3) uint8 RGB → (N, 13) float32 probabilities."""
-        return self.model(self.prepare(pixels)).softmax(1)
+        return self.model(self.prepare(self.resize(pixels))).softmax(1)
 
 
 def export_onnx(trained: Trained, path: Path) -> None:
-    """Write one ONNX file: input `pixels` (N, size, size, 3) uint8 RGB, output `probabilities` (N, 13) float32.
+    """Write one ONNX file: input `pixels` (N, H, W, 3) uint8 RGB, output `probabilities` (N, 13) float32.
 
-    N is free. The classes, in the order of the output, stand in the file's metadata under `classes`.
+    N, H and W are free: the file scales images as `classify` does. The classes, in the order of the output, stand in
+    its metadata under `classes`.
     """
     import onnx
 
-    example = torch.zeros(2, trained.size, trained.size, 3, dtype=torch.uint8)
+    example = torch.zeros(2, trained.size + 1, trained.size + 2, 3, dtype=torch.uint8)
     with atomic(path) as temporary:
         program = torch.onnx.export(
             Whole(trained).eval(),
@@ -38,7 +68,7 @@ def export_onnx(trained: Trained, path: Path) -> None:
             dynamo=True,
             input_names=["pixels"],
             output_names=["probabilities"],
-            dynamic_shapes={"pixels": {0: "N"}},
+            dynamic_shapes={"pixels": {0: "N", 1: "H", 2: "W"}},
             verbose=False,
         )
         program.save(temporary, external_data=False)
