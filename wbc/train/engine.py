@@ -133,7 +133,7 @@ class Trainer:
         if row.train.batch_size < distributed.world():
             raise TrainError(f"train.batch_size = {row.train.batch_size}: fewer than processes")
         torch.manual_seed(row.seed)
-        model, self.normalisation = build(row.model)
+        model, self.normalisation = build(row.model, train.pixels.size)
         model = distributed.synchronised(model, self.where)
         self.model = model.to(self.where, memory_format=torch.channels_last)
         self.augmented = Prepare(self.normalisation, row.augment).to(self.where)

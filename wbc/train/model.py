@@ -55,18 +55,23 @@ class Classifier(nn.Module):
         return self.head(self.backbone(images))
 
 
-def build(settings: Model, pretrained: bool = True) -> tuple[Classifier, dict[str, list[float]]]:
+def build(
+    settings: Model, size: int | None = None, pretrained: bool = True
+) -> tuple[Classifier, dict[str, list[float]]]:
     """A new classifier and the normalisation (`mean`, `std` per channel, of values in 0…1) its images need.
 
     Args:
         settings: the `model` group of a row.
+        size: pixels a side of its images, which a transformer's position embeddings depend on; None: the model's own.
         pretrained: False leaves `settings.weights` aside, for a model whose trained weights are loaded next.
 
     Raises:
         WeightsError: an unknown architecture, or weights that are out of reach or do not fit it.
     """
     try:
-        backbone = timm.create_model(settings.name, num_classes=0)
+        fixed = timm.get_pretrained_cfg(settings.name, allow_unregistered=False).fixed_input_size
+        options = {"num_classes": 0, "img_size": size} if fixed and size else {"num_classes": 0}
+        backbone = timm.create_model(settings.name, **options)
     except RuntimeError:
         raise WeightsError(f"model.name = {settings.name!r}: timm has no such model") from None
     cfg = backbone.pretrained_cfg
@@ -74,7 +79,7 @@ def build(settings: Model, pretrained: bool = True) -> tuple[Classifier, dict[st
     if settings.weights == "imagenet" and settings.name in PACKAGED:
         normalisation = PACKAGED_NORMALISATION
     if pretrained and settings.weights == "imagenet":
-        _load_imagenet(backbone, settings.name)
+        _load_imagenet(backbone, settings.name, options)
     elif pretrained and settings.weights != "none":
         _load_matching(backbone, _read_weights(Path(settings.weights)), settings.weights)
     return Classifier(backbone, settings), normalisation
@@ -132,7 +137,7 @@ def load_model(path: str | Path) -> Trained:
         settings = header["settings"]
         settings |= {group: values | settings[group] for group, values in LATER.items()}
         Augment(**settings["augment"])
-        model, _ = build(Model(**settings["model"]), pretrained=False)
+        model, _ = build(Model(**settings["model"]), header["size"], pretrained=False)
         tensors = load_file(path)
         means, precision = (tensors.pop(f"reference.{name}") for name in ("means", "precision"))
         model.load_state_dict(tensors)
@@ -145,7 +150,7 @@ def load_model(path: str | Path) -> Trained:
         raise WeightsError(f"{path}: this version cannot read it: {' '.join(str(error).split())[:200]}") from None
 
 
-def _load_imagenet(backbone: nn.Module, name: str) -> None:
+def _load_imagenet(backbone: nn.Module, name: str, options: dict[str, int]) -> None:
     if name in PACKAGED:
         package, file = PACKAGED[name]
         spec = importlib.util.find_spec(package)
@@ -159,13 +164,13 @@ def _load_imagenet(backbone: nn.Module, name: str) -> None:
         _load_matching(backbone, dict(zip(names, tensors, strict=True)), package)
         return
     try:
-        weights = timm.create_model(name, pretrained=True, num_classes=0).state_dict()
+        weights = timm.create_model(name, pretrained=True, **options).state_dict()  # fitted to an img_size
     except Exception as error:  # whatever the hub's client raises when it is offline: there is no common class
         cfg = backbone.pretrained_cfg
         raise WeightsError(
             f"cannot get the ImageNet weights of {name} ({type(error).__name__}); where there is internet, download "
-            f"model.safetensors of {cfg.get('hf_hub_id') or name} from the Hugging Face hub, copy it here and set "
-            f"model.weights to its path"
+            f"model.safetensors of {cfg.get('hf_hub_id') or name} from the Hugging Face hub, copy it into data/weights "
+            f"and set model.weights to its path"
         ) from None
     _load_matching(backbone, weights, name)
 
