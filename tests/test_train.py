@@ -21,7 +21,7 @@ from wbc.train.augment import Prepare
 from wbc.train.data import Pixels
 from wbc.train.engine import HISTORY, TrainError, fingerprint, fit, parameter_groups, sample
 from wbc.train.inference import infer
-from wbc.train.losses import CLASS_WEIGHTS, focal, inverse_sqrt, log_dampened, mass, per_image
+from wbc.train.losses import CLASS_WEIGHTS, LOSSES, Kind, focal, inverse_sqrt, log_dampened, mass, per_image
 from wbc.train.mix import Mixing, one_hot
 from wbc.train.model import Trained, WeightsError, build, load_model, save_model
 from wbc.train.reference import Reference, reference
@@ -107,6 +107,19 @@ def test_the_losses_are_averaged_as_documented():
     assert value.item() == pytest.approx((math.log(2) + 3 * math.log(1 + math.e**2)) / 4)
     torch.testing.assert_close(value, F.cross_entropy(logits, hard, weights))
     assert mass(Loss(name="focal", gamma=2.0, class_weights="none"), target, weights) == 2
+
+
+def test_a_new_loss_is_an_entry_of_its_own(monkeypatch):
+    """And is not trained as one of those there are."""
+    logits, target, weights = torch.tensor([[2.0, 0.0]]), torch.eye(2)[[0]], torch.tensor([1.0, 3.0])
+    brier = Kind(lambda _, logits, target, weights: (logits.softmax(1) - target).square().sum(1), lambda *_: 7.0)
+    monkeypatch.setitem(LOSSES, "brier", brier)
+    settings = Loss.model_construct(name="brier", class_weights="none")
+    expected = 2 * (1 - torch.sigmoid(torch.tensor(2.0))) ** 2
+    torch.testing.assert_close(per_image(settings, logits, target, weights), expected[None])
+    assert mass(settings, target, weights) == 7.0
+    with pytest.raises(KeyError):
+        per_image(settings.model_copy(update={"name": "hinge"}), logits, target, weights)
 
 
 # --- MixUp and CutMix
@@ -309,6 +322,16 @@ def test_wrong_names_and_files_are_one_line(tiny_row, change, said):
     with pytest.raises(WeightsError, match=said) as error:
         build(tiny_row.model.model_copy(update=change))
     assert "\n" not in str(error.value)
+
+
+def test_a_transformer_takes_the_size_of_its_images(tiny_row, tmp_path):
+    settings = tiny_row.model.model_copy(update={"name": "vit_tiny_patch16_224"})
+    model, normalisation = build(settings, 64)
+    x = torch.randn(1, 3, 64, 64)
+    known = Reference(torch.randn(2, 192), torch.eye(192), 3.5)
+    values = tiny_row.model_dump(exclude_none=True) | {"model": settings.model_dump(exclude_none=True)}
+    save_model(tmp_path / "vit", Trained(model, values, normalisation, 64, known))
+    assert torch.equal(load_model(tmp_path / "vit").model(x), model.eval()(x))
 
 
 def test_weights_of_another_model_do_not_load(tiny_row, tmp_path):

@@ -1,6 +1,7 @@
 """Class weights and losses for a long tail."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ def _relative(counts: np.ndarray, weight: Callable[[np.ndarray], np.ndarray]) ->
     return weights / weights[present].mean()
 
 
-CLASS_WEIGHTS = {
+CLASS_WEIGHTS = {  # loss.class_weights, whose allowed values are these
     "none": lambda counts: np.ones(len(counts)),
     "log_dampened": log_dampened,
     "inverse_sqrt": inverse_sqrt,
@@ -74,11 +75,25 @@ def focal(logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor, gam
     return -(target * weights * rest**gamma * log_p).sum(1)
 
 
+class Kind(NamedTuple):
+    """A loss of each image, and what their sum over a batch is divided by: both of soft targets and class weights."""
+
+    per_image: Callable[[Loss, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+    divisor: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+LOSSES = {  # loss.name, whose allowed values are these
+    "focal": Kind(lambda loss, *batch: focal(*batch, loss.gamma), lambda target, weights: target.sum()),
+    # divided by the summed weights, as PyTorch's cross-entropy is
+    "cross_entropy": Kind(lambda _, *batch: focal(*batch, 0.0), lambda target, weights: (target * weights).sum()),
+}
+
+
 def per_image(settings: Loss, logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """(N,) losses of (N, C) logits and (N, C) target probabilities, to be summed and divided by `mass`."""
-    return focal(logits, target, weights, settings.gamma if settings.name == "focal" else 0.0)
+    return LOSSES[settings.name].per_image(settings, logits, target, weights)
 
 
 def mass(settings: Loss, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """What a batch's summed loss is divided by: its images, or as in PyTorch's cross-entropy their summed weights."""
-    return (target if settings.name == "focal" else target * weights).sum()
+    return LOSSES[settings.name].divisor(target, weights)
