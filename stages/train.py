@@ -39,7 +39,6 @@ def train_row(name: str, *shared: dict) -> None:
     say(f"{name}: {row.model.name} on {len(train.ids)} images, validation on {len(validation.ids)}")
 
     inputs = [settings, *shared, where.type, distributed.world(), MANIFEST, SPLITS, Path("wbc/train")]
-    inputs += filter(Path.is_file, [Path(row.model.weights)])
     scratch = SCRATCH / f"{name}-{fingerprint(*inputs)}"
     if distributed.rank():
         fit(row, train, validation, scratch / "checkpoint.pt")

@@ -25,7 +25,7 @@ TINY = {
     },
 }
 COPIED = ("stages", "wbc", "dvc.yaml", "params.yaml", "data/public_scores.csv")
-COPIED += (".dvc/plots", ".gitattributes", ".gitignore", ".dvcignore")
+COPIED += ("data/weights", ".dvc/plots", ".gitattributes", ".gitignore", ".dvcignore")
 LEFT_OUT = ("convnext_cosine", "mixup", "cutmix")  # rows that take time; what they change, the next one does
 
 

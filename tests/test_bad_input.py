@@ -17,7 +17,7 @@ from safetensors.numpy import save
 from stages import configure, ingest, run, split
 from wbc.__main__ import main as wbc
 from wbc.classical.table import training
-from wbc.config import Model, read_yaml, resolve
+from wbc.config import read_yaml, resolve
 from wbc.data.images import decode
 from wbc.data.pack import pack
 from wbc.data.tables import read_manifest
@@ -330,16 +330,6 @@ def params_file(text):
     return outcome
 
 
-def model(**settings):
-    def outcome():
-        from wbc.train.model import build
-
-        values = read_yaml(ROOT / "params.yaml")["model"] | settings
-        return f"stops: `{said(lambda: build(Model(**values)))}`"
-
-    return outcome
-
-
 def command(*arguments, content=None):
     """`python -m wbc` with the file `model.safetensors` of the given content."""
 
@@ -477,8 +467,12 @@ CASES = {
     "no row": setting("ladder", {}),
     "`params.yaml` is no YAML": params_file("a: [1\nb: 2\n"),
     "`params.yaml` is missing": params_file(None),
-    "an unknown `model.name`": model(name="convnext_tiyn"),
-    "`model.weights` names no file": model(name="test_convnext", weights="x.safetensors"),
+    "`train.freeze` leaves no epoch": setting("train.freeze", 30),
+    "a row that stands on no row": setting("ladder.mixup.from", "restarts"),
+    "an unknown `model.name`": setting("profiles.sample.model.name", "convnext_tiyn"),
+    "`model.weights` names no file": setting("profiles.sample.model.weights", "data/weights/x.pth"),
+    "`model.weights` lies elsewhere": setting("profiles.sample.model.weights", "params.yaml"),
+    "no folder of images": setting("data.source", "folder"),
     # outputs
     "a folder that may not be written to": unwritable,
     "a full disk": full,

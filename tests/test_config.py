@@ -1,11 +1,15 @@
 """params.yaml → configs/: what is rejected, what each row inherits, and whom a change reaches."""
 
 import copy
+import json
+from pathlib import Path
+from typing import Literal
 
 import pytest
 from ruamel.yaml import YAML
 
-from wbc.config import ConfigError, Row, load, overridden, read_yaml, resolve
+from stages import configure
+from wbc.config import ConfigError, Loss, Row, complete, load, overridden, read_yaml, resolve
 
 
 def changed(params, *edits):
@@ -41,6 +45,13 @@ def changed(params, *edits):
         ("profiles.sample.images.size", "64px", "profiles.sample: images.size = '64px': should be a valid integer"),
         ("ladder.Bad-Name", {}, "should match pattern"),
         ("model", None, "model = None: "),
+        ("model.sha256", "00", "model.sha256 = '00': unknown key"),
+        ("train.freeze", 15, "train.freeze = 15 should be less than epochs = 15"),
+        ("ladder.final.train", {"freeze": 32}, "ladder.final: train.freeze = 32 should be less than epochs = 32"),
+        ("ladder.final.images", {"size": 32}, "ladder.final: images = {'size': 32}: unknown key"),
+        ("ladder.final.from", "cutmx", "ladder.final.from = 'cutmx': allowed: base, efficientnet, "),
+        ("ladder.mixup.from", "final", "ladder.mixup.from = 'final': allowed: base, efficientnet, "),  # further down
+        ("ladder.base", {}, "ladder: row name base is taken"),
     ],
 )
 def test_a_subtler_mistake_is_one_line_naming_key_value_and_choice(params, key, value, said):
@@ -94,14 +105,95 @@ def test_a_knob_reaches_its_consumers_only(params, key, value, files):
     assert changed(params, (key, value)) == files
 
 
-def test_rows_accumulate_but_other_models_stand_alone(params):
+def test_a_row_stands_on_the_one_above_or_on_what_its_from_names(params):
     params["profile"] = "report"
     rows = resolve(params)
     assert rows["efficientnet"]["model"]["dropout_in"] == 0.4
     assert rows["convnext_cosine"]["model"]["dropout_in"] == 0.0
     assert rows["convnext_cosine"]["train"]["epochs"] == 30
-    params["ladder"]["mine"] = {}
-    assert resolve(params)["mine"] == rows["final"]
+    params["ladder"] |= {"mine": {}, "beside": {"from": "mixup"}, "after": {"tta": {"passes": 1}}}
+    resolved = resolve(params)
+    assert resolved["mine"] == rows["final"]
+    assert resolved["beside"] == rows["mixup"]
+    assert resolved["after"] == rows["mixup"] | {"tta": rows["mixup"]["tta"] | {"passes": 1}}
+
+
+def test_another_model_in_a_middle_row_keeps_what_else_the_row_says(params):
+    params["ladder"]["freeze"]["model"]["name"] = "test_efficientnet"
+    freeze, cutmix = (resolve(params)[row] for row in ("freeze", "cutmix"))
+    assert (cutmix["model"], cutmix["train"]) == (freeze["model"], freeze["train"])
+    assert cutmix["model"]["dropout"] == 0.5
+
+
+def test_table_5_is_the_studys_last_row_whatever_rows_follow(params):
+    params["ladder"]["mine"] = {"augment": {"flip": 0.25}}
+    assert resolve(params)["report"]["augment"]["flip"] == 0.5
+    del params["ladder"]["final"], params["profiles"]["sample"]["ladder"]["final"]
+    assert resolve(params)["report"]["augment"] is None
+
+
+# --- what only the disk knows
+
+
+@pytest.fixture
+def resolved(params, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return resolve(params)
+
+
+MODELS = ("tf_efficientnet_lite0", "test_convnext")
+
+
+def test_another_file_under_the_same_path_is_another_setting(resolved, params):
+    Path("data/weights").mkdir(parents=True)
+    params["ladder"]["mine"] = {"model": {"weights": "data/weights/mine.pth"}}
+    found = []
+    for content in (b"1", b"2", b"1"):
+        Path("data/weights/mine.pth").write_bytes(content)
+        resolved = resolve(params)
+        complete(resolved, MODELS)
+        Row(**resolved["mine"])
+        found.append(resolved["mine"])
+        assert "sha256" not in resolved["final"]["model"]
+    assert found[0] == found[2] != found[1]
+
+
+@pytest.mark.parametrize(
+    ("row", "key", "value", "said"),
+    [
+        ("final", "weights", "data/weights/x.pth", "final: model.weights = 'data/weights/x.pth': no such file"),
+        ("final", "weights", "x.pth", "final: model.weights = 'x.pth': should be a file in data/weights/"),
+        ("final", "name", "convnext_tiyn", "timm has no such model; did you mean 'convnext_tiny'?"),
+        ("final", "name", "convnext_tiny.fb_in2k", "timm has no such model; did you mean 'convnext_tiny.fb_in22k'?"),
+        ("data", "path", "data/raw", "data.path = 'data/raw': no such folder; "),
+    ],
+)
+def test_what_is_not_there_is_one_line(resolved, row, key, value, said):
+    Path("x.pth").touch()
+    resolved[row]["model" if row == "final" else row][key] = value
+    resolved["data"]["data"]["source"] = "folder" if row == "data" else "synthetic"
+    with pytest.raises(ConfigError) as error:
+        complete(resolved, MODELS)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_new_row_is_told_what_it_resembles_and_an_old_one_is_not(params, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    said = []
+    for rows in ([], ["fnal", "mine"], []):
+        params["ladder"] |= {row: {"tta": {"passes": 2}} for row in rows}
+        Path("params.yaml").write_text(json.dumps(params))
+        configure.main()
+        said.append([line.strip() for line in capsys.readouterr().out.splitlines() if "resembles" in line])
+    assert said == [[], ["ladder.fnal is a new row, whose name resembles 'final'"], []]
+
+
+def test_the_names_in_the_schema_are_those_of_the_tables():
+    from wbc.train.losses import CLASS_WEIGHTS, LOSSES
+
+    for field, table in (("name", LOSSES), ("class_weights", CLASS_WEIGHTS)):
+        assert Loss.model_fields[field].annotation == Literal[tuple(table)]
 
 
 def test_the_report_profile_holds_the_reports_numbers(params):

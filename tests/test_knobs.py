@@ -1,16 +1,21 @@
 """docs/knobs.md against DVC: what each change runs again."""
 
-import json
+import difflib
+import os
 import re
+import shutil
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
 import networkx as nx
 import pytest
 import yaml
+from dvc.exceptions import ReproductionError
 from dvc.repo import Repo
+from dvc.utils.hydra import apply_overrides
 
-from study import ROOT, set_knob
+from study import ROOT, git
 from wbc.config import overridden, read_yaml
 
 TEXT = (ROOT / "docs/knobs.md").read_text(encoding="utf-8")
@@ -42,8 +47,11 @@ def named(cell: str, existing: set[str]) -> set[str]:
     return found
 
 
-def would_run() -> tuple[set[str], set[str]]:
-    """All stages, and those that differ from dvc.lock with all that depends on them."""
+def would_run(change: str) -> tuple[set[str], set[str]]:
+    """All stages, and those that `dvc exp run -S change` runs after `configure`, with all that depends on them."""
+    apply_overrides("params.yaml", [change])
+    with Repo() as repo:
+        assert [stage.addressing for stage in repo.reproduce(["configure"])] == ["configure"]
     with Repo() as repo, repo.lock:
         graph = repo.index.graph
         stale = [stage for stage in graph if stage.changed() and stage.addressing != "configure"]
@@ -58,26 +66,39 @@ def test_every_group_of_knobs_has_a_line(params):
 
 @pytest.fixture
 def settings(study, monkeypatch):
-    """params.yaml and configs/ of the study, put back afterwards."""
+    """In the study, whose params.yaml, configs/ and dvc.lock are put back afterwards."""
     monkeypatch.chdir(study)
-    files = {path: path.read_bytes() for path in [study / "params.yaml", *(study / "configs").glob("*")]}
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")  # the stages' python
+    (study / "data/raw").mkdir(exist_ok=True)
     yield
-    for path in (study / "configs").glob("*"):
-        path.unlink()
-    for path, content in files.items():
-        path.write_bytes(content)
+    git(study, "checkout", "-q", ".")
+    git(study, "clean", "-qfd")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("change", "cell"), TABLE, ids=[change for change, _ in TABLE])
 def test_a_change_reaches_exactly_the_stages_of_its_line(settings, change, cell):
-    from stages.configure import main as configure
-
     params = read_yaml("params.yaml")
     if change.split("=")[0] in overridden(params):
         change = f"profiles.{params['profile']}.{change}"
-    set_knob(params, change)
-    Path("params.yaml").write_text(json.dumps(params))  # which is YAML, and fast
-    configure()
-    existing, reached = would_run()
+    existing, reached = would_run(change)
     assert reached == named(cell, existing)
+
+
+@pytest.mark.slow
+def test_a_mistyped_group_is_refused(settings, capfd):
+    with pytest.raises(ReproductionError):
+        would_run("+losss.gamma=1")
+    assert "error: losss = {'gamma': 1}: unknown key; " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "lines"), [("images.size=96", 1), ("loss.gamma=1", 1), ("+ladder.mine={loss: {gamma: 3.0}}", 3)]
+)
+def test_a_change_is_one_line_of_params_yaml(tmp_path, change, lines):
+    path = shutil.copy(ROOT / "params.yaml", tmp_path)
+    apply_overrides(path, [change])
+    before, after = ((file / "params.yaml").read_text("utf-8").splitlines() for file in (ROOT, tmp_path))
+    differ = [line for line in difflib.ndiff(before, after) if line[0] == "+"]
+    assert len(differ) == lines, differ
+    assert len(after) == len(before) + (lines if change.startswith("+") else 0)

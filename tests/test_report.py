@@ -1,6 +1,7 @@
 """The report's tables again: what is printed, what was measured, and a dash where there is neither."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -98,6 +99,11 @@ def test_each_table_of_the_report_is_there_with_its_numbers_and_ours(study):
     assert tables["Other numbers"][0][1:] == ["200, 5", "300, 7"]
     assert ["+0.014", "+0.050"] in [line[1:] for line in tables["Other numbers"]]
     assert tables["Other numbers"][-1][1:] == ["19%", "100%"]
+
+
+def test_without_the_studys_last_row_table_5_has_no_number_here(study):
+    (table,) = (table for table in all_tables(replace(study, augment=None)) if table.title.startswith("Table 5"))
+    assert set(table.cells["here"]) == {"–"}
 
 
 def test_single_classes_have_their_recall(study):

@@ -2,11 +2,14 @@
 
 `resolve` merges the chosen profile over the base values, accumulates the ladder and returns what every stage will
 read, with the settings that have no effect on it left out. So an unchanged settings file means unchanged behaviour,
-and DVC reruns exactly the rows whose effective settings changed.
+and DVC reruns exactly the rows whose effective settings changed. `complete` adds and refuses what only the disk knows.
 """
 
+import ast
 import copy
 import difflib
+import hashlib
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,12 +28,26 @@ Index = Annotated[int, Field(ge=0)]
 Pixels = Annotated[int, Field(ge=8, le=4096)]
 Grid = Annotated[list[Count], Field(min_length=1)]
 Range = Annotated[list[Positive], Field(min_length=2, max_length=2)]
-RESERVED = {"classical_v1", "classical_v2", "convnext_restarts_tta"}  # lines of the results table without a network
+BASE = "base"  # what a row's `from` calls the values above the ladder
+RESERVED = {BASE, "classical_v1", "classical_v2", "convnext_restarts_tta"}  # the others are lines without a network
+FINAL = "final"  # the study's last row, of which its Table 5 speaks
+WEIGHTS = Path("data/weights")  # what lies there is a dependency of `configure`
 MaskMethod = Literal["hsv", "lab", "polar"]
 
 
 class ConfigError(UserError):
     """A setting is wrong; the message is one line naming the key, the value and what is allowed."""
+
+
+def key_of(table: str, module: str) -> Any:
+    """The type of a setting that names an entry of a table, `TABLE = {"name": …}` at the top of a module of `wbc`.
+
+    The names are read from the source: importing PyTorch would take `configure` seconds.
+    """
+    for node in ast.parse((Path(__file__).parent / module).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and node.targets[0].id == table:
+            return Literal[tuple(key.value for key in node.value.keys)]
+    raise LookupError(f"{module} has no table {table}")
 
 
 class Group(BaseModel):
@@ -86,7 +103,7 @@ class GridSearch(Group):
     smote_neighbors: Count
 
 
-class Model(Group):
+class ModelKnobs(Group):
     name: Annotated[str, Field(min_length=1)]
     weights: Annotated[str, Field(min_length=1)]
     hidden: Count
@@ -95,10 +112,14 @@ class Model(Group):
     dropout: Annotated[float, Field(ge=0, lt=1)]
 
 
+class Model(ModelKnobs):
+    sha256: str | None = None  # of the file that `weights` names; `complete` adds it
+
+
 class Loss(Group):
-    name: Literal["focal", "cross_entropy"]
+    name: key_of("LOSSES", "train/losses.py")
     gamma: NonNegative | None = None  # absent where the loss has none
-    class_weights: Literal["none", "log_dampened", "inverse_sqrt"]
+    class_weights: key_of("CLASS_WEIGHTS", "train/losses.py")
 
 
 class Optim(Group):
@@ -122,6 +143,12 @@ class Train(Group):
     sampler: Literal["weighted", "shuffle"]
     freeze: Index
     compile: bool
+
+    @model_validator(mode="after")
+    def _thaws(self):
+        if self.freeze >= self.epochs:
+            raise ValueError(f"freeze = {self.freeze} should be less than epochs = {self.epochs}")
+        return self
 
 
 class Augment(Group):
@@ -160,11 +187,11 @@ class Embed(Group):
     perplexity: Positive
 
 
-class Row(Group):
-    """The effective settings of one training, `configs/<row>.yaml`."""
+class RowKnobs(Group):
+    """What a row of the ladder may change."""
 
     seed: Index
-    model: Model
+    model: ModelKnobs
     loss: Loss
     optim: Optim
     schedule: Schedule
@@ -175,10 +202,13 @@ class Row(Group):
     embed: Embed
 
 
-ROW_GROUPS = tuple(Row.model_fields)
+class Row(RowKnobs):
+    """The effective settings of one training, `configs/<row>.yaml`."""
+
+    model: Model
 
 
-class Study(Row):
+class Study(RowKnobs):
     """The whole of `params.yaml` but for its profiles."""
 
     compute: Compute
@@ -249,7 +279,7 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "profile": profile,
             "source": study.data.source,
             "models": {name: row["model"]["name"] for name, row in rows.items()},
-            "augment": list(rows.values())[-1]["augment"],
+            "augment": rows[FINAL]["augment"] if FINAL in rows else None,
         },
     }
     if clash := set(rows) & (set(shared) | RESERVED):
@@ -272,24 +302,62 @@ def overridden(params: dict[str, Any]) -> list[str]:
     return list(leaves(params["profiles"][params["profile"]] or {}))
 
 
+def complete(resolved: dict[str, dict[str, Any]], known: Collection[str]) -> None:
+    """Check what `resolve` returned against the disk, and add the hashes of the files that `model.weights` names.
+
+    Args:
+        resolved: by settings file; changed in place.
+        known: models that need not be looked up: importing timm takes seconds.
+
+    Raises:
+        ConfigError: timm lacks a model, or a folder or file is missing.
+    """
+    data = resolved["data"]["data"]
+    if data["source"] != "synthetic" and not Path(data["path"]).is_dir():
+        raise ConfigError(f"data.path = {data['path']!r}: no such folder; put your images there, or a link to them")
+    for name, row in ((name, values) for name, values in resolved.items() if "model" in values):
+        model = row["model"]
+        if model["name"] not in known and (fault := _unknown_to_timm(model["name"])):
+            raise ConfigError(f"{name}: model.name = {model['name']!r}: {fault}")
+        if model["weights"] not in ("imagenet", "none"):
+            path = Path(model["weights"])
+            if not path.is_file():
+                raise ConfigError(f"{name}: model.weights = {model['weights']!r}: no such file (or imagenet | none)")
+            if WEIGHTS not in path.parents:
+                raise ConfigError(f"{name}: model.weights = {model['weights']!r}: should be a file in {WEIGHTS}/")
+            model["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _unknown_to_timm(name: str) -> str:
+    import timm
+
+    try:
+        timm.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError:
+        return f"timm has no such model{_hint(name, [*timm.list_models(), *timm.list_pretrained()])}"
+    return ""
+
+
 def _rows(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Accumulate the ladder and drop the settings that do not act in a row."""
-    current = {key: values[key] for key in ROW_GROUPS}
-    rows = {}
+    settings, rows, above = {BASE: {key: values[key] for key in RowKnobs.model_fields}}, {}, BASE
     for name, delta in values["ladder"].items():
-        merged = _merge(current, delta)
-        row = _validate(Row, merged, prefix=f"ladder.{name}: ").model_dump(exclude_none=True)
-        if row["loss"]["name"] == "cross_entropy":
+        delta = dict(delta)
+        start = delta.pop("from", above)
+        if start not in list(settings):
+            allowed = ", ".join(settings)
+            raise ConfigError(f"ladder.{name}.from = {start!r}: allowed: {allowed}{_hint(str(start), settings)}")
+        settings[name] = _merge(settings[start], delta)
+        row = _validate(RowKnobs, settings[name], prefix=f"ladder.{name}: ").model_dump(exclude_none=True)
+        if row["loss"]["name"] != "focal":
             row["loss"].pop("gamma", None)
         elif "gamma" not in row["loss"]:
             raise ConfigError(f"ladder.{name}: loss.gamma is missing: the focal loss needs a number >= 0")
-        if row["schedule"]["name"] == "cosine":
+        if row["schedule"]["name"] != "restarts":
             row["schedule"].pop("period", None)
         elif "period" not in row["schedule"]:
             raise ConfigError(f"ladder.{name}: schedule.period is missing: restarts need a number of epochs >= 1")
-        rows[name] = row
-        if "name" not in (delta.get("model") or {}):  # a row with a model of its own stands alone
-            current = merged
+        rows[name], above = row, name
     return rows
 
 
@@ -309,6 +377,11 @@ def _group(value: Any, key: str) -> dict[Any, Any]:
     return value or {}
 
 
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
 def _listed(names) -> str:
     return ", ".join(sorted(map(str, names))) or "none"
 
@@ -326,12 +399,12 @@ def _one_line(schema: type[Group], error: dict[str, Any]) -> str:
     key, value = ".".join([*parents, last]), error["input"]
     if error["type"] == "extra_forbidden":
         known = _keys(schema, parents)
-        close = difflib.get_close_matches(last, known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        return f"{key} = {value!r}: unknown key; allowed: {', '.join(known)}{hint}"
+        return f"{key} = {value!r}: unknown key; allowed: {', '.join(known)}{_hint(last, known)}"
     if error["type"] == "missing":
         return f"{key} is missing"
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if error["type"] == "value_error":  # of several keys
+        return f"{key}.{error['msg'].removeprefix('Value error, ')}"
+    message = error["msg"].removeprefix("Input should be ")
     return f"{key} = {value!r}: should be {message}" if "Input" in error["msg"] else f"{key} = {value!r}: {message}"
 
 

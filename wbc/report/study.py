@@ -21,7 +21,7 @@ class Study:
     profile: str
     source: str
     models: Mapping[str, str]  # the network of every row of the ladder, in its order
-    augment: Mapping[str, Any]  # settings of the last row's augmentation
+    augment: Mapping[str, Any] | None  # settings of the augmentation of the study's last row, if there still is one
     images: Mapping[str, int]  # in the parts `train` and `test`, labelled or not
     classes: pd.DataFrame  # label, train, test: labelled images
     classical: Mapping[str, Mapping[str, float]]  # by <features>-<classifier>

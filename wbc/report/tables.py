@@ -117,7 +117,10 @@ def _classifiers(study: Study, features: str, title: str) -> Table:
 
 
 def _augmentation(study: Study) -> Table:
-    lines = [(name, text, here.format(**study.augment)) for name, text, here in published.AUGMENTATION]
+    lines = [
+        (name, text, here.format(**study.augment) if study.augment else ABSENT)
+        for name, text, here in published.AUGMENTATION
+    ]
     return _table("Table 5: final augmentation", ("transformation", "report", "here"), lines)
 
 
