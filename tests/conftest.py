@@ -13,10 +13,10 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 
 @pytest.fixture
 def params():
-    """params.yaml as it is committed; free to change."""
-    from wbc.config import read_yaml
+    """params.yaml, but for what somebody added to the study; free to change."""
+    from study import study_params
 
-    return read_yaml("params.yaml")
+    return study_params()
 
 
 @pytest.fixture

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from wbc.config import read_yaml
+from wbc.report import published
+
 ROOT = Path(__file__).parent.parent
 TINY = {
     "synthetic": {"train": 60, "test": 26, "minimum_train": 3, "minimum_test": 1, "size": 48},
@@ -27,6 +30,18 @@ TINY = {
 COPIED = ("stages", "wbc", "dvc.yaml", "params.yaml", "data/public_scores.csv")
 COPIED += ("data/weights", ".dvc/plots", ".gitattributes", ".gitignore", ".dvcignore")
 LEFT_OUT = ("convnext_cosine", "mixup", "cutmix")  # rows that take time; what they change, the next one does
+
+
+def study_params() -> dict:
+    """params.yaml without the rows and feature sets that somebody added to the study's: what the tests speak of."""
+    return of_the_study(read_yaml(ROOT / "params.yaml"))
+
+
+def of_the_study(params: dict) -> dict:
+    for group, names in (("ladder", published.ROWS), ("features", published.CLASSIFIERS)):
+        for name in params[group].keys() - names:
+            del params[group][name]
+    return params
 
 
 def start(path: Path, change: Callable[[dict], None]) -> None:
@@ -59,6 +74,7 @@ def make(path: Path) -> None:
 
 
 def tiny(params: dict) -> None:
+    of_the_study(params)
     params["profiles"]["tiny"] = merge(params["profiles"]["sample"], TINY)
     params["profile"] = "tiny"
     ladder = params["ladder"]

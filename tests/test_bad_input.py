@@ -15,9 +15,10 @@ from ruamel.yaml import YAML
 from safetensors.numpy import save
 
 from stages import configure, ingest, run, split
+from study import study_params
 from wbc.__main__ import main as wbc
 from wbc.classical.table import training
-from wbc.config import read_yaml, resolve
+from wbc.config import resolve
 from wbc.data.images import decode
 from wbc.data.pack import pack
 from wbc.data.tables import read_manifest
@@ -39,15 +40,15 @@ def said(main) -> str:
 # --- a source: data/raw/images/0.png … 7.png and what a case makes of them
 
 
-def source(build, layout="folder", **settings):
+def source(build, layout="folder", **knobs):
     """What ingesting makes of data/raw after `build(data/raw)`."""
 
     def outcome():
         for i in range(8):
             put(f"data/raw/images/{i}.png")
         build(Path("data/raw"))
-        params = read_yaml(ROOT / "params.yaml")
-        params["data"] |= {"source": layout, **settings}
+        params = study_params()
+        params["data"] |= {"source": layout, **knobs}
         Path("configs").mkdir()
         with open("configs/data.yaml", "w") as file:
             YAML().dump(resolve(params)["data"], file)
@@ -234,11 +235,11 @@ def masked(make):
     return outcome
 
 
-def cross_validated(build, **settings):
+def cross_validated(build, **knobs):
     """Reading the training features of a source."""
 
     def outcome():
-        source(build, **settings)()
+        source(build, **knobs)()
         split.main()
         ids = read_manifest()["id"]
         Path("data/features").mkdir()
@@ -261,7 +262,7 @@ def trained(build):
         source(build)()
         split.main()
         pack(read_manifest(), 8)
-        row = Row(**resolve(read_yaml(ROOT / "params.yaml"))["final"])
+        row = Row(**resolve(study_params())["final"])
         row = row.model_copy(update={"train": row.train.model_copy(update={"validation": 0.01})})
         parts = [load_part(name, row.train.validation, torch.device("cpu")) for name in ("train", "validation")]
         return f"stops: `{said(lambda: fit(row, *parts, Path('checkpoint.pt')))}`"
@@ -306,7 +307,7 @@ def setting(key, value=None):
     """What `configure` says to params.yaml with one value replaced, or taken out where there is none."""
 
     def outcome():
-        params = read_yaml(ROOT / "params.yaml")
+        params = study_params()
         *parents, last = key.split(".")
         node = params
         for parent in parents:

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from wbc.config import read_yaml, resolve
+from study import study_params
+from wbc.config import resolve
 from wbc.data.images import decode
 from wbc.data.listing import Images, parse
 from wbc.errors import UserError
@@ -128,7 +129,7 @@ def test_a_damaged_list_is_read_or_refused(images, content):
 
 # --- settings
 
-PARAMS = read_yaml("params.yaml")
+PARAMS = study_params()
 VALUES = st.recursive(
     st.none()
     | st.booleans()

@@ -15,12 +15,12 @@ from dvc.exceptions import ReproductionError
 from dvc.repo import Repo
 from dvc.utils.hydra import apply_overrides
 
-from study import ROOT, git
+from study import ROOT, git, study_params
 from wbc.config import overridden, read_yaml
 
 TEXT = (ROOT / "docs/knobs.md").read_text(encoding="utf-8")
 TABLE = re.findall(r"^\| `(.+)` \| (.+) \|$", TEXT, re.M)
-ROWS = [*read_yaml(ROOT / "params.yaml")["ladder"], "mine"]
+ROWS = [*study_params()["ladder"], "mine"]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 
@@ -65,7 +65,7 @@ def test_every_group_of_knobs_has_a_line(params):
 
 
 @pytest.fixture
-def settings(study, monkeypatch):
+def workplace(study, monkeypatch):
     """In the study, whose params.yaml, configs/ and dvc.lock are put back afterwards."""
     monkeypatch.chdir(study)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")  # the stages' python
@@ -77,7 +77,7 @@ def settings(study, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("change", "cell"), TABLE, ids=[change for change, _ in TABLE])
-def test_a_change_reaches_exactly_the_stages_of_its_line(settings, change, cell):
+def test_a_change_reaches_exactly_the_stages_of_its_line(workplace, change, cell):
     params = read_yaml("params.yaml")
     if change.split("=")[0] in overridden(params):
         change = f"profiles.{params['profile']}.{change}"
@@ -86,14 +86,14 @@ def test_a_change_reaches_exactly_the_stages_of_its_line(settings, change, cell)
 
 
 @pytest.mark.slow
-def test_a_mistyped_group_is_refused(settings, capfd):
+def test_a_mistyped_group_is_refused(workplace, capfd):
     with pytest.raises(ReproductionError):
         would_run("+losss.gamma=1")
     assert "error: losss = {'gamma': 1}: unknown key; " in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("change", "lines"), [("images.size=96", 1), ("loss.gamma=1", 1), ("+ladder.mine={loss: {gamma: 3.0}}", 3)]
+    ("change", "lines"), [("images.size=96", 1), ("loss.gamma=1", 1), ("+ladder.one_more={loss: {gamma: 3.0}}", 3)]
 )
 def test_a_change_is_one_line_of_params_yaml(tmp_path, change, lines):
     path = shutil.copy(ROOT / "params.yaml", tmp_path)

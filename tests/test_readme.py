@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from dvc.cli.parser import get_main_parser
 
-from study import ROOT, clone, git, run, set_knob
-from wbc.config import read_yaml, resolve
+from study import ROOT, clone, git, run, set_knob, study_params
+from wbc.config import resolve
 
 README = ROOT / "README.md"
 DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/README.md"]
@@ -92,7 +92,7 @@ def test_targets_options_and_knobs_in_a_command_exist(document):
                 for word in arguments:
                     assert not word.startswith("-") or f'"{word}"' in source, command
         if changes := [word for flag, word in pairwise(words) if flag == "-S" and word != "x"]:
-            before, after = (read_yaml(ROOT / "params.yaml") for _ in range(2))
+            before, after = (study_params() for _ in range(2))
             for change in changes:
                 set_knob(after, change)
             # the features' masks are read by dvc.yaml itself
