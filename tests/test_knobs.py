@@ -86,6 +86,21 @@ def test_a_change_reaches_exactly_the_stages_of_its_line(workplace, change, cell
 
 
 @pytest.mark.slow
+def test_another_file_of_weights_under_the_same_path_is_another_setting(workplace):
+    weights = Path("data/weights/mine.pth")
+    try:
+        weights.write_bytes(b"1")
+        would_run("+ladder.mine={model: {weights: data/weights/mine.pth}}")
+        before = read_yaml("configs/mine.yaml")
+        weights.write_bytes(b"2")
+        with Repo() as repo:
+            repo.reproduce(["configure"])
+        assert read_yaml("configs/mine.yaml")["model"]["sha256"] != before["model"]["sha256"]
+    finally:
+        weights.unlink()
+
+
+@pytest.mark.slow
 def test_a_mistyped_group_is_refused(workplace, capfd):
     with pytest.raises(ReproductionError):
         would_run("+losss.gamma=1")
