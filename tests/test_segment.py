@@ -374,6 +374,15 @@ def test_panel_shows_images_of_any_size_beside_their_masks():
     assert (figure[-30:, :240] == 255).all()  # the second image is wide: its tile ends in white
 
 
+def test_panel_of_a_method_that_looks_for_no_nucleus_shows_none():
+    mask = np.minimum(truth_of(), 1)
+    figure = panel([paint(mask)], [mask], nucleus=False)
+    assert figure.shape == (26 + 8 + 240, 3 * 248 - 8, 3)
+    tiles = [figure[34:, 248 * column : 248 * column + 240] for column in range(3)]
+    assert all(len(np.unique(tile)) > 1 for tile in tiles)
+    assert (tiles[2] == (0, 120, 0)).all(2).any()  # the last has the outlines
+
+
 def test_panel_refuses_sequences_that_do_not_match():
     mask = truth_of()
     with pytest.raises(ValueError, match="shorter"):
