@@ -17,6 +17,7 @@ def main(name: str) -> None:
     trained = load_model(f"models/{name}.safetensors")
     model, normalisation = trained.model.to(where), trained.normalisation
     metrics, arrays, submission = {}, [], ([], [])
+    pairs = {"validation": [], "test": []}  # without TTA, as in the report's Figures 9, 11 and 13
     for part, short in (("validation", "val"), ("test", "test")):
         ids, pixels, targets = load_part(part, row.train.validation, where)
         if not len(ids):
@@ -36,10 +37,13 @@ def main(name: str) -> None:
             if known.any():
                 metrics[f"{short}_f1{way}"] = macro_f1(targets[known], predicted)
                 metrics[f"{short}_accuracy{way}"] = accuracy(targets[known], predicted)
-            if part == "validation" and not way:  # as the report's Figures 9, 11 and 13
-                write_csv(f"plots/predict/{name}/confusion.csv", ["actual", "predicted"], confusion(targets, predicted))
+            if not way:
+                pairs[part] = confusion(targets[known], predicted)
+            if part == "validation" and not way:
                 columns = ["class", "precision", "recall", "f1", "images"]
                 write_csv(f"plots/predict/{name}/per_class.csv", columns, per_class(targets, predicted))
+    write_csv(f"plots/predict/{name}/confusion.csv", ["actual", "predicted"], pairs["validation"])
+    write_csv(f"plots/predict/{name}/confusion_test.csv", ["actual", "predicted"], pairs["test"])
     write_npz(f"data/predictions/{name}.npz", arrays)
     write_submission(f"data/predictions/{name}.csv", *submission)
     write_json(f"metrics/predict/{name}.json", metrics)

@@ -1,9 +1,14 @@
-"""Scores by hand, and the projection."""
+"""Scores by hand, the projection, and what predicting leaves behind."""
+
+import json
 
 import numpy as np
 import pytest
 
+from wbc.classes import CLASSES
+from wbc.data.tables import PIXELS, read_manifest
 from wbc.embed import project
+from wbc.io import write_csv
 from wbc.metrics import accuracy, confusion, macro_f1, per_class
 
 
@@ -36,3 +41,37 @@ def test_tsne_separates_what_is_apart_and_repeats_itself():
     assert between > 3 * points[targets == 0].std()
     assert np.array_equal(points, project(embeddings, 30, 1))
     assert project(embeddings[:2], 30, 1).shape == (2, 2)
+
+
+@pytest.mark.parametrize("test", [["SNE", "LY", "SNE"], ["", "LY", ""], []], ids=["labelled", "partly", "none"])
+def test_each_part_leaves_its_confusions_and_one_without_labels_an_empty_table(
+    tmp_path, monkeypatch, tiny_row, coloured, test
+):
+    from stages import predict
+    from wbc.train.model import Trained, build, save_model
+    from wbc.train.reference import reference
+
+    monkeypatch.chdir(tmp_path)
+    labels = ["SNE", "LY", "SNE", "LY", *test]
+    images = [(str(i), "", "", 32, 32, label, "train" if i < 4 else "test", "") for i, label in enumerate(labels)]
+    write_csv("data/manifest.csv", ["id", "path", "sha256", "width", "height", "label", "part", "mask"], images)
+    splits = [(str(i), "train", 0, 0.0) if i < 4 else (str(i), "test", -1, 1.0) for i in range(len(labels))]
+    write_csv("data/splits.csv", ["id", "part", "fold", "validation"], splits)
+    np.save(PIXELS, coloured.pixels.packed[: len(labels)])
+    (tmp_path / "configs").mkdir()
+    settings = tiny_row.model_dump(exclude_none=True)
+    (tmp_path / "configs/a.yaml").write_text(json.dumps(settings))
+    model, normalisation = build(tiny_row.model)
+    known = reference(model.backbone, normalisation, coloured, coloured)
+    save_model(tmp_path / "models/a.safetensors", Trained(model.eval(), settings, normalisation, 32, known))
+
+    predict.main("a")
+    with np.load("data/predictions/a.npz") as stored:
+        probabilities = {part: stored.get(f"{part}_probabilities") for part in ("val", "test")}
+    manifest = read_manifest()
+    for name, part, short in (("confusion.csv", "train", "val"), ("confusion_test.csv", "test", "test")):
+        rows = manifest[manifest["part"] == part]
+        found = [] if probabilities[short] is None else probabilities[short].argmax(1)
+        pairs = [(CLASSES.index(label), c) for label, c in zip(rows["label"], found, strict=True) if label]
+        expected = [f"{CLASSES[actual]},{CLASSES[predicted]}" for actual, predicted in sorted(pairs)]
+        assert (tmp_path / "plots/predict/a" / name).read_text().splitlines() == ["actual,predicted", *expected]
