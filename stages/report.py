@@ -11,8 +11,8 @@ from wbc.report.study import DATA, METRICS, PLOTS, read_study
 
 def main() -> None:
     study = read_study(load("configs/report.yaml"))
-    rows = list(study.models)
-    table = results(study.measured, rows, read_public_scores(DATA / "public_scores.csv", ["gridsearch", *rows]))
+    public = read_public_scores(DATA / "public_scores.csv", ["gridsearch", *study.ladder])
+    table = results(study, public)
     measured = {row: {key: scores[key] for key in MEASURED if key in scores} for row, scores in study.measured.items()}
     write_json(METRICS / "results.json", measured)
     write_csv(PLOTS / "results.csv", table.columns, lines(table))

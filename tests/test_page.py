@@ -1,6 +1,7 @@
 """The report's page in a real browser, as the tiny study leaves it."""
 
 import csv
+import re
 import shutil
 from collections import Counter
 
@@ -76,7 +77,7 @@ def test_the_page_is_whole_fits_and_has_no_fault_that_axe_finds(open_page, size,
     drawn = page.locator(".chart svg")
     assert charts.count() == drawn.count() == 7
     assert all(drawn.nth(i).bounding_box()["height"] > 100 for i in range(7))
-    assert page.locator("table").count() == 11  # Tables 1 to 8, the results, and what the text prints
+    assert page.locator("table").count() == 12  # Tables 1 to 8, the results, the masks, and what the text prints
     loaded = "images => images.every(image => image.complete && image.naturalWidth > 0 && image.alt)"
     assert page.locator("img").evaluate_all(loaded)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # only tables and matrices scroll
@@ -92,13 +93,67 @@ def test_a_model_is_chosen_by_the_keyboard_and_its_confusions_are_drawn(open_pag
     before = texts(page, "confusion")
     page.keyboard.type("gridsearch")
     assert select.input_value() == "gridsearch"
-    pairs = Counter((row["actual"], row["predicted"]) for row in table(study / "plots/gridsearch/confusion.csv"))
-    actual = Counter(actual for actual, _ in pairs.elements())
-    expected = sorted(str(int(100 * count / actual[pair[0]] + 0.5)) for pair, count in pairs.items())
     page.wait_for_function(
         "before => document.querySelector('#confusion svg').textContent !== before", arg="".join(before)
     )
-    assert sorted(texts(page, "confusion")) == expected
+    assert sorted(texts(page, "confusion")) == numbers(study / "plots/gridsearch/confusion.csv")
+
+
+def numbers(path):
+    """What a confusion matrix should show: of each pair the percent of the true class, and how many images."""
+    pairs = Counter((row["actual"], row["predicted"]) for row in table(path))
+    actual = Counter(actual for actual, _ in pairs.elements())
+    percent = [f"{int(100 * count / actual[pair[0]] + 0.5)}%" for pair, count in pairs.items()]
+    return sorted(percent + [str(count) for count in pairs.values()])
+
+
+def test_the_test_part_has_its_confusions_too(open_page, study):
+    page = open_page()
+    for row in rows(study):
+        page.select_option("select[data-charts=confusion]", f"{row}-test")
+        expected = numbers(study / f"plots/predict/{row}/confusion_test.csv")
+        page.wait_for_function(
+            "n => document.querySelectorAll('#confusion svg .mark-text.role-mark text').length === n", arg=len(expected)
+        )
+        assert sorted(texts(page, "confusion")) == expected
+        shown = page.locator("select[data-charts=confusion] option:checked").inner_text()
+        assert f"{row}, test part, {len(table(study / f'plots/predict/{row}/confusion_test.csv'))} images" in shown
+
+
+def test_curves_and_projections_carry_the_figure_of_the_row_that_the_report_shows(open_page):
+    page = open_page()
+    shown = {"f1 loss": {"convnext_restarts": "Figure 10"}}
+    shown["projection"] = {"efficientnet": "Figure 8", "convnext_restarts": "Figure 12"}
+    for charts, figures in shown.items():
+        options = page.locator(f"select[data-charts='{charts}']:not([data-signal]) option")
+        for option in options.all():
+            assert (
+                option.inner_text().partition("Figure")[1:]
+                == figures.get(option.get_attribute("value"), "").partition("Figure")[1:]
+            )
+    for caption in page.locator("#f1 + figcaption, #loss + figcaption, #projection + figcaption").all():
+        assert "Figure" not in caption.inner_text()
+
+
+def test_what_was_measured_here_begins_on_the_screen_of_a_phone(open_page):
+    page = open_page("phone")
+    for name in page.locator("table").evaluate_all("tables => tables.map(table => table.getAttribute('aria-label'))"):
+        heads = page.locator(f"table[aria-label='{name}'] thead th")
+        ours = heads.filter(has_text=re.compile("^(val F1|here.*|cell: Dice)$"))
+        assert ours.count(), name
+        box = ours.first.bounding_box()
+        assert box["x"] + box["width"] <= SIZES["phone"][0], name
+    wide = page.get_by_role("region", name="All rows")
+    before = wide.locator("tbody th").first.bounding_box()["x"]
+    wide.evaluate("region => region.scrollLeft = 200")
+    assert wide.locator("tbody th").first.bounding_box()["x"] == before  # the rows' names stay
+
+
+def test_a_difference_has_no_colour_of_its_own(open_page):
+    small = open_page().locator("table[aria-label='All rows'] td small")
+    assert small.count()
+    colours = small.evaluate_all("all => all.map(one => getComputedStyle(one).color)")
+    assert len(set(colours)) == 1
 
 
 def test_a_cell_shows_itself_when_pointed_at(open_page, study):

@@ -1,13 +1,16 @@
 """The report's tables again: what is printed, what was measured, and a dash where there is neither."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from study import ROOT
 from wbc.classes import CLASSES, TABLE_1
+from wbc.config import resolve
 from wbc.data.synthetic import draw
 from wbc.errors import UserError
 from wbc.io import write_csv, write_text
@@ -16,6 +19,7 @@ from wbc.report.results import HEADINGS, lines, markdown, read_public_scores, re
 from wbc.report.study import Study
 from wbc.report.tables import all_tables
 from wbc.report.tables import markdown as tables_markdown
+from wbc.report.titles import title, titles
 
 SCORES = {"val_f1": 0.5, "val_f1_tta": 0.6, "test_f1": 0.65, "test_f1_tta": 0.7, "test_accuracy": 0.8}
 
@@ -33,20 +37,29 @@ def study(params):
         profile="sample",
         source="synthetic",
         models={"convnext_restarts": "a", "mine": "b"},
+        ladder={
+            "convnext_restarts": {"from": "base", **resolve(params)["convnext_restarts"]},
+            "mine": {"from": "convnext_restarts", "loss": {"gamma": 3.0}},
+        },
         augment=params["augment"],
         images={"train": 200, "test": 65},
         classes=pd.DataFrame({"label": CLASSES, "train": [60, 30, *[10] * 11], "test": [5] * 13}),
+        masks={"hsv": {"failed": 0.25, "cell_dice": 0.6, "cell_iou": 0.5}, "disc": {"failed": 0.0}},
+        true_masks=7,
         classical=classical,
         grid={"n_estimators": 300, "max_depth": 7, "val_f1": 0.45},
         measured={"convnext_restarts": SCORES, "mine": {"val_f1": 0.9}, "gridsearch": {"val_f1": 0.45}},
         trained={"convnext_restarts": {"best_epoch": 28}, "mine": {"best_epoch": 1}},
         histories={"convnext_restarts": pd.DataFrame({"epoch": range(1, 49)}), "mine": pd.DataFrame({"epoch": [1]})},
-        confusions={"convnext_restarts": pd.DataFrame(pairs, columns=["actual", "predicted"])},
+        confusions={
+            name: pd.DataFrame(pairs[:n], columns=["actual", "predicted"])
+            for name, n in (("convnext_restarts", 5), ("convnext_restarts-test", 4), ("mine", 3), ("mine-test", 0))
+        },
     )
 
 
 def test_the_results_put_measured_beside_published(study):
-    table = results(study.measured, list(study.models), {"mine": 0.77}).set_index("row")
+    table = results(study, {"mine": 0.77}).set_index("row")
     assert list(table.index) == [*published.ROWS, "mine"]
     restarts, tta = table.loc["convnext_restarts"], table.loc["convnext_restarts_tta"]
     assert (restarts["published_leaderboard"], restarts["val_f1"]) == (0.7327, 0.5)
@@ -54,17 +67,96 @@ def test_the_results_put_measured_beside_published(study):
     assert tta["test_f1_tta"] == 0.7
     assert table.loc["mine", "public_score"] == 0.77
     assert lines(table)[0][-1] is None
+    assert table.loc["mine", "title"] == "convnext_restarts + γ = 3"
+    assert pd.isna(table.loc["mine", "published_title"])
 
 
 def test_the_results_as_markdown_have_dashes_and_no_empty_column(study):
-    text = markdown(results(study.measured, list(study.models)))
+    text = markdown(results(study))
     assert "public score" not in text
     assert len({line.count("|") for line in text.splitlines()}) == 1
     cells = [cell.strip() for cell in text.splitlines()[-1].split("|")[1:-1]]
-    assert cells == ["`mine`", "mine", "–", "–", "0.900", "–", "–", "–", "–"]
-    recorded = markdown(results(study.measured, list(study.models), {"final": 0.7739}))
+    assert cells == ["`mine`", "convnext_restarts + γ = 3", "0.900", *"––––", "–", "–", "–"]
+    recorded = markdown(results(study, {"mine": 0.7739}))
     assert HEADINGS["public_score"] in recorded
-    assert "0.774 |" in next(line for line in recorded.splitlines() if "`final`" in line)
+    assert "0.774 |" in next(line for line in recorded.splitlines() if "`mine`" in line)
+
+
+def test_titles_say_what_ran_and_not_what_the_report_did(params):
+    sample, report = (resolve(params | {"profile": name})["report"]["ladder"] for name in ("sample", "report"))
+    lite, b3 = (title(ladder["efficientnet"]) for ladder in (sample, report))
+    assert lite.startswith("tf_efficientnet_lite0, ImageNet weights, cross-entropy, no class weights")
+    assert b3.startswith("efficientnet_b3.ra2_in1k, ImageNet weights, cross-entropy, log-dampened class weights")
+    assert lite.endswith(" 8 epochs")
+    assert "test_convnext, from scratch, focal loss, γ = 2, no class" in title(sample["convnext_cosine"])
+    assert title(sample["mixup"]) == "convnext_restarts + MixUp α = 0.4"
+    assert "mixup + 2 frozen epochs" in title(sample["freeze"])
+    assert "mixup + 5 frozen epochs" in title(report["freeze"])
+    assert title(sample["final"]) == "cutmix + γ = 1, weight decay 0.01"
+    assert title(report["final"]) == "cutmix + γ = 1, 1/√n class weights, weight decay 0.01"
+
+
+def test_the_readmes_table_says_what_runs(params):
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Results")[2].partition("\n## ")[0]
+    shown = dict(re.findall(r"^\| `(\w+)` +\| (.+?) +\|", table, re.M))
+    ladder = resolve(params)["report"]["ladder"]
+    assert {row: shown.get(row) for row in ladder} == {row: title(changed) for row, changed in ladder.items()}
+    assert set(shown) == set(published.ROWS)
+
+
+def test_a_setting_without_words_of_its_own_is_said_by_its_name():
+    assert title({"from": "final", "augment": {"rotation": 90.0}, "seed": 7}) == "final + augment.rotation 90.0, seed 7"
+    assert title({"from": "final", "loss": {"name": "poly"}}) == "final + loss.name poly"
+    assert title({"from": "final"}) == "final + nothing"
+
+
+def test_titles_of_the_classical_rows_name_what_was_chosen(study):
+    classical = {**study.classical, "v2-knn": {**study.classical["v2-knn"], "f1": 0.5}}
+    found = titles(replace(study, classical=classical))
+    assert found["classical_v2"] == "KNN, 89 features: best of 6 classifiers"
+    assert found["gridsearch"] == "SMOTE, gradient boosting: 300 rounds, depth 7 of the grid"
+
+
+def test_the_head_names_row_part_and_images_and_the_reports_score_only_where_it_compares(study):
+    cards = {card.heading: card[1:] for card in page.cards(study, results(study))}
+    assert cards["Best network, validation part"] == ("0.900", "mine, without TTA, 3 images")
+    assert {"Highest validation F1 without TTA", "The report's last row"}.isdisjoint(cards)  # it is that network
+    assert "The same network, test part" not in cards  # which has no labelled images there
+    measured = {**study.measured, "classical_v2": {"val_f1": 0.95}, "mine": {"val_f1": 0.2}}
+    study = replace(study, measured=measured, source="wbcbench")
+    cards = {card.heading: card[1:] for card in page.cards(study, results(study))}
+    assert cards["Highest validation F1 without TTA"] == ("0.950", "classical_v2, mean of the folds")
+    assert cards["Best network, validation part"] == ("0.500", "convnext_restarts, without TTA, 5 images")
+    assert cards["The same network, test part"] == ("0.650", "without TTA, 4 images; 0.700 with TTA")
+    assert cards["The report's last row"][0] == "0.774"
+
+
+def test_a_difference_is_to_the_row_below_and_on_the_same_images(study):
+    found = page.changes(results(study), study)
+    assert found["mine"] == {"val_f1": pytest.approx(0.4)}  # 0.9 on 0.5, and nothing on the test part
+    assert found["convnext_restarts"] == found["gridsearch"] == {}  # they stand on nothing
+    ladder = {**study.ladder, "mine": {"from": "convnext_restarts", "train": {"validation": 0.3}}}
+    assert page.changes(results(study), replace(study, ladder=ladder))["mine"] == {}
+
+
+def test_rare_classes_are_seen_on_a_logarithmic_axis(study):
+    classes = study.classes.assign(train=[13015, *[11] * 11, 0])
+    spec = charts.class_shares(replace(study, classes=classes)).to_dict()
+    (data,) = spec["datasets"].values()
+    scale = spec["encoding"]["x"]["scale"]
+    assert scale["type"] == "log"
+    assert all(scale["domain"][0] < line["share"] <= scale["domain"][1] for line in data)
+    assert [line["of"] for line in data if line["label"] == "PLY"] == ["report"]  # here there is none
+
+
+def test_masks_have_their_agreement(study):
+    (table,) = (table for table in all_tables(study) if table.title.startswith("Masks"))
+    assert table.cells.to_numpy().tolist() == [
+        ["hsv", "0.600", "0.500", "–", "–", "25.0"],
+        ["disc", "–", "–", "–", "–", "0.0"],
+    ]
+    assert "the 7 images" in table.note
+    assert "all 265 masks" in table.note
 
 
 def test_what_the_report_prints_twice_agrees():
@@ -80,7 +172,7 @@ def test_what_the_report_prints_twice_agrees():
 
 def test_each_table_of_the_report_is_there_with_its_numbers_and_ours(study):
     tables = {table.title.split(":")[0]: table.cells.to_numpy().tolist() for table in all_tables(study)}
-    assert list(tables) == [*(f"Table {i}" for i in range(1, 9)), "Single classes", "Other numbers"]
+    assert list(tables) == ["Table 1", "Masks", *(f"Table {i}" for i in range(2, 9)), "Single classes", "Other numbers"]
     assert ["SNE (segmented neutrophil)", "13,015", "45.03", "60", "30.00", "5"] in tables["Table 1"]
     assert len(tables["Table 1"]) == len(TABLE_1)
     assert tables["Table 2"][-1] == ["Total", "9", "9", "89", "89"]
@@ -90,15 +182,15 @@ def test_each_table_of_the_report_is_there_with_its_numbers_and_ours(study):
     assert tables["Table 4"][0] == ["Gradient boosting", "0.824", "0.700 ± 0.020", "0.400", "0.400 ± 0.010"]
     assert all(printed == here for _, printed, here in tables["Table 5"])  # params.yaml is the report's
     assert tables["Table 6"][2:] == [
-        ["ConvNeXt-Tiny + FocalLoss + WarmRestarts", "0.696", "0.500", "0.733", "0.650"],
-        ["+ TTA (R = 8, T = 0.8)", "0.698", "0.600", "0.747", "0.700"],
+        ["ConvNeXt-Tiny + FocalLoss + WarmRestarts", "convnext_restarts", "0.500", "0.650", "0.696", "0.733"],
+        ["+ TTA (R = 8, T = 0.8)", "convnext_restarts", "0.600", "0.700", "0.698", "0.747"],
     ]
-    assert tables["Table 7"][0] == ["Baseline (TTA)", "0.696", "0.500", "0.747", "0.700"]
-    assert tables["Table 8"][-1][1:] == ["0.725", "–", "0.774", "–"]  # there is no row `final` here
+    assert tables["Table 7"][0] == ["Baseline (TTA)", "convnext_restarts", "0.500", "0.700", "0.696", "0.747"]
+    assert tables["Table 8"][-1][1:] == ["final", "–", "–", "0.725", "0.774"]  # there is no row `final` here
     assert ["28, 60", "28, 48"] in [line[1:] for line in tables["Other numbers"]]
     assert tables["Other numbers"][0][1:] == ["200, 5", "300, 7"]
     assert ["+0.014", "+0.050"] in [line[1:] for line in tables["Other numbers"]]
-    assert tables["Other numbers"][-1][1:] == ["19%", "100%"]
+    assert tables["Other numbers"][-1][1:] == ["19%", "100% of 2"]
 
 
 def test_without_the_studys_last_row_table_5_has_no_number_here(study):
@@ -110,8 +202,8 @@ def test_single_classes_have_their_recall(study):
     (table,) = (table for table in all_tables(study) if table.title.startswith("Single classes"))
     place = list(table.cells.columns).index("report: restarts, recall")
     of = {line[0]: tuple(line[place : place + 2]) for line in table.cells.to_numpy().tolist()}
-    assert of["SNE"] == ("–", "0.50")  # one of two
-    assert of["PLY"] == ("0.50", "0.00")
+    assert of["SNE"] == ("–", "0.50 (2)")
+    assert of["PLY"] == ("0.50", "0.00 (1)")
     assert of["VLY"] == ("0.60", "–")  # of which there is no image
     assert "## Table 8: progression" in tables_markdown(all_tables(study))
 

@@ -269,6 +269,9 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     values = study.model_dump(exclude_none=True)
 
     rows = _rows(values)
+    above = zip(values["ladder"].items(), [BASE, *rows], strict=False)
+    starts = {name: delta.get("from", row) for (name, delta), row in above}
+    ladder = {name: {"from": starts[name]} | _difference(row, rows.get(starts[name], {})) for name, row in rows.items()}
     shared = {
         "compute": values["compute"],
         "data": {key: values[key] for key in ("seed", "data", "synthetic", "split")},
@@ -279,6 +282,7 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "profile": profile,
             "source": study.data.source,
             "models": {name: row["model"]["name"] for name, row in rows.items()},
+            "ladder": ladder,
             "augment": rows[FINAL]["augment"] if FINAL in rows else None,
         },
     }
@@ -368,6 +372,12 @@ def _merge(base: dict[str, Any], delta: dict[str, Any] | None) -> dict[str, Any]
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
         merged[key] = _merge(base[key], value) if both else value
     return merged
+
+
+def _difference(row: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    """The leaves of `row` that `base` has not, or not so."""
+    nested = {key: _difference(value, base.get(key, {})) for key, value in row.items() if isinstance(value, dict)}
+    return {key: nested.get(key, value) for key, value in row.items() if nested.get(key, value != base.get(key))}
 
 
 def _group(value: Any, key: str) -> dict[Any, Any]:

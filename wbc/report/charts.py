@@ -3,6 +3,7 @@
 Text and lines take the page's own colour, so that a chart is readable on dark and on light ground.
 """
 
+import math
 from collections.abc import Mapping
 
 import altair as alt
@@ -56,20 +57,32 @@ def picture(chart: alt.Chart, width: int = 720) -> bytes:
 
 
 def class_shares(study: Study) -> alt.Chart:
-    """Share of each class in the training part, and in the report's (Figure 1)."""
+    """Share of each class in the training part, and in the report's (Figure 1), on a logarithmic axis."""
     counts = study.classes.set_index("label")["train"]
     parts = {"here": counts, "report": pd.Series(TABLE_1)}
-    shares = pd.concat({name: part / part.sum() for name, part in parts.items()}, names=["of", "label"])
-    data = shares.rename("share").reset_index()
-    base = alt.Chart(data).encode(
-        y=alt.Y("label", sort=list(CLASSES), title=None),
-        x=alt.X("share", title="share of the training images", axis=alt.Axis(format="%")),
-        color=_source_colour(),
-        tooltip=["label", "of", alt.Tooltip("share", format=".2%")],
+    images = pd.concat(parts, names=["of", "label"]).rename("images")
+    data = images.reset_index().assign(share=(images / images.groupby("of").transform("sum")).to_numpy())
+    data = data[data["images"] > 0]  # nothing has no logarithm
+    lowest = 10.0 ** math.floor(math.log10(data["share"].min()))
+    chart = (
+        alt.Chart(data)
+        .mark_point(filled=True, size=90, opacity=0.9)
+        .encode(
+            y=alt.Y(
+                "label", sort=list(CLASSES), title=None, scale=alt.Scale(domain=list(CLASSES)), axis=alt.Axis(grid=True)
+            ),
+            x=alt.X(
+                "share",
+                title="share of the training images, logarithmic",
+                scale=alt.Scale(type="log", domain=[lowest, 1]),
+                axis=alt.Axis(format="~%", values=[0.00001, 0.0001, 0.001, 0.01, 0.1, 1]),
+            ),
+            color=_source_colour(),
+            shape=alt.Shape("of", scale=alt.Scale(domain=["here", "report"], range=["circle", "square"])),
+            tooltip=["label", "of", "images", alt.Tooltip("share", format=".2%")],
+        )
     )
-    bars = base.transform_filter("datum.of == 'here'").mark_bar()
-    ticks = base.transform_filter("datum.of == 'report'").mark_tick(thickness=3)
-    return finish(bars + ticks, "Share of each class in the training part, here and in the report.", 22 * len(CLASSES))
+    return finish(chart, "Share of each class in the training part, here and in the report.", 22 * len(CLASSES))
 
 
 def _source_colour() -> alt.Color:
@@ -85,10 +98,11 @@ def progression(results: pd.DataFrame) -> alt.Chart:
         "test_f1": ("here", ON[1]),
         "test_f1_tta": ("here", ON[2]),
     }
-    data = results.melt(["row", "title"], list(columns), "column", "f1").dropna()
+    data = results.melt(["row", "title", "published_title"], list(columns), "column", "f1").dropna(subset="f1")
     data["of"], data["on"] = zip(*data["column"].map(columns), strict=True)
+    data["what"] = data["title"].where(data["of"] == "here", data["published_title"])
     chart = (
-        alt.Chart(data.drop(columns="column"))
+        alt.Chart(data.drop(columns=["column", "title", "published_title"]))
         .mark_point(filled=True, size=90, opacity=0.9)
         .encode(
             y=alt.Y("row", sort=results["row"].tolist(), title=None, axis=alt.Axis(grid=True)),
@@ -99,7 +113,7 @@ def progression(results: pd.DataFrame) -> alt.Chart:
                 scale=alt.Scale(domain=ON, range=["circle", "square", "triangle-up"]),
                 legend=alt.Legend(orient="bottom", columns=1, symbolFillColor=INK),
             ),
-            tooltip=["row", "title", "of", "on", alt.Tooltip("f1", format=".3f")],
+            tooltip=["row", "what", "of", "on", alt.Tooltip("f1", format=".3f")],
         )
     )
     return finish(
@@ -108,7 +122,7 @@ def progression(results: pd.DataFrame) -> alt.Chart:
 
 
 def confusion(study: Study, first: str) -> alt.Chart:
-    """Confusion matrices with the recall per true class (Figures 4, 6, 7, 9, 11 and 13); parameter `name`."""
+    """Confusion matrices (Figures 4, 6, 7, 9, 11 and 13): recall per true class and images; parameter `name`."""
     found = {name: pairs for name, pairs in study.confusions.items() if len(pairs)}  # an unlabelled part has none
     counts = pd.concat(found, names=["name"]).groupby(["name", "actual", "predicted"]).size()
     total = counts.groupby(["name", "actual"]).transform("sum")
@@ -126,9 +140,11 @@ def confusion(study: Study, first: str) -> alt.Chart:
     cells = base.mark_rect(color="#1d4ed8").encode(
         opacity=alt.Opacity("share", legend=None, scale=alt.Scale(domain=[0, 1], range=[0, 0.6]))
     )
-    numbers = base.mark_text(fontSize=10, aria=False).encode(text=alt.Text("percent:N"))
-    numbers = numbers.transform_calculate(percent="round(100 * datum.share)")
-    return finish((cells + numbers).add_params(chosen), "Confusion matrix: percent of each true class.", 420)
+    percent = base.mark_text(fontSize=10, dy=-5, aria=False).encode(text="percent:N")
+    percent = percent.transform_calculate(percent="round(100 * datum.share) + '%'")
+    images = base.mark_text(fontSize=9, dy=6, aria=False, opacity=0.75).encode(text="images:Q")
+    chart = (cells + percent + images).add_params(chosen)
+    return finish(chart, "Confusion matrix: percent of each true class, and images.", 460)
 
 
 def importance(ranked: pd.DataFrame) -> alt.Chart:

@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import altair as alt
 import cv2
@@ -19,15 +19,15 @@ from wbc.data.tables import PIXELS, read_manifest
 from wbc.features import V1, V2
 from wbc.report import charts
 from wbc.report.published import ROWS
-from wbc.report.results import HEADINGS, lines
+from wbc.report.results import HEADINGS, MEASURED, WORDS, lines
 from wbc.report.study import DATA, PLOTS, Study
-from wbc.report.tables import Table, ratio
+from wbc.report.tables import Table, number, ratio
 
 PER_CLASS = 60  # points of a class in the projection: rare classes are seen, and the page stays under 5 MB
 MISTAKES = 4  # per class
 SMALL, LARGE = 64, 112  # pixels a side of thumbnails, in the projection and of mistakes
 QUALITY = 70
-FIGURES = {  # of the report, by confusion matrix
+CONFUSIONS = {  # figures of the report, by confusion matrix
     "v2-logistic_regression": "Figure 6",
     "v2-knn": "Figure 6",
     "v2-svm_rbf": "Figure 6",
@@ -38,6 +38,9 @@ FIGURES = {  # of the report, by confusion matrix
     "convnext_restarts": "Figures 9 and 11",
     "final": "Figure 13",
 }
+CHALLENGE = ("wbcbench", "kaggle")  # sources of the images that the report's scores were measured on
+CURVES = {"convnext_restarts": "Figure 10"}  # and by row of the ladder
+PROJECTIONS = {"efficientnet": "Figure 8", "convnext_restarts": "Figure 12"}
 
 MASKS = {  # what the page says of a segmentation method
     "hsv": "Figure 3. Otsu on the saturation: the cell alone.",
@@ -55,17 +58,18 @@ class Mistake(NamedTuple):
     probability: float
 
 
-class Cell(NamedTuple):
-    """A number of the results table and its change from the last one above it, None where there is none."""
+class Card(NamedTuple):
+    """A number at the head of the page."""
 
-    value: float | None
-    change: float | None
+    heading: str
+    value: str
+    note: str
 
 
 def page(study: Study, results: pd.DataFrame, tables: Sequence[Table]) -> str:
     """The page as HTML, with its pictures, data and Vega in it."""
     images = Thumbnails()
-    best = study.best
+    best, shown = study.best, results.dropna(axis="columns", how="all")
     points, thumbnails = points_shown(study.models)
     specs = {
         "shares": charts.class_shares(study),
@@ -82,13 +86,16 @@ def page(study: Study, results: pd.DataFrame, tables: Sequence[Table]) -> str:
     return loader.get_template("page.html").render(
         study=study,
         names=NAMES,
-        ratio=ratio(study.classes["train"]),
-        printed_ratio=ratio(pd.Series(TABLE_1)),
+        cards=cards(study, results),
         headings=HEADINGS,
-        results=_with_changes(results),
+        results=[dict(zip(shown.columns, line, strict=True)) for line in lines(shown)],
+        words=WORDS,
+        changes=changes(results, study),
         tables={table.title.split(":")[0]: table for table in tables},
         tops=_tops(results),
-        figures=FIGURES,
+        confusions=CONFUSIONS,
+        curves=CURVES,
+        projections=PROJECTIONS,
         best=best,
         mistakes=_mistakes(best, images),
         contact_sheet=_jpeg(PLOTS / "contact_sheet.jpg"),
@@ -96,11 +103,34 @@ def page(study: Study, results: pd.DataFrame, tables: Sequence[Table]) -> str:
         masks_say=MASKS,
         features=(len(V1), len(V2)),
         classes=CLASSES,
-        last=list(ROWS.values())[-1].leaderboard,
+        challenge=study.source in CHALLENGE,
         per_class=PER_CLASS,
         specs=json.dumps({name: chart.to_dict() for name, chart in specs.items()}).replace("<", "\\u003c"),
         vega=vl_convert.javascript_bundle(vl_version=alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]),
     )
+
+
+def cards(study: Study, results: pd.DataFrame) -> list[Card]:
+    """The head of the page: each score with its row, its part and how many images that has."""
+    train, test, best = study.images["train"], study.images["test"], study.best
+    top = results.loc[results["val_f1"].idxmax()]
+    found = [
+        Card("Images", f"{train + test:,}", f"{train:,} training, {test:,} test"),
+        Card("Imbalance", ratio(study.classes["train"]), f"{ratio(pd.Series(TABLE_1))} in the report"),
+    ]
+    if top["row"] != best:  # a classical one
+        found.append(
+            Card("Highest validation F1 without TTA", number(top["val_f1"]), f"{top['row']}, mean of the folds")
+        )
+    images = len(study.confusions[best])
+    score = number(study.measured[best]["val_f1"])
+    found.append(Card("Best network, validation part", score, f"{best}, without TTA, {images:,} images"))
+    if images := len(study.confusions[f"{best}-test"]):
+        plain, tta = (number(study.measured[best][score]) for score in ("test_f1", "test_f1_tta"))
+        found.append(Card("The same network, test part", plain, f"without TTA, {images:,} images; {tta} with TTA"))
+    if study.source in CHALLENGE:
+        found.append(Card("The report's last row", number(ROWS["final"].leaderboard), "on the challenge's leaderboard"))
+    return found
 
 
 def points_shown(rows: Iterable[str]) -> tuple[dict[str, pd.DataFrame], list[str]]:
@@ -150,21 +180,16 @@ def _mistakes(row: str, images: Thumbnails) -> dict[str, list[Mistake]]:
     }
 
 
-def _with_changes(results: pd.DataFrame) -> list[dict[str, Any]]:
-    """The results table's lines, each number with its change."""
-    shown = results.dropna(axis="columns", how="all")
-    values = shown.drop(columns=["row", "title"])
-    changes = (values - values.shift().ffill()).replace(0.0, np.nan)
-    cells = [
-        dict(zip(values, map(Cell, *line_and_changes), strict=True))
-        for line_and_changes in zip(lines(values), lines(changes), strict=True)
-    ]
-    return [
-        {"row": row, "title": title, "cells": of}
-        for row, title, of in zip(shown["row"], shown["title"], cells, strict=True)
-    ]
+def changes(results: pd.DataFrame, study: Study) -> dict[str, dict[str, float]]:
+    """By row and column: how far a number measured here is from that of the row which this row stands on."""
+    values = results.set_index("row")[list(MEASURED)]
+    base = values.reindex([study.ladder.get(row, {}).get("from") for row in values.index])
+    differences = values - base.set_axis(values.index)
+    of_other_images = [row for row, changed in study.ladder.items() if "validation" in changed.get("train", {})]
+    differences.loc[of_other_images, ["val_f1", "val_f1_tta"]] = np.nan
+    return {row: known.dropna().to_dict() for row, known in differences.iterrows()}
 
 
 def _tops(results: pd.DataFrame) -> dict[str, float]:
     """The largest number of each column."""
-    return results.drop(columns=["row", "title"]).max().dropna().to_dict()
+    return results.drop(columns=list(WORDS)).max().dropna().to_dict()

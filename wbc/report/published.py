@@ -6,7 +6,7 @@ from typing import NamedTuple
 class Published(NamedTuple):
     """A row of the study: macro F1 on the report's validation split and on the challenge's leaderboard."""
 
-    title: str
+    title: str | None = None
     val_f1: float | None = None
     leaderboard: float | None = None
 

@@ -10,21 +10,25 @@ import pandas as pd
 from wbc.data.listing import read_rows
 from wbc.errors import UserError
 from wbc.report.published import ROWS, Published
-from wbc.report.tables import markdown_table, number
+from wbc.report.study import Study
+from wbc.report.tables import ABSENT, markdown_table, number
+from wbc.report.titles import titles
 
 MEASURED = ("val_f1", "val_f1_tta", "test_f1", "test_f1_tta", "test_accuracy")
-HEADINGS = {  # of the columns, in words
+HEADINGS = {  # of the columns, in words: what was measured here, then what the report prints
     "row": "row",
-    "title": "",
-    "published_val_f1": "report: val F1",
-    "published_leaderboard": "leaderboard",
-    "val_f1": "here: val F1",
+    "title": "here",
+    "val_f1": "val F1",
     "val_f1_tta": "val F1 + TTA",
     "test_f1": "test F1",
     "test_f1_tta": "test F1 + TTA",
     "test_accuracy": "test accuracy",
     "public_score": "public score",
+    "published_title": "in the report",
+    "published_val_f1": "report: val F1",
+    "published_leaderboard": "report: leaderboard",
 }
+WORDS = ("row", "title", "published_title")  # the columns that hold no numbers
 
 
 def read_public_scores(path: Path, rows: Sequence[str]) -> dict[str, float]:
@@ -52,39 +56,38 @@ def read_public_scores(path: Path, rows: Sequence[str]) -> dict[str, float]:
     return scores
 
 
-def results(
-    measured: Mapping[str, Mapping[str, float]], rows: Sequence[str], public: Mapping[str, float] = MappingProxyType({})
-) -> pd.DataFrame:
-    """One line per row, with the columns of `HEADINGS`: the report's, and after them those only the ladder has.
+def results(study: Study, public: Mapping[str, float] = MappingProxyType({})) -> pd.DataFrame:
+    """One line per row, with the columns of `HEADINGS`: the report's rows, and after them those only the ladder has.
 
     Args:
-        measured: by row, the values that exist of `MEASURED`.
-        rows: the ladder's rows.
+        study: what the stages wrote.
         public: by row, the score that a leaderboard gave.
 
     Returns:
-        The columns after `title` are float, NaN where there is no number.
+        All columns but `WORDS` are float; what there is not is NaN.
     """
+    here, measured = titles(study), dict(study.measured)
     if "convnext_restarts" in measured:  # the report lists this row's TTA as a row of its own
-        tta = {key: value for key, value in measured["convnext_restarts"].items() if key.endswith("tta")}
-        measured = {**measured, "convnext_restarts_tta": tta}
+        scores = measured["convnext_restarts"].items()
+        measured["convnext_restarts_tta"] = {key: value for key, value in scores if key.endswith("tta")}
     entries = []
-    for name in [*ROWS, *(row for row in rows if row not in ROWS)]:
-        published = ROWS.get(name, Published(name))
-        known = {"published_val_f1": published.val_f1, "published_leaderboard": published.leaderboard}
-        scores = {**measured.get(name, {}), "public_score": public.get(name)}
-        entries.append({"row": name, "title": published.title, **known, **scores})
+    for name in [*ROWS, *(row for row in study.ladder if row not in ROWS)]:
+        published = ROWS.get(name, Published())
+        entry = {"row": name, "title": here.get(name), **{f"published_{k}": v for k, v in published._asdict().items()}}
+        entries.append(entry | measured.get(name, {}) | {"public_score": public.get(name)})
     table = pd.DataFrame(entries, columns=list(HEADINGS))
-    return table.astype(dict.fromkeys(table.columns[2:], float))
+    return table.astype({name: float for name in table.columns if name not in WORDS})
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The results as Markdown, `–` where there is no number; a column without any is left out."""
-    shown = table.dropna(axis="columns", how="all")
-    cells = shown.assign(row="`" + shown["row"] + "`", **{name: shown[name].map(number) for name in shown.columns[2:]})
-    return markdown_table(cells.rename(columns=HEADINGS), words=2) + "\n"
+    """The results as Markdown, `–` where there is nothing; a column without any number is left out."""
+    cells = table.dropna(axis="columns", how="all").assign(row="`" + table["row"] + "`")
+    for name in cells.columns:
+        cells[name] = cells[name].fillna(ABSENT) if name in WORDS else cells[name].map(number)
+    words = [cells.columns.get_loc(name) for name in WORDS]
+    return markdown_table(cells.rename(columns=HEADINGS), words) + "\n"
 
 
 def lines(table: pd.DataFrame) -> list[list[Any]]:
-    """A table's lines, None where there is no number."""
+    """A table's lines, None where there is nothing."""
     return table.astype(object).where(table.notna(), None).to_numpy().tolist()

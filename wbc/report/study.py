@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from wbc.classes import CLASSES
+from wbc.data.tables import read_manifest
 from wbc.metrics import per_class
 
 METRICS, PLOTS, DATA = Path("metrics"), Path("plots"), Path("data")
@@ -21,15 +22,18 @@ class Study:
     profile: str
     source: str
     models: Mapping[str, str]  # the network of every row of the ladder, in its order
+    ladder: Mapping[str, Mapping[str, Any]]  # by row: `from`, `base` or a row, and the settings that differ from that
     augment: Mapping[str, Any] | None  # settings of the augmentation of the study's last row, if there still is one
     images: Mapping[str, int]  # in the parts `train` and `test`, labelled or not
     classes: pd.DataFrame  # label, train, test: labelled images
+    masks: Mapping[str, Mapping[str, float]]  # by segmentation method: Dice and IoU with true masks, share of failures
+    true_masks: int  # images that come with one
     classical: Mapping[str, Mapping[str, float]]  # by <features>-<classifier>
     grid: Mapping[str, float]
     measured: Mapping[str, Mapping[str, float]]  # scores by row, with the best classifier of each feature set
     trained: Mapping[str, Mapping[str, float]]  # by row
     histories: Mapping[str, pd.DataFrame]  # by row, a line per epoch: epoch, train/loss, val/f1, …
-    confusions: Mapping[str, pd.DataFrame]  # by classifier and row, a line per image: actual, predicted
+    confusions: Mapping[str, pd.DataFrame]  # by classifier, row and <row>-test, a line per image: actual, predicted
 
     def per_class(self, name: str) -> pd.DataFrame | None:
         """Scores of one of `confusions`, by class; None where there is none of that name."""
@@ -41,7 +45,7 @@ class Study:
 
     @property
     def best(self) -> str:
-        """The row with the best validation F1."""
+        """The network with the best validation F1 without TTA."""
         return max(self.models, key=lambda row: self.measured[row]["val_f1"])
 
 
@@ -51,16 +55,19 @@ def read_study(settings: Mapping[str, Any]) -> Study:
     classical = {path.stem: _json(path) for path in sorted(METRICS.glob("classical/*.json"))}
     confusions = {path.stem: pd.read_csv(path) for path in sorted(PLOTS.glob("classical/*.csv"))}
     confusions["gridsearch"] = pd.read_csv(PLOTS / "gridsearch/confusion.csv")
-    confusions |= {row: pd.read_csv(PLOTS / f"predict/{row}/confusion.csv") for row in rows}
+    for row in rows:
+        confusions[row] = pd.read_csv(PLOTS / f"predict/{row}/confusion.csv")
+        confusions[f"{row}-test"] = pd.read_csv(PLOTS / f"predict/{row}/confusion_test.csv")
     grid = _json(METRICS / "gridsearch.json")
     measured = {row: _json(METRICS / f"predict/{row}.json") for row in rows} | {"gridsearch": grid}
     for features in ("v1", "v2"):
-        scores = [values["f1"] for name, values in classical.items() if name.startswith(features)]
-        measured[f"classical_{features}"] = {"val_f1": max(scores)}
+        measured[f"classical_{features}"] = {"val_f1": classical[best_classifier(classical, features)]["f1"]}
     return Study(
         **settings,
         images=_json(METRICS / "ingest.json"),
         classes=pd.read_csv(PLOTS / "classes.csv"),
+        masks={path.stem: _json(path) for path in sorted(METRICS.glob("segment/*.json"))},
+        true_masks=int((read_manifest()["mask"] != "").sum()),
         classical=classical,
         grid=grid,
         measured=measured,
@@ -68,6 +75,11 @@ def read_study(settings: Mapping[str, Any]) -> Study:
         histories={row: _history(PLOTS / f"train/{row}/plots/metrics") for row in rows},
         confusions=confusions,
     )
+
+
+def best_classifier(classical: Mapping[str, Mapping[str, float]], features: str) -> str:
+    """<features>-<classifier> with the highest macro F1 over the folds, of those on one feature set."""
+    return max((name for name in classical if name.startswith(f"{features}-")), key=lambda name: classical[name]["f1"])
 
 
 def _json(path: Path) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """The report's Tables 1 to 8 again, what it prints beside what was measured here."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -27,30 +27,34 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def all_tables(study: Study) -> list[Table]:
-    """Tables 1 to 8 and, after them, the numbers that the report prints in its text."""
+    """Tables 1 to 8, one of the masks among them, and after them the numbers that the report prints in its text."""
+    tta = "Here: the validation part without TTA, the test part with it. The results table says what each row ran."
     return [
         _classes(study),
+        _masks(study),
         _features(),
         _classifiers(study, "v1", f"Table 3: {len(V1)} features"),
         _classifiers(study, "v2", f"Table 4: {len(V2)} features"),
         _augmentation(study),
-        _progression(study, published.TABLE_6, "Table 6: macro F1 on the way to the leaderboard"),
-        _progression(study, published.TABLE_7, "Table 7: after adding MixUp"),
-        _progression(study, published.TABLE_8, "Table 8: progression at each optimization step"),
+        _progression(
+            study, published.TABLE_6, "Table 6: macro F1 on the way to the leaderboard", "Here: the last line with TTA."
+        ),
+        _progression(study, published.TABLE_7, "Table 7: after adding MixUp", tta),
+        _progression(study, published.TABLE_8, "Table 8: progression at each optimization step", tta),
         _single_classes(study),
         _other_numbers(study),
     ]
 
 
-def markdown_table(cells: pd.DataFrame, words: int = 1) -> str:
-    """A table of text as Markdown, all but its first `words` columns to the right."""
-    aligned = ["left"] * words + ["right"] * (cells.shape[1] - words)
+def markdown_table(cells: pd.DataFrame, words: Collection[int] = (0,)) -> str:
+    """A table of text as Markdown, all but the columns `words` to the right."""
+    aligned = ["left" if column in words else "right" for column in range(cells.shape[1])]
     return cells.to_markdown(index=False, disable_numparse=True, colalign=aligned)
 
 
 def markdown(tables: Sequence[Table]) -> str:
     """All of them as one Markdown document."""
-    parts = ["# The report's tables\n"]
+    parts = ["# The report's tables, and one of the masks\n"]
     for table in tables:
         parts.append(f"## {table.title}\n")
         parts.append(markdown_table(table.cells) + "\n")
@@ -84,6 +88,22 @@ def _classes(study: Study) -> Table:
 def ratio(counts: pd.Series) -> str:
     """Images of the commonest class for one of the rarest."""
     return f"{counts.max() / counts[counts > 0].min():.0f} : 1"
+
+
+def _masks(study: Study) -> Table:
+    scores = {f"{part}_{name.lower()}": f"{part}: {name}" for part in ("cell", "nucleus") for name in ("Dice", "IoU")}
+    images = study.images["train"] + study.images["test"]
+    lines = [
+        (method, *(number(found.get(score)) for score in scores), number(100 * found["failed"], 1))
+        for method, found in study.masks.items()
+    ]
+    note = (
+        f"Dice and IoU: means over the {study.true_masks:,} images that come with a true mask; – where there are none, "
+        f"or where the method does not look for the nucleus. Failed: the share of all {images:,} masks that cannot be "
+        "right, such as those without a cell."
+    )
+    columns = ("method", *scores.values(), "failed, %")
+    return _table("Masks: agreement with the true ones", columns, lines, note)
 
 
 def _features() -> Table:
@@ -124,13 +144,13 @@ def _augmentation(study: Study) -> Table:
     return _table("Table 5: final augmentation", ("transformation", "report", "here"), lines)
 
 
-def _progression(study: Study, rows: Sequence[tuple[str, float, float, str, str, str]], title: str) -> Table:
+def _progression(study: Study, rows: Sequence[tuple[str, float, float, str, str, str]], title: str, note: str) -> Table:
     lines = []
     for configuration, val, leaderboard, row, *scores in rows:
-        here_val, here_test = (number(study.measured.get(row, {}).get(score)) for score in scores)
-        lines.append((configuration, number(val), here_val, number(leaderboard), here_test))
-    columns = ("configuration", "report: val F1", "here: val F1", "report: leaderboard", "here: test F1")
-    return _table(title, columns, lines)
+        here = (number(study.measured.get(row, {}).get(score)) for score in scores)
+        lines.append((configuration, row, *here, number(val), number(leaderboard)))
+    columns = ("configuration", "row here", "here: val F1", "here: test F1", "report: val F1", "report: leaderboard")
+    return _table(title, columns, lines, note)
 
 
 def _single_classes(study: Study) -> Table:
@@ -139,8 +159,11 @@ def _single_classes(study: Study) -> Table:
         columns += [f"report: {heading}", f"here: {heading}"]
         here = study.per_class(name)
         for label, line in zip(CLASSES, cells, strict=True):
-            line += [number(printed.get(label), 2), number(None if here is None else here[score].get(label), 2)]
-    return _table("Single classes: what the text prints of them (§4.3, §7.2.2, §7.6.1, §7.7.7)", columns, cells)
+            known = here is not None and label in here.index
+            measured = f"{here.at[label, score]:.2f} ({here.at[label, 'images']:.0f})" if known else ABSENT
+            line += [number(printed.get(label), 2), measured]
+    note = "In brackets: images of the class, in the validation part or, for boosting, in all folds together."
+    return _table("Single classes: what the text prints of them (§4.3, §7.2.2, §7.6.1, §7.7.7)", columns, cells, note)
 
 
 def _other_numbers(study: Study) -> Table:
@@ -172,7 +195,7 @@ def _other_numbers(study: Study) -> Table:
         (
             "share of BNE taken for SNE with warm restarts (§7.6.1)",
             f"{published.BNE_AS_SNE:.0%}",
-            f"{(bands == 'SNE').mean():.0%}" if len(bands) else ABSENT,
+            f"{(bands == 'SNE').mean():.0%} of {len(bands)}" if len(bands) else ABSENT,
         ),
     ]
     return _table("Other numbers: what the text prints beside the tables", ("what", "report", "here"), lines)

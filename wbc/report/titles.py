@@ -1,0 +1,77 @@
+"""What each row of the results ran here, in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from wbc.config import BASE
+from wbc.features import V1, V2
+from wbc.report.published import NAMES
+from wbc.report.study import Study, best_classifier
+
+# Settings in the order of a title; those up to the epochs are said of a row that stands on no other.
+WORDS = {
+    "model.name": "{}",
+    "model.weights": {"imagenet": "ImageNet weights", "none": "from scratch"},
+    "loss.name": {"focal": "focal loss", "cross_entropy": "cross-entropy"},
+    "loss.gamma": "γ = {:g}",
+    "loss.class_weights": {
+        "none": "no class weights",
+        "log_dampened": "log-dampened class weights",
+        "inverse_sqrt": "1/√n class weights",
+    },
+    "mix.mixup_alpha": "MixUp α = {:g}",
+    "mix.cutmix_alpha": "CutMix α = {:g}",
+    "schedule.name": {"cosine": "cosine schedule", "restarts": "warm restarts"},
+    "schedule.period": "cycles of {} epochs",
+    "train.freeze": "{} frozen epochs",
+    "train.epochs": "{} epochs",
+    "train.patience": "patience {}",
+    "train.validation": "{:.0%} validation",
+    "optim.weight_decay": "weight decay {:g}",
+    "optim.lr_backbone": "backbone lr {:g}",
+    "optim.lr_head": "head lr {:g}",
+    "model.dropout": "dropout {:g}",
+    "tta.passes": "TTA of {} passes",
+}
+ALONE = list(WORDS)[: list(WORDS).index("train.epochs") + 1]
+
+
+def title(row: Mapping[str, Any]) -> str:
+    """What a row of the ladder stands on and changes, or what it is where it stands on no other.
+
+    Args:
+        row: `from`, the row it stands on or `base`, and its resolved settings by group: those that differ from that
+            row's, all of them on `base`.
+    """
+    settings = {}
+    for group, values in row.items():
+        settings |= (
+            {f"{group}.{key}": value for key, value in values.items()}
+            if isinstance(values, Mapping)
+            else {group: values}
+        )
+    base = settings.pop("from")
+    if base == BASE:
+        return ", ".join(_said(key, settings[key]) for key in ALONE if settings.get(key))  # a share of 0 does not act
+    keys = [*(key for key in WORDS if key in settings), *(key for key in settings if key not in WORDS)]
+    return f"{base} + " + (", ".join(_said(key, settings[key]) for key in keys) or "nothing")
+
+
+def _said(key: str, value: Any) -> str:
+    words = WORDS.get(key, f"{key} {{}}")
+    if isinstance(words, Mapping):
+        words = words.get(value, f"{key} {{}}")
+    return words.format(value)
+
+
+def titles(study: Study) -> dict[str, str]:
+    """By row of the results: what ran here, the classical rows first, then the ladder's."""
+    found = {}
+    for features, names in (("v1", V1), ("v2", V2)):
+        best = best_classifier(study.classical, features).removeprefix(f"{features}-")
+        count = sum(name.startswith(f"{features}-") for name in study.classical)
+        found[f"classical_{features}"] = f"{NAMES.get(best, best)}, {len(names)} features: best of {count} classifiers"
+    grid = "SMOTE, gradient boosting: {n_estimators} rounds, depth {max_depth} of the grid"
+    found["gridsearch"] = grid.format(**study.grid)
+    found |= {name: title(row) for name, row in study.ladder.items()}
+    return found | ({"convnext_restarts_tta": "its TTA"} if "convnext_restarts" in found else {})
