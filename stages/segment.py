@@ -61,7 +61,7 @@ def main(method: str) -> None:
     rows = manifest.loc[list(shown.values())]
     with np.load(target) as stored:
         images = [read(row.path, row.sha256) for row in rows.itertuples()]
-        figure = panel(images, [stored[id] for id in rows["id"]], titles=list(shown))
+        figure = panel(images, [stored[id] for id in rows["id"]], list(shown), nucleus=method not in CELL_ONLY)
     write_jpeg(f"plots/segment/{method}.jpg", figure)
     print(f"{method}: {len(manifest)} masks" + "".join(f", {k} {v:.3f}" for k, v in means.items()))
 
