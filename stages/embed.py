@@ -8,7 +8,6 @@ from wbc.io import write_csv, write_npz
 from wbc.train.data import load_part
 from wbc.train.inference import device
 from wbc.train.model import load_model
-from wbc.train.reference import embed
 
 
 def main(name: str) -> None:
@@ -16,7 +15,7 @@ def main(name: str) -> None:
     where = device()
     trained = load_model(f"models/{name}.safetensors")
     ids, pixels, targets = load_part("validation", row.train.validation, where)
-    embeddings = embed(trained.model.backbone.to(where), trained.normalisation, pixels).numpy()
+    embeddings = trained.embeddings(pixels).numpy()
     points = project(embeddings, row.embed.perplexity, row.seed)
 
     write_npz(f"data/embeddings/{name}.npz", [("ids", ids.astype(str)), ("embeddings", embeddings)])

@@ -5,7 +5,6 @@ from wbc.config import Row, load
 from wbc.data.tables import write_submission
 from wbc.io import write_csv, write_json, write_npz
 from wbc.metrics import accuracy, confusion, macro_f1, per_class
-from wbc.predict import plain, tta
 from wbc.train.data import load_part
 from wbc.train.inference import device
 from wbc.train.model import load_model
@@ -15,7 +14,6 @@ def main(name: str) -> None:
     row = load(f"configs/{name}.yaml", Row)
     where = device()
     trained = load_model(f"models/{name}.safetensors")
-    model, normalisation = trained.model.to(where), trained.normalisation
     metrics, arrays, submission = {}, [], ([], [])
     pairs = {"validation": [], "test": []}  # without TTA, as in the report's Figures 9, 11 and 13
     for part, short in (("validation", "val"), ("test", "test")):
@@ -23,10 +21,7 @@ def main(name: str) -> None:
         if not len(ids):
             continue
         targets = targets.numpy()
-        ways = {
-            "": plain(model, normalisation, pixels),
-            "_tta": tta(model, normalisation, pixels, row.augment, row.tta, row.seed),
-        }
+        ways = {"": trained.probabilities(pixels), "_tta": trained.probabilities(pixels, row.tta)}
         arrays += [(f"{short}_ids", ids.astype(str)), (f"{short}_targets", targets)]
         if part == "test":
             submission = ids, ways["_tta"].argmax(1).tolist()

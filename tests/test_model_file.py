@@ -11,7 +11,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from wbc.config import Augment, Model
-from wbc.predict import plain
 from wbc.train import model as files
 from wbc.train.data import Pixels
 from wbc.train.model import FORMAT, WeightsError, load_model, save_model
@@ -39,7 +38,7 @@ def first(tmp_path):
 
 def probabilities(trained):
     pixels = (3 * np.indices((1, 32, 32, 3)).sum(0) % 256).astype(np.uint8)
-    return plain(trained.model, trained.normalisation, Pixels(pixels, np.arange(1), torch.device("cpu")))[0]
+    return trained.probabilities(Pixels(pixels, np.arange(1), torch.device("cpu")))[0]
 
 
 def rewritten(path, **header):

@@ -15,7 +15,6 @@ from torch._dynamo import lookup_backend
 
 from wbc.classes import CLASSES, TABLE_1
 from wbc.config import Augment, Loss, Mix, Schedule
-from wbc.predict import plain, tta
 from wbc.train import engine
 from wbc.train.augment import Prepare
 from wbc.train.data import Pixels
@@ -395,9 +394,9 @@ def values(result):
 def test_it_learns(tiny_row, coloured, tmp_path):
     row = tiny_row.model_copy(update={"augment": STILL})
     model, normalisation, progress = fit(row, coloured, coloured, tmp_path / "c.pt")
-    probabilities = plain(model, normalisation, coloured.pixels)
+    logits = infer(model, Prepare(normalisation), coloured.pixels)
     assert progress.best_f1 == 1.0
-    assert (probabilities.argmax(1) == coloured.targets).all()
+    assert (logits.argmax(1) == coloured.targets).all()
 
 
 def test_it_keeps_the_best_epoch(tiny_row, coloured, tmp_path, monkeypatch):
@@ -663,23 +662,3 @@ def test_one_validation_image_in_a_hundred_is_unusual_and_noise_is(tiny_row, col
     ]
     assert (distances[0] > known.threshold).sum() == 1  # of 40
     assert (distances[1] > known.threshold).all()
-
-
-# --- prediction
-
-
-def test_tta_is_the_mean_of_one_plain_and_r_tempered_passes(tiny_row, coloured):
-    model, normalisation = build(tiny_row.model)
-    images = coloured.pixels
-    cold = tiny_row.tta.model_copy(update={"passes": 0, "temperature": 0.5})
-    logits = infer(model, Prepare(normalisation), images)
-    alone = tta(model, normalisation, images, tiny_row.augment, cold, seed=1)
-    torch.testing.assert_close(alone, (logits / 0.5).softmax(1))
-    still = tta(model, normalisation, images, STILL, tiny_row.tta, seed=1)  # nine equal passes
-    torch.testing.assert_close(still, (logits / 0.8).softmax(1), atol=1e-4, rtol=1e-3)
-    moved = tta(model, normalisation, images, tiny_row.augment, tiny_row.tta, seed=1)
-    assert not torch.allclose(moved, still, atol=1e-5)
-    torch.testing.assert_close(moved.sum(1), torch.ones(40))
-    again = tta(model, normalisation, images, tiny_row.augment, tiny_row.tta, seed=1)
-    assert torch.equal(again, moved)
-    torch.testing.assert_close(plain(model, normalisation, images), logits.softmax(1))

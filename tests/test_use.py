@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from wbc.__main__ import main
 from wbc.classes import CLASSES
 from wbc.classify import classify, find, grad_cam
+from wbc.config import TTA
 from wbc.data.images import SUFFIXES
 from wbc.data.pack import resize
 from wbc.errors import UserError
 from wbc.export import Resize, export_onnx
-from wbc.predict import plain
+from wbc.io import write_json
+from wbc.train.augment import Prepare
 from wbc.train.data import Pixels
+from wbc.train.inference import infer
 from wbc.train.model import Trained, build, save_model
 from wbc.train.reference import reference
 
@@ -56,8 +60,8 @@ def test_find_takes_folders_files_and_patterns(folder):
 
 
 def test_classes_and_probabilities_are_the_models(trained, folder, coloured):
-    rows = list(classify(trained, find([str(folder)]), CPU, augmented=False))
-    expected = plain(trained.model, trained.normalisation, Pixels(coloured.pixels.packed, np.arange(3), CPU))
+    rows = list(classify(trained, find([str(folder)]), CPU))
+    expected = trained.probabilities(Pixels(coloured.pixels.packed, np.arange(3), CPU))
     for row, probabilities in zip(rows, expected, strict=False):
         first, second = probabilities.argsort(descending=True)[:2]
         assert (row.label, row.runner_up) == (CLASSES[first], CLASSES[second])
@@ -65,16 +69,32 @@ def test_classes_and_probabilities_are_the_models(trained, folder, coloured):
         assert row.runner_up_probability == pytest.approx(probabilities[second].item(), abs=1e-6)
     assert [bool(row.note) for row in rows] == [False, False, False, True]
     assert "unlike the training images" in rows[3].note
-    views = list(classify(trained, find([str(folder)]), CPU, augmented=True))
+    views = list(classify(trained, find([str(folder)]), CPU, TTA(passes=2, temperature=0.8)))
     assert [row.probability for row in views] != [row.probability for row in rows]
+
+
+def test_tta_is_the_mean_of_one_plain_and_r_tempered_passes(trained, coloured):
+    images = coloured.pixels
+    logits = infer(trained.model, Prepare(trained.normalisation), images)
+    torch.testing.assert_close(trained.probabilities(images), logits.softmax(1))
+    torch.testing.assert_close(trained.probabilities(images, TTA(passes=0, temperature=0.5)), (logits / 0.5).softmax(1))
+    eight = TTA(passes=8, temperature=0.8)
+    moved = trained.probabilities(images, eight)
+    torch.testing.assert_close(moved.sum(1), torch.ones(40))
+    assert torch.equal(trained.probabilities(images, eight), moved)
+    unmoved = dict.fromkeys(trained.settings["augment"], 0.0) | {"scale": [1.0, 1.0], "erase_scale": [0.1, 0.1]}
+    still = trained._replace(settings=trained.settings | {"augment": unmoved | {"erase": 1.0}})  # which TTA leaves out
+    nine = still.probabilities(images, eight)  # equal passes
+    torch.testing.assert_close(nine, (logits / 0.8).softmax(1), atol=1e-4, rtol=1e-3)
+    assert not torch.allclose(moved, nine, atol=1e-5)
 
 
 def test_an_unreadable_file_does_not_stop_the_others(trained, folder):
     (folder / "b ü.png").write_bytes(b"not an image")
-    rows = list(classify(trained, find([str(folder)]), CPU, augmented=False))
+    rows = list(classify(trained, find([str(folder)]), CPU))
     assert [bool(row.label) for row in rows] == [True, False, True, True]
     assert rows[1].note.startswith("not a JPEG")
-    (only,) = classify(trained, [folder / "b ü.png"], CPU, augmented=False)
+    (only,) = classify(trained, [folder / "b ü.png"], CPU)
     assert only.note.startswith("not a JPEG")
 
 
@@ -121,7 +141,7 @@ def test_onnx_says_of_images_of_any_size_what_classify_says(trained, tmp_path):
         for file, image in zip(files, images, strict=True):
             cv2.imwrite(str(file), image[..., ::-1])
         (probabilities,) = session.run(None, {"pixels": images})
-        for row, found in zip(classify(trained, files, CPU, augmented=False), probabilities, strict=True):
+        for row, found in zip(classify(trained, files, CPU), probabilities, strict=True):
             first, second = found.argsort()[:-3:-1]
             assert (row.label, row.runner_up) == (CLASSES[first], CLASSES[second])
             assert row.probability == pytest.approx(found[first], abs=1e-4)
@@ -133,6 +153,23 @@ def test_onnx_says_of_images_of_any_size_what_classify_says(trained, tmp_path):
 def test_an_exported_model_scales_to_the_same_pixels(size, shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     assert np.array_equal(Resize(size)(torch.from_numpy(image[None]))[0], resize(image, size))
+
+
+def test_tta_takes_the_passes_and_the_temperature_of_the_row(trained, tiny_row, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "m.safetensors", trained)
+    command = ["classify", str(folder), "--model", "m.safetensors", "--out", "p.csv", "--tta"]
+    with pytest.raises(SystemExit, match=r"error: configs/m\.yaml: no such file"):
+        main(command)
+    tta = TTA(passes=1, temperature=0.5)
+    for number, settings in enumerate((["configs/m.yaml"], ["elsewhere.yaml"])):
+        write_json(settings[0], tiny_row.model_copy(update={"tta": tta}).model_dump(exclude_none=True))
+        main([*command, *["--settings", *settings][: 2 * number]])
+        with (tmp_path / "p.csv").open(encoding="utf-8", newline="") as file:
+            found = [float(row["probability"]) for row in csv.DictReader(file)]
+        assert found == pytest.approx(
+            [row.probability for row in classify(trained, find([str(folder)]), CPU, tta)], abs=1e-6
+        )
 
 
 def test_the_commands_write_what_they_say(trained, folder, tmp_path):

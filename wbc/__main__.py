@@ -17,6 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("images", nargs="+", help="files, folders or patterns")
     command.add_argument("--model", type=Path, default=MODEL, help="(default: %(default)s)")
     command.add_argument("--tta", action="store_true", help="average over augmented views: slower, steadier")
+    command.add_argument(
+        "--settings", type=Path, help="where its tta stands (default: configs/ the model's name .yaml)"
+    )
     command.add_argument("--out", type=Path, help="write a CSV file instead of printing")
     command.add_argument("--explain", type=Path, metavar="FOLDER", help="write Grad-CAM overlays there")
     command = commands.add_parser("export", help="write a model as ONNX")
@@ -45,13 +48,17 @@ def classify(arguments: argparse.Namespace) -> None:
     """One line per image: class, probability, runner-up and what to beware of."""
     from wbc.classify import Classified, find, grad_cam
     from wbc.classify import classify as classified
+    from wbc.config import Row, load
     from wbc.data.images import decode, write_jpeg
     from wbc.io import rounded, write_csv
     from wbc.train.inference import device
-    from wbc.train.model import load_model
+    from wbc.train.model import PLAIN, load_model
 
-    files, trained, where = find(arguments.images), load_model(arguments.model), device()
-    rows = list(classified(trained, files, where, arguments.tta))
+    files, trained = find(arguments.images), load_model(arguments.model)
+    tta = PLAIN
+    if arguments.tta:  # it acts after training, so a model file cannot know it
+        tta = load(arguments.settings or f"configs/{arguments.model.stem}.yaml", Row).tta
+    rows = list(classified(trained, files, device(), tta))
     if arguments.out:
         write_csv(arguments.out, Classified._fields, rows)
         print(f"{len(rows)} images in {arguments.out}")

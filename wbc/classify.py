@@ -11,18 +11,14 @@ import torch
 from tqdm import tqdm
 
 from wbc.classes import CLASSES
-from wbc.config import TTA, Augment
+from wbc.config import TTA
 from wbc.data.images import SUFFIXES, ImageError, decode
 from wbc.data.pack import resize
 from wbc.errors import UserError
-from wbc.predict import plain, tta
-from wbc.train.augment import Prepare
 from wbc.train.data import Pixels
 from wbc.train.inference import BATCH
-from wbc.train.model import Trained
-from wbc.train.reference import embed
+from wbc.train.model import PLAIN, Trained
 
-REPORTED_TTA = TTA(passes=8, temperature=0.8)  # report §7.5
 HEAT = 0.4  # how much of an overlay is colour
 
 
@@ -54,7 +50,7 @@ def find(patterns: Sequence[str]) -> list[Path]:
     return sorted(found)
 
 
-def classify(trained: Trained, files: Sequence[Path], where: torch.device, augmented: bool) -> Iterator[Classified]:
+def classify(trained: Trained, files: Sequence[Path], where: torch.device, tta: TTA = PLAIN) -> Iterator[Classified]:
     """Classify image files, in their order, `BATCH` at a time.
 
     An image is called unusual where its embedding lies farther from every class's mean than 99 of 100 validation images
@@ -64,10 +60,8 @@ def classify(trained: Trained, files: Sequence[Path], where: torch.device, augme
         trained: the model.
         files: any common image format.
         where: the device to use.
-        augmented: average over test-time augmentation (report, eq. 6).
+        tta: test-time augmentation.
     """
-    model = trained.model.to(where)
-    augment = Augment(**trained.settings["augment"])
     for start in tqdm(range(0, len(files), BATCH), "classify", unit="batch", disable=None):
         some = files[start : start + BATCH]
         images, problems = read_all(some, trained.size)
@@ -75,12 +69,9 @@ def classify(trained: Trained, files: Sequence[Path], where: torch.device, augme
             yield from (Classified(str(file), note=problems[file]) for file in some)
             continue
         pixels = Pixels(images, np.arange(len(images)), where)
-        if augmented:
-            probabilities = tta(model, trained.normalisation, pixels, augment, REPORTED_TTA, trained.settings["seed"])
-        else:
-            probabilities = plain(model, trained.normalisation, pixels)
-        distances = trained.reference.distance(embed(model.backbone, trained.normalisation, pixels))
-        rows = zip(*(values.tolist() for values in probabilities.topk(2)), distances.tolist(), strict=True)
+        distances = trained.reference.distance(trained.embeddings(pixels))
+        likeliest = trained.probabilities(pixels, tta).topk(2)
+        rows = zip(*(values.tolist() for values in likeliest), distances.tolist(), strict=True)
         for file in some:
             if file in problems:
                 yield Classified(str(file), note=problems[file])
@@ -120,7 +111,7 @@ def grad_cam(trained: Trained, image: np.ndarray, label: str) -> np.ndarray:
     """
     model = trained.model.eval()
     where = next(model.parameters()).device
-    prepare = Prepare(trained.normalisation).to(where)
+    prepare = trained.prepare().to(where)
     pixels = torch.from_numpy(resize(image, trained.size)[None]).to(where)
     with torch.no_grad():
         features = model.backbone.forward_features(prepare(pixels))

@@ -8,7 +8,6 @@ from torch import nn
 from wbc.classes import CLASSES
 from wbc.data.pack import HALF_UP
 from wbc.io import atomic
-from wbc.train.augment import Prepare
 from wbc.train.model import Trained
 
 
@@ -45,7 +44,7 @@ class Whole(nn.Module):
 
     def __init__(self, trained: Trained):
         super().__init__()
-        self.resize, self.prepare, self.model = Resize(trained.size), Prepare(trained.normalisation), trained.model
+        self.resize, self.prepare, self.model = Resize(trained.size), trained.prepare(), trained.model
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """(N, H, W, 3) uint8 RGB → (N, 13) float32 probabilities."""

@@ -13,9 +13,12 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from wbc.classes import CLASSES
-from wbc.config import Augment, Model
+from wbc.config import TTA, Augment, Model
 from wbc.errors import UserError
 from wbc.io import atomic
+from wbc.train.augment import Prepare
+from wbc.train.data import Pixels
+from wbc.train.inference import infer
 from wbc.train.reference import Reference
 
 # ImageNet weights that the package registry carries, so that no model hub is needed: timm's name of the architecture,
@@ -29,6 +32,7 @@ FORMAT = (
 )
 # What a file from before a setting existed means by it: an entry for every key that `Model` or `Augment` gains.
 LATER: dict[str, dict[str, Any]] = {"model": {}, "augment": {}}
+PLAIN = TTA(passes=0, temperature=1.0)  # no test-time augmentation
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
 
 
@@ -93,6 +97,29 @@ class Trained(NamedTuple):
     normalisation: dict[str, list[float]]  # `mean` and `std` per channel, of values in 0…1
     size: int  # pixels a side of its images
     reference: Reference
+
+    def prepare(self, augment: Augment | None = None) -> Prepare:
+        """From packed bytes to what the network takes, in one of the views that test-time augmentation averages over.
+
+        An augmented one is the training's but for the erasing, which hides evidence rather than vary the view.
+        """
+        return Prepare(self.normalisation, augment, erase=False)
+
+    def probabilities(self, pixels: Pixels, tta: TTA = PLAIN) -> torch.Tensor:
+        """(N, 13) float32 probabilities: the mean of softmax(logits / T) over one plain and R augmented passes.
+
+        Args:
+            pixels: N images, on the device to use.
+            tta: R and T of test-time augmentation (report, eq. 6).
+        """
+        torch.manual_seed(self.settings["seed"])
+        passes = [self.prepare()] + [self.prepare(Augment(**self.settings["augment"]))] * tta.passes
+        logits = (infer(self.model.to(pixels.where), prepare.to(pixels.where), pixels) for prepare in passes)
+        return sum((each / tta.temperature).softmax(1) for each in logits) / len(passes)
+
+    def embeddings(self, pixels: Pixels) -> torch.Tensor:
+        """(N, D) float32 pooled outputs of the backbone: what the report calls its avgpool layer (§7.2.2)."""
+        return infer(self.model.backbone.to(pixels.where), self.prepare().to(pixels.where), pixels)
 
 
 def save_model(path: Path, trained: Trained) -> None:
