@@ -17,9 +17,9 @@ from wbc.classes import CLASSES, TABLE_1
 from wbc.config import Augment, Loss, Mix, Schedule
 from wbc.train import engine
 from wbc.train.augment import Prepare
-from wbc.train.data import Pixels
+from wbc.train.data import STREAMING, Pixels, fits
 from wbc.train.engine import HISTORY, TrainError, fingerprint, fit, parameter_groups, sample
-from wbc.train.inference import infer
+from wbc.train.inference import MemoryShort, device, infer
 from wbc.train.losses import CLASS_WEIGHTS, LOSSES, Kind, focal, inverse_sqrt, log_dampened, mass, per_image
 from wbc.train.mix import Mixing, one_hot
 from wbc.train.model import Trained, WeightsError, build, load_model, save_model
@@ -268,6 +268,16 @@ def test_each_augmentation_is_drawn_for_each_image(change):
     assert len({tuple(p.flatten().tolist()) for p in prepared}) > 3  # flips make four kinds, the others more
 
 
+def test_random_draws_stay_on_the_cpu_wherever_the_images_are():
+    """And with them their bits: another device's generator draws other numbers, and waits for its queue."""
+    prepare = Prepare(NONE, STILL.model_copy(update={"flip": 0.5, "brightness": 0.5, "erase": 0.5})).to("meta")
+    assert prepare.mean.device.type == "meta"
+    random = [*prepare.augment, *prepare.erase]
+    assert len(random) == 5
+    assert {change.device.type for change in random} == {"cpu"}
+    assert {t.device.type for change in random for t in change.forward_parameters((2, 3, 8, 8)).values()} == {"cpu"}
+
+
 def test_an_erased_patch_holds_the_mean_colour():
     torch.manual_seed(0)
     pixels = torch.full((4, 16, 16, 3), 255, dtype=torch.uint8)
@@ -375,6 +385,18 @@ def test_pixels_are_the_same_from_memory_and_from_the_file(tmp_path):
         np.testing.assert_array_equal(first, packed[[7, 3]])
         np.testing.assert_array_equal(second, packed[[12, 12, 1]])
         assert (len(pixels), pixels.size) == (4, 8)
+
+
+def test_all_parts_together_take_at_most_half_of_the_gpus_memory(monkeypatch):
+    """Of 100 bytes that the process may have: 30 of training images fit, another 30 of validation images do not."""
+    held = {"mem_get_info": (100, 120), "memory_reserved": 0, "memory_allocated": 0}
+    for name in held:
+        monkeypatch.setattr(torch.cuda, name, lambda where, name=name: held[name])
+    assert fits(50, CPU)
+    assert not fits(51, CPU)
+    held |= {"mem_get_info": (60, 120), "memory_reserved": 40, "memory_allocated": 30}
+    assert fits(20, CPU)
+    assert not fits(30, CPU)
 
 
 # --- the loop
@@ -548,14 +570,94 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_step_and_rates(tiny_row, col
     assert not (tmp_path / "c.pt").exists()
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA"), RuntimeError("[enforce] can't allocate memory")])
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+    RuntimeError("[enforce] can't allocate memory"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
 def test_too_little_memory_names_the_settings_to_lower(tiny_row, coloured, tmp_path, monkeypatch, error):
     def full(*args):
         raise error
 
     monkeypatch.setattr(engine.Trainer, "_step", full)
-    with pytest.raises(TrainError, match=r"out of memory at train.batch_size = 8 and images.size = 32: lower one"):
+    with pytest.raises(MemoryShort, match=r"out of memory at train.batch_size = 8 and images.size = 32: lower one"):
         fit(tiny_row, coloured, coloured, tmp_path / "c.pt")
+
+
+def resident(part):
+    return part._replace(pixels=Pixels(part.pixels.packed, part.pixels.rows, CPU, resident=True))
+
+
+def test_images_that_leave_too_little_memory_are_read_as_needed(tiny_row, coloured, tmp_path, monkeypatch, capsys):
+    """From the last checkpoint on, in the same bits, and no epoch is logged twice."""
+    expected, _, through = fit(tiny_row, coloured, coloured, tmp_path / "a.pt")
+    train, validation, seen, real = resident(coloured), resident(coloured), [], engine.Trainer._step
+
+    def step(trainer, *batch):
+        if trainer.train.pixels.resident and len(seen) == 2:
+            raise torch.OutOfMemoryError("CUDA")
+        return real(trainer, *batch)
+
+    monkeypatch.setattr(engine, "CHECKPOINT_SHARE", 1e-9)  # the first epoch's alone: the second comes again
+    monkeypatch.setattr(engine.Trainer, "_step", step)
+    model, _, progress = fit(tiny_row, train, validation, tmp_path / "b.pt", log=lambda e: seen.append(e.pop("epoch")))
+    assert seen == [1, 2, 3, 4]
+    assert progress.history == through.history
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in expected.state_dict().items())
+    assert not train.pixels.resident
+    assert not validation.pixels.resident
+    assert capsys.readouterr().out.count(STREAMING) == 1
+
+
+def test_where_torch_is_made_deterministic_cublas_is_too(monkeypatch):
+    """Whether a stage, `python -m wbc classify` or a notebook asks for the device."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    before = torch.are_deterministic_algorithms_enabled()
+    try:
+        device()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def test_a_model_sees_fewer_images_at_a_time_where_memory_is_short(tiny_row, coloured, monkeypatch):
+    model, normalisation = build(tiny_row.model)
+    prepare = Prepare(normalisation, tiny_row.augment)
+    torch.manual_seed(0)
+    expected = infer(model, prepare, coloured.pixels)
+    sizes, real = [], model.forward
+
+    def short(images):
+        if len(images) > 12:
+            raise torch.OutOfMemoryError("CUDA")
+        sizes.append(len(images))
+        return real(images)
+
+    monkeypatch.setattr(model, "forward", short)
+    torch.manual_seed(0)
+    torch.testing.assert_close(infer(model, prepare, coloured.pixels), expected, rtol=1e-4, atol=1e-5)
+    assert sizes == [8] * 5  # of 40; half of 256, and so on
+    monkeypatch.setattr(model, "forward", lambda images: short(images.repeat(13, 1, 1, 1)))
+    with pytest.raises(MemoryShort, match=r"out of memory at images.size = 32: lower it"):
+        infer(model, prepare, coloured.pixels)
+
+
+def test_a_smaller_batch_is_augmented_in_smaller_parts(tiny_row, coloured, monkeypatch):
+    for size, most in ((2, 8), (8, 32), (40, 40)):
+        trainer = engine.Trainer(changed(tiny_row, train={"batch_size": size}), coloured)
+        parts, real = [], trainer.augmented.forward
+
+        def forward(pixels, parts=parts, real=real):
+            parts.append(len(pixels))
+            return real(pixels)
+
+        monkeypatch.setattr(trainer.augmented, "forward", forward)
+        trainer.epoch(0, engine.tqdm(disable=True))
+        assert max(parts) == most
 
 
 def test_an_empty_part_is_said_before_training(tiny_row, coloured, tmp_path):

@@ -24,7 +24,6 @@ def pin(threads: int, isa: str) -> None:
     Must run before NumPy or PyTorch is imported; child processes inherit it.
     """
     os.environ |= dict.fromkeys(THREADS, str(threads))
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what PyTorch asks for before CUDA is deterministic
     if isa == "avx2":
         os.environ |= AVX2
 

@@ -9,7 +9,8 @@ import torch
 
 from wbc.data.tables import PIXELS, read_manifest, read_splits, targets
 
-SHARE = 0.5  # of the GPU's free memory that images may take; the network needs the rest
+STREAMING = "out of memory with all images on the GPU: they are read as they are needed"
+SHARE = 0.5  # of the memory a GPU has for this process that images may take; the network needs the rest
 
 
 class Pixels:
@@ -28,13 +29,16 @@ class Pixels:
     def __init__(self, packed: np.ndarray, rows: np.ndarray, where: torch.device, resident: bool | None = None):
         self.packed, self.rows, self.where = packed, rows, where
         if resident is None:
-            needed = len(rows) * packed[:1].nbytes
-            resident = where.type == "cuda" and needed < SHARE * torch.cuda.mem_get_info(where)[0]
+            resident = where.type == "cuda" and fits(len(rows) * packed[:1].nbytes, where)
         self.images = None
         if resident:
-            self.images = torch.empty((len(rows), *packed.shape[1:]), dtype=torch.uint8, device=where)
-            for some in torch.arange(len(rows)).split(1024):  # host memory stays flat
-                self.images[some.to(where)] = self._read(some).to(where)
+            try:
+                self.images = torch.empty((len(rows), *packed.shape[1:]), dtype=torch.uint8, device=where)
+            except torch.OutOfMemoryError:
+                print(STREAMING)
+                return
+            for place, some in zip(self.images.split(1024), torch.arange(len(rows)).split(1024), strict=True):
+                place.copy_(self._read(some))  # in parts: host memory stays flat
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -44,9 +48,18 @@ class Pixels:
         """Pixels a side."""
         return self.packed.shape[1]
 
+    @property
+    def resident(self) -> bool:
+        """Whether all images lie in the device's memory."""
+        return self.images is not None
+
+    def stream(self) -> None:
+        """Give that memory back: from now on each batch is read when it is needed."""
+        self.images = None
+
     def batches(self, order: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
         """For each (B,) int64 index tensor of `order`, on the CPU, its (B, H, W, 3) uint8 images on the device."""
-        if self.images is not None:
+        if self.resident:
             for index in order:
                 yield self.images[index.to(self.where, non_blocking=True)]
         elif self.where.type == "cpu":
@@ -80,6 +93,12 @@ class Pixels:
         current.wait_event(event)
         images.record_stream(current)  # its memory is not reused before this stream is done with it
         return images
+
+
+def fits(needed: int, where: torch.device) -> bool:
+    """Whether `needed` bytes of images more, with all that the process holds on the GPU, are within `SHARE` of it."""
+    memory = torch.cuda.mem_get_info(where)[0] + torch.cuda.memory_reserved(where)
+    return torch.cuda.memory_allocated(where) + needed <= SHARE * memory
 
 
 class Part(NamedTuple):

@@ -1,10 +1,10 @@
 """The training loop: resumable, and the same bits whether it was interrupted or not."""
 
+import gc
 import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from wbc.io import atomic
 from wbc.metrics import macro_f1
 from wbc.train import distributed
 from wbc.train.augment import Prepare
-from wbc.train.data import Part
-from wbc.train.inference import autocast, infer
+from wbc.train.data import STREAMING, Part
+from wbc.train.inference import MemoryShort, autocast, enough_memory, infer
 from wbc.train.losses import CLASS_WEIGHTS, mass, per_image
 from wbc.train.mix import Mixing, one_hot
 from wbc.train.model import Classifier, build
@@ -31,6 +31,7 @@ from wbc.train.schedule import factors
 # What is known of each epoch. The training F1 is of augmented images; of a mixed one it takes the larger share's class.
 HISTORY = ("epoch", "lr/backbone", "lr/head", "train/loss", "train/f1", "val/loss", "val/f1")
 CHUNK = {"cpu": 128, "cuda": 256}  # images augmented at once: fewer waste the time on overhead
+BATCHES = 4  # augmented at once at most, so that a smaller batch takes less memory
 CHECKPOINT_SHARE = 0.02  # of the time that may be spent on checkpoints
 
 
@@ -72,6 +73,8 @@ def fit(
     """Train a row's classifier and keep the epoch of the best validation macro F1.
 
     Random draws of an epoch are seeded by its number, so an epoch depends on nothing but the state it starts from.
+    Where images fill the GPU's memory so far that the training runs out of it, they are read as they are needed from
+    then on: it begins again at its checkpoint, and ends in the same bits.
 
     Args:
         row: the row's resolved settings.
@@ -85,12 +88,40 @@ def fit(
         The classifier with the best epoch's weights, the normalisation of its input, and the history.
 
     Raises:
-        TrainError: a part is empty, the memory does not suffice, or the loss is no longer finite.
+        TrainError: a part is empty, or the loss is no longer finite.
+        MemoryShort: the memory does not suffice.
         WeightsError: the pretrained weights are out of reach.
     """
     for name, part in (("training", train), ("validation", validation)):
         if not len(part.targets):
             raise TrainError(f"no {name} image: train.validation = {row.train.validation} of so few leaves none")
+    advice = f"at train.batch_size = {row.train.batch_size} and images.size = {train.pixels.size}: lower one of them"
+    logged = 0
+
+    def once(epoch: dict[str, float]) -> None:
+        nonlocal logged
+        if epoch["epoch"] > logged:
+            logged = epoch["epoch"]
+            log(epoch)
+
+    while True:
+        try:
+            with enough_memory(advice):
+                return _fit(row, train, validation, checkpoint, once)
+        except MemoryShort:
+            resident = [part.pixels for part in (train, validation) if part.pixels.resident]
+            if not resident or distributed.world() > 1:  # another process would wait for this one's step
+                raise
+        for pixels in resident:  # beyond `except`, which holds on to the step that failed
+            pixels.stream()
+        gc.collect()
+        torch.cuda.empty_cache()
+        say(STREAMING)
+
+
+def _fit(
+    row: Row, train: Part, validation: Part, checkpoint: Path, log: Callable[[dict[str, float]], None]
+) -> tuple[Classifier, dict[str, list[float]], Progress]:
     trainer = Trainer(row, train)
     progress = Progress()
     if state := distributed.same(_read(checkpoint)):
@@ -105,10 +136,9 @@ def fit(
     with tqdm(total=ahead, initial=done, unit="img", unit_scale=True, disable=quiet) as bar:
         while not progress.finished(row.train.epochs, row.train.patience):
             started = time.perf_counter()
-            with _enough_memory(row, train):
-                rates, train_loss, train_f1 = trainer.epoch(progress.epoch, bar)
-                speed = images / (time.perf_counter() - started)
-                val_loss, val_f1 = trainer.evaluate(validation)
+            rates, train_loss, train_f1 = trainer.epoch(progress.epoch, bar)
+            speed = images / (time.perf_counter() - started)
+            val_loss, val_f1 = trainer.evaluate(validation)
             progress.epoch += 1
             progress.history.append([progress.epoch, *rates, train_loss, train_f1, val_loss, val_f1])
             if val_f1 > progress.best_f1:
@@ -207,7 +237,7 @@ class Trainer:
 
     def _prepared(self, batches: list[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Each batch's augmented images and its places, augmented several batches at a time."""
-        group = max(1, CHUNK[self.where.type] // len(batches[0]))
+        group = max(1, min(CHUNK[self.where.type], BATCHES * self.row.train.batch_size) // len(batches[0]))
         chunks = [batches[i : i + group] for i in range(0, len(batches), group)]
         for chunk, pixels in zip(chunks, self.train.pixels.batches(map(torch.cat, chunks)), strict=True):
             prepared = self.augmented(pixels).split([len(batch) for batch in chunk])
@@ -304,16 +334,3 @@ def say(line: str) -> None:
     """Print a line above the progress bar, in one process only."""
     if not distributed.rank():
         tqdm.write(line)
-
-
-@contextmanager
-def _enough_memory(row: Row, train: Part) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:  # CUDA's is a kind of it, the CPU allocator's is nothing else
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            raise TrainError(
-                f"out of memory at train.batch_size = {row.train.batch_size} and images.size = {train.pixels.size}: "
-                f"lower one of them"
-            ) from None
-        raise

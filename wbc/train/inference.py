@@ -1,19 +1,28 @@
 """Running a network: where, how precisely, and without training it."""
 
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
 
+from wbc.errors import UserError
 from wbc.train import distributed
 from wbc.train.data import Pixels
 
 BATCH = 256  # images at a time
 
 
+class MemoryShort(UserError):
+    """The device's memory does not suffice; the message is one line saying what to lower."""
+
+
 def device() -> torch.device:
     """This process's GPU if there is one, set up so that the same input gives the same output."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS may not be deterministic
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # it only finds code that reads such memory
     torch.backends.cudnn.benchmark = False
     if not torch.cuda.is_available():
         return torch.device("cpu")
@@ -27,18 +36,46 @@ def autocast(where: torch.device) -> AbstractContextManager:
     return torch.autocast("cuda", torch.bfloat16) if where.type == "cuda" else nullcontext()
 
 
+@contextmanager
+def enough_memory(advice: str) -> Iterator[None]:
+    """Say `advice` where memory runs out, the GPU's or the CPU's.
+
+    Raises:
+        MemoryShort: memory ran out.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # PyTorch's own kind is one too; cuBLAS, cuDNN, NCCL and the CPU have none
+        words = ("ALLOC_FAILED", "out of memory", "can't allocate memory")
+        if isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words):
+            raise MemoryShort(f"out of memory {advice}") from None
+        raise
+
+
 @torch.inference_mode()
 def infer(model: nn.Module, prepare: nn.Module, pixels: Pixels) -> torch.Tensor:
     """(N, C) float32 output of `model` in evaluation mode for the N images, on the CPU.
 
-    Where several processes train together, each infers its share and all get the whole.
+    Where several processes train together, each infers its share and all get the whole. Where a GPU's memory is short,
+    the model sees fewer images at a time; what is drawn for them stays the same, the last bits may not.
+
+    Raises:
+        MemoryShort: not even for one image is there enough.
     """
     model.eval()
-    outputs = []
+    outputs, at_once = [], BATCH
     for batch in pixels.batches(distributed.share(torch.arange(len(pixels))).split(BATCH)):
-        prepared = prepare(batch)  # in full precision: coordinates in bfloat16 would be off by pixels
-        with autocast(pixels.where):
-            outputs.append(model(prepared).float())
+        with enough_memory(f"at images.size = {pixels.size}: lower it, or free the GPU of other programs"):
+            prepared = prepare(batch)  # in full precision: coordinates in bfloat16 would be off by pixels
+            while True:
+                try:
+                    with autocast(pixels.where):
+                        outputs.append(torch.cat([model(some).float() for some in prepared.split(at_once)]))
+                    break
+                except torch.OutOfMemoryError:
+                    if at_once == 1:
+                        raise
+                at_once //= 2
     parts = distributed.gather(torch.cat(outputs))
     whole = parts[0].new_empty(len(pixels), *parts[0].shape[1:])
     for rank, part in enumerate(parts):
