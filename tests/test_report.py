@@ -2,7 +2,11 @@
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -251,6 +255,26 @@ def test_the_challenges_validation_part_fits_the_page(tmp_path, monkeypatch):
     chart = charts.projection(tables, thumbnails, "0")
     # beside it come Vega with 0.9 MB, the masks and the contact sheet with 1 MB, mistakes and tables with 0.5 MB
     assert len(json.dumps(chart.to_dict())) < 2.5e6
+
+
+HASH = """
+import hashlib, sys
+import altair as alt, pandas as pd
+from wbc.report.charts import picture
+chart = alt.Chart(pd.DataFrame({"x": [0, 1], "y": ["γ", "1/√n"]})).mark_point().encode(x="x", y="y")
+print(hashlib.sha256(picture(chart)).hexdigest())
+"""
+
+
+def test_a_picture_is_the_same_on_a_machine_without_fonts():
+    fonts, unshare = Path("/usr/share/fonts"), shutil.which("unshare")
+    hide = [unshare, "--map-root-user", "--mount", "sh", "-c", f'mount -t tmpfs none {fonts} && exec "$@"', "sh"]
+    if not (unshare and fonts.is_dir()) or subprocess.run([*hide, "true"], capture_output=True).returncode:
+        pytest.skip("the system's fonts cannot be hidden here: no unshare, or it is not allowed")
+    draw = [sys.executable, "-c", HASH]
+    with_fonts, without = (subprocess.run([*way, *draw], capture_output=True, text=True) for way in ([], hide))
+    assert with_fonts.stdout == without.stdout, without.stderr
+    assert len(without.stdout) == 65
 
 
 def test_ids_that_look_like_no_value_are_ids(tmp_path, monkeypatch):
