@@ -12,7 +12,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXP
 AVX2 = {
     "ATEN_CPU_CAPABILITY": "avx2",  # PyTorch's own kernels
     "ONEDNN_MAX_CPU_ISA": "AVX2",  # convolutions
-    "MKL_CBWR": "AVX2,STRICT",  # matrix products in PyTorch
+    "MKL_CBWR": "COMPATIBLE",  # matrix products in PyTorch; of its branches the only one that is not Intel's alone
     "OPENBLAS_CORETYPE": "Haswell",  # matrix products in NumPy and SciPy
     "NPY_ENABLE_CPU_FEATURES": "X86_V3",  # NumPy's vectorised loops
 }
@@ -24,6 +24,9 @@ def pin(threads: int, isa: str) -> None:
     Must run before NumPy or PyTorch is imported; child processes inherit it.
     """
     os.environ |= dict.fromkeys(THREADS, str(threads))
+    # At a barrier OpenMP's threads would spin until the others come, which a busy machine keeps from coming; no result
+    # depends on it: benchmarks/README.md
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     if isa == "avx2":
         os.environ |= AVX2
 

@@ -1,0 +1,52 @@
+"""What `pin` asks for is what the libraries do, and CI tells whether a machine's results are the committed ones."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CI = Path(__file__).parents[1] / ".ci" / "run"
+
+COMPATIBLE = 3  # MKL_CBWR_COMPATIBLE of mkl_types.h
+
+SCRIPT = """
+import ctypes, os
+from pathlib import Path
+from wbc.compute import pin
+pin(2, "avx2")
+import torch
+mkl = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+print(mkl.mkl_serv_cbwr_get(1))
+"""
+
+
+def test_the_pinned_libraries_take_the_branch_of_all_makes_and_hardly_spin():
+    """MKL's AVX2 branch is Intel's alone: on AMD it quietly runs another one, with other last bits."""
+    unset = {name: value for name, value in os.environ.items() if name not in ("MKL_CBWR", "GOMP_SPINCOUNT")}
+    found = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=unset | {"OMP_DISPLAY_ENV": "verbose"}
+    )
+    assert int(found.stdout) == COMPATIBLE, found.stderr
+    assert "GOMP_SPINCOUNT = '20000'" in found.stderr
+
+
+def test_ci_shows_where_each_result_differs(tmp_path):
+    def run(*command):
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    after_repro = CI.read_text().partition("make repro\n")[2]
+    (tmp_path / "loss.tsv").write_text("epoch\tloss\n5\t1.307523\n6\t1.2\n")
+    (tmp_path / "curve.png").write_bytes(b"\x00\x01")
+    run("git", "init", "-q")
+    run("git", "add", ".")
+    run("git", "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "results")
+    assert run("bash", "-euo", "pipefail", "-c", after_repro) == "Every result is the committed one, byte for byte.\n"
+
+    (tmp_path / "loss.tsv").write_text("epoch\tloss\n5\t1.30754\n6\t1.3\n")
+    (tmp_path / "curve.png").write_bytes(b"\x00\x02")
+    (tmp_path / "more.csv").touch()
+    assert run("bash", "-euo", "pipefail", "-c", after_repro).splitlines()[1:] == [
+        "Binary files a/curve.png and b/curve.png differ",
+        "loss.tsv: 5\t[-1.307523-]{+1.30754+}",
+        "more.csv: new",
+    ]
