@@ -1,36 +1,43 @@
 """Validate params.yaml and write each consumer's effective settings to configs/."""
 
 import difflib
+import io
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 from stages import run
-from wbc.config import complete, overridden, read_yaml, resolve
-from wbc.io import atomic
+from wbc.config import complete, read_yaml, resolve
+from wbc.io import write_text
 
 CONFIGS = Path("configs")
 
 
 def main() -> None:
-    params = read_yaml("params.yaml")
-    resolved = resolve(params)
+    resolved = resolve(read_yaml("params.yaml"))
     report = CONFIGS / "report.yaml"
     known = read_yaml(report)["models"] if report.exists() else {}  # as accepted the last time
     complete(resolved, known.values())  # nothing is written before all of it is valid
     for row in resolved["report"]["models"].keys() - known:
         if close := difflib.get_close_matches(row, known, n=1, cutoff=0.7):
             print(f"  ladder.{row} is a new row, whose name resembles {close[0]!r}")
+    before = {path.stem: path.read_text(encoding="utf-8") for path in CONFIGS.glob("*.yaml")}
+    after = {name: dumped(values) for name, values in resolved.items()}
+    for name in before.keys() - after:
+        (CONFIGS / f"{name}.yaml").unlink()
+    for name, text in after.items():
+        write_text(CONFIGS / f"{name}.yaml", text)
+    changed = [name for name in sorted(before | after) if before.get(name) != after.get(name)] or ["none"]
+    profile = resolved["report"]["profile"]
+    print(f"profile {profile}: {len(after)} settings files in {CONFIGS}/; {', '.join(changed)} changed")
+
+
+def dumped(values: dict) -> str:
     yaml = YAML()
     yaml.default_flow_style = False  # one value per line: branches merge cleanly
-    for name, values in resolved.items():
-        with atomic(CONFIGS / f"{name}.yaml") as path:
-            yaml.dump(values, path)
-    for stale in set(CONFIGS.glob("*.yaml")) - {CONFIGS / f"{name}.yaml" for name in resolved}:
-        stale.unlink()
-    print(f"profile {params['profile']}: {len(resolved)} settings files in {CONFIGS}/")
-    if keys := overridden(params):
-        print(f"  set by the profile, whatever the base value: {', '.join(keys)}")
+    text = io.StringIO()
+    yaml.dump(values, text)
+    return text.getvalue()
 
 
 if __name__ == "__main__":

@@ -75,12 +75,21 @@ def make(path: Path) -> None:
 
 def tiny(params: dict) -> None:
     of_the_study(params)
-    params["profiles"]["tiny"] = merge(params["profiles"]["sample"], TINY)
-    params["profile"] = "tiny"
+    shrink(params, TINY)
     ladder = params["ladder"]
     following = dict(pairwise(ladder))
     for row in LEFT_OUT:
         ladder[following[row]] = merge(ladder.pop(row), ladder[following[row]])
+
+
+def shrink(params: dict, smaller: dict) -> None:
+    """Give the sample's profile these values."""
+    for key, value in smaller.items():
+        if isinstance(value, dict):
+            shrink(params[key], value)
+        else:
+            report = params[key]["report"] if isinstance(params[key], dict) else params[key]
+            params[key] = {"report": report, "sample": value}
 
 
 def merge(base, delta):

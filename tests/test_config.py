@@ -9,7 +9,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages import configure
-from wbc.config import ConfigError, Loss, Row, complete, load, overridden, read_yaml, resolve
+from study import set_knob
+from wbc.config import ConfigError, Loss, Row, complete, load, read_yaml, resolve
 
 
 def changed(params, *edits):
@@ -37,13 +38,18 @@ def changed(params, *edits):
         ("optim.lr_head", float("nan"), "optim.lr_head = nan: should be a finite number"),
         ("features.v2.masks", "luv", "features.v2.masks = 'luv': should be 'hsv', 'lab' or 'polar'"),
         ("batch_size", 3, "batch_size = 3: unknown key"),
-        ("profiles.sample.ladder.fnal", {}, "profiles.sample.ladder: no row fnal; rows:"),
         (
-            "profiles.sample.features",
-            {"v1": {"masks": "lab"}},
-            "profiles.sample.features: dvc.yaml reads the features of",
+            "features.v1.masks",
+            {"report": "hsv", "sample": "lab"},
+            "features.v1.masks = {'report': 'hsv', 'sample': 'la",
         ),
-        ("profiles.sample.images.size", "64px", "profiles.sample: images.size = '64px': should be a valid integer"),
+        ("ladder.report", {}, "ladder: row name report is taken"),
+        (
+            "ladder.final.loss.gamma",
+            {"sample": 1},
+            "ladder.final.loss.gamma = {'sample': 1}: expected a value for repo",
+        ),
+        ("images.size.sample", "64px", "images.size = '64px': should be a valid integer"),
         ("ladder.Bad-Name", {}, "should match pattern"),
         ("model", None, "model = None: "),
         ("model.sha256", "00", "model.sha256 = '00': unknown key"),
@@ -89,8 +95,10 @@ def test_a_row_that_pins_a_knob_is_not_reached_by_its_base(params):
 @pytest.mark.parametrize(
     ("key", "value", "files"),
     [
-        ("images.size", 96, set()),  # the sample's profile sets it
-        ("profiles.sample.images.size", 96, {"images"}),
+        ("images.size", 96, {"images"}),
+        ("images.size.sample", 96, {"images"}),
+        ("images.size.report", 96, set()),
+        ("ladder.freeze.train.freeze", 3, {"freeze", "cutmix", "final"}),
         ("data.test_fraction", 0.3, {"data"}),
         ("data.path", "elsewhere", set()),  # the synthetic source has its own folder
         ("grid.implementation", "exact", {"classical", "gridsearch"}),
@@ -102,7 +110,6 @@ def test_a_row_that_pins_a_knob_is_not_reached_by_its_base(params):
     ],
 )
 def test_a_knob_reaches_its_consumers_only(params, key, value, files):
-    params["profiles"]["sample"].pop("schedule", None)
     assert changed(params, (key, value)) == files
 
 
@@ -129,7 +136,7 @@ def test_another_model_in_a_middle_row_keeps_what_else_the_row_says(params):
 def test_table_5_is_the_studys_last_row_whatever_rows_follow(params):
     params["ladder"]["mine"] = {"augment": {"flip": 0.25}}
     assert resolve(params)["report"]["augment"]["flip"] == 0.5
-    del params["ladder"]["final"], params["profiles"]["sample"]["ladder"]["final"]
+    del params["ladder"]["final"]
     assert resolve(params)["report"]["augment"] is None
 
 
@@ -222,10 +229,36 @@ def test_the_synthetic_source_never_reads_the_users_folder(params):
     assert resolve(params)["data"]["data"]["path"] == "data/raw"
 
 
-def test_overridden_names_what_the_profile_hides(params):
-    assert "images.size" in overridden(params)
-    assert "ladder.efficientnet.model.name" in overridden(params)
-    assert overridden(params | {"profile": "report"}) == []
+@pytest.mark.parametrize("profile", ["report", "sample"])
+def test_a_knob_set_once_acts_in_every_profile(params, profile):
+    """Each knob that has a value for each profile, and each without."""
+
+    def leaves(node, path=()):
+        for key, value in node.items():
+            if isinstance(value, dict) and "report" not in value:
+                yield from leaves(value, (*path, key))
+            else:
+                yield node, key
+
+    params["profile"] = profile
+    for node, key in leaves({name: params[name] for name in params.keys() - {"profile", "features", "data"}}):
+        value = node[key]
+        node[key] = value["report" if profile == "sample" else "sample"] if isinstance(value, dict) else value
+        other = resolve(params)
+        node[key] = value
+        assert (other != resolve(params)) == isinstance(value, dict), key
+
+
+def test_what_acts_nowhere_is_said(params, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    said = []
+    for change in ("seed=205", "images.size.report=96", "loss.gamma=1.5"):
+        set_knob(params, change)
+        Path("params.yaml").write_text(json.dumps(params))
+        configure.main()
+        said.append(capsys.readouterr().out.split("; ")[1].strip())
+    files = "convnext_cosine, convnext_restarts, cutmix, freeze, mixup, report"
+    assert said[1:] == ["none changed", f"{files} changed"]
 
 
 def test_a_resolved_file_loads_as_it_was_resolved(params, tmp_path):
@@ -244,6 +277,5 @@ def test_focal_loss_and_restarts_need_their_numbers(params):
     with pytest.raises(ConfigError, match=r"loss\.gamma is missing"):
         resolve(broken)
     del params["schedule"]["period"]
-    params["profiles"]["sample"].pop("schedule", None)
     with pytest.raises(ConfigError, match=r"schedule\.period is missing"):
         resolve(params)

@@ -15,8 +15,8 @@ from dvc.exceptions import ReproductionError
 from dvc.repo import Repo
 from dvc.utils.hydra import apply_overrides
 
-from study import ROOT, git, study_params
-from wbc.config import overridden, read_yaml
+from study import ROOT, git, set_knob, study_params
+from wbc.config import RowKnobs, read_yaml, resolve
 
 TEXT = (ROOT / "docs/knobs.md").read_text(encoding="utf-8")
 TABLE = re.findall(r"^\| `(.+)` \| (.+) \|$", TEXT, re.M)
@@ -47,6 +47,10 @@ def named(cell: str, existing: set[str]) -> set[str]:
     return found
 
 
+def group(change: str) -> str:
+    return re.split("[.=]", change.lstrip("+"))[0]
+
+
 def would_run(change: str) -> tuple[set[str], set[str]]:
     """All stages, and those that `dvc exp run -S change` runs after `configure`, with all that depends on them."""
     apply_overrides("params.yaml", [change])
@@ -61,7 +65,21 @@ def would_run(change: str) -> tuple[set[str], set[str]]:
 
 def test_every_group_of_knobs_has_a_line(params):
     assert len(TABLE) == TEXT.count("\n| `")  # none is passed over
-    assert {re.split("[.=]", change.lstrip("+"))[0] for change, _ in TABLE} == set(params) - {"profiles"}
+    assert {group(change) for change, _ in TABLE} == set(params)
+
+
+@pytest.mark.parametrize(
+    ("change", "cell"),
+    [line for line in TABLE if group(line[0]) in {*RowKnobs.model_fields, "ladder"} - {"seed"}],
+)
+def test_a_change_reaches_exactly_the_rows_of_its_line(params, change, cell):
+    """On the whole ladder, of which the study of the other tests leaves some rows out."""
+    before = resolve(params)
+    set_knob(params, change)
+    after = resolve(params)
+    changed = {row for row in ROWS if before.get(row) != after.get(row)}
+    stages = {f"{stage}@{row}" for stage in ("train", "predict", "embed") for row in ROWS if row in after}
+    assert changed == {stage.split("@")[1] for stage in named(cell, stages)}
 
 
 @pytest.fixture
@@ -78,9 +96,6 @@ def workplace(study, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(("change", "cell"), TABLE, ids=[change for change, _ in TABLE])
 def test_a_change_reaches_exactly_the_stages_of_its_line(workplace, change, cell):
-    params = read_yaml("params.yaml")
-    if change.split("=")[0] in overridden(params):
-        change = f"profiles.{params['profile']}.{change}"
     existing, reached = would_run(change)
     assert reached == named(cell, existing)
 

@@ -1,12 +1,11 @@
 """`params.yaml`, validated, and resolved into one settings file per consumer.
 
-`resolve` merges the chosen profile over the base values, accumulates the ladder and returns what every stage will
-read, with the settings that have no effect on it left out. So an unchanged settings file means unchanged behaviour,
-and DVC reruns exactly the rows whose effective settings changed. `complete` adds and refuses what only the disk knows.
+`resolve` chooses the profile's values, accumulates the ladder and returns what every stage will read, with the settings
+that have no effect on it left out. So an unchanged settings file means unchanged behaviour, and DVC reruns exactly the
+rows whose effective settings changed. `complete` adds and refuses what only the disk knows.
 """
 
 import ast
-import copy
 import difflib
 import hashlib
 from collections.abc import Collection, Iterable
@@ -28,8 +27,10 @@ Index = Annotated[int, Field(ge=0)]
 Pixels = Annotated[int, Field(ge=8, le=4096)]
 Grid = Annotated[list[Count], Field(min_length=1)]
 Range = Annotated[list[Positive], Field(min_length=2, max_length=2)]
+PROFILES = ("report", "sample")  # a knob without a value for the chosen one takes the first's
 BASE = "base"  # what a row's `from` calls the values above the ladder
-RESERVED = {BASE, "classical_v1", "classical_v2", "convnext_restarts_tta"}  # the others are lines without a network
+# Names that no row may have: the last are those of results without a network.
+RESERVED = {BASE, *PROFILES, "classical_v1", "classical_v2", "convnext_restarts_tta"}
 FINAL = "final"  # the study's last row, of which its Table 5 speaks
 WEIGHTS = Path("data/weights")  # what lies there is a dependency of `configure`
 MaskMethod = Literal["hsv", "lab", "polar"]
@@ -209,8 +210,9 @@ class Row(RowKnobs):
 
 
 class Study(RowKnobs):
-    """The whole of `params.yaml` but for its profiles."""
+    """The whole of `params.yaml`, of each knob the profile's value."""
 
+    profile: Literal[PROFILES]
     compute: Compute
     data: Data
     synthetic: Synthetic
@@ -253,19 +255,10 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """
     if not isinstance(params, dict):
         raise ConfigError("params.yaml: expected keys and values")
-    base = copy.deepcopy(params)
-    profile, profiles = base.pop("profile", None), _group(base.pop("profiles", None), "profiles")
-    _validate(Study, base)
-    if not isinstance(profile, str) or profile not in profiles:
-        raise ConfigError(f"profile = {profile!r}: allowed: {_listed(profiles)}")
-    for name, overlay in profiles.items():
-        if "features" in (overlay := _group(overlay, f"profiles.{name}")):
-            raise ConfigError(f"profiles.{name}.features: dvc.yaml reads the features of no profile; set them outside")
-        rows = _group(overlay.get("ladder"), f"profiles.{name}.ladder")
-        if unknown := set(rows) - set(base["ladder"]):
-            raise ConfigError(f"profiles.{name}.ladder: no row {_listed(unknown)}; rows: {_listed(base['ladder'])}")
-    overlay = profiles[profile] or {}
-    study = _validate(Study, _merge(base, overlay), prefix=f"profiles.{profile}: ")
+    profile = params.get("profile", "")
+    if profile not in PROFILES:
+        raise ConfigError(f"profile = {profile!r}: allowed: {', '.join(PROFILES)}{_hint(str(profile), PROFILES)}")
+    study = _validate(Study, {key: _chosen(value, profile, key) for key, value in params.items()})
     values = study.model_dump(exclude_none=True)
 
     rows = _rows(values)
@@ -291,19 +284,6 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     if study.data.source == "synthetic":  # drawn images live in their own folder, wherever data.path points
         shared["data"]["data"]["path"] = "data/synthetic"
     return shared | rows
-
-
-def overridden(params: dict[str, Any]) -> list[str]:
-    """Dotted keys of `params` whose base value the chosen profile replaces."""
-
-    def leaves(node: dict, prefix: str = ""):
-        for key, value in node.items():
-            if isinstance(value, dict):
-                yield from leaves(value, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}"
-
-    return list(leaves(params["profiles"][params["profile"]] or {}))
 
 
 def complete(resolved: dict[str, dict[str, Any]], known: Collection[str]) -> None:
@@ -365,6 +345,17 @@ def _rows(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return rows
 
 
+def _chosen(value: Any, profile: str, key: str) -> Any:
+    """`value`, with one of each `{report: …, sample: …}` in it."""
+    if not isinstance(value, dict) or key == "features":  # dvc.yaml itself reads the features, whatever the profile
+        return value
+    if value.keys().isdisjoint(PROFILES) or key == "ladder":
+        return {name: _chosen(below, profile, f"{key}.{name}") for name, below in value.items()}
+    if PROFILES[0] not in value or value.keys() - set(PROFILES):
+        raise ConfigError(f"{key} = {value!r}: expected a value for {PROFILES[0]} and for none but {_listed(PROFILES)}")
+    return value.get(profile, value[PROFILES[0]])
+
+
 def _merge(base: dict[str, Any], delta: dict[str, Any] | None) -> dict[str, Any]:
     """`base` with the leaves of `delta` in place of its own; neither is changed."""
     merged = dict(base)
@@ -378,13 +369,6 @@ def _difference(row: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     """The leaves of `row` that `base` has not, or not so."""
     nested = {key: _difference(value, base.get(key, {})) for key, value in row.items() if isinstance(value, dict)}
     return {key: nested.get(key, value) for key, value in row.items() if nested.get(key, value != base.get(key))}
-
-
-def _group(value: Any, key: str) -> dict[Any, Any]:
-    """The keys and values under `key`, which may be left empty."""
-    if value is not None and not isinstance(value, dict):
-        raise ConfigError(f"{key} = {value!r}: expected keys and values")
-    return value or {}
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
