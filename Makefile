@@ -1,6 +1,6 @@
 # Everything starts from a fresh clone with Python 3.11+, git and make: `make repro`, `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help install repro report test fuzz lint bench lock clean
+.PHONY: help install repro report test fuzz lint bench gpu lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -42,6 +42,10 @@ bench: install ## measure training and features at the sample's size (minutes; o
 	dvc repro draw
 	python -m benchmarks.train_throughput --profile sample --images 900 --rounds 5
 	python -m benchmarks.features data/synthetic/images
+
+gpu: install ## on a machine with a GPU: check and measure what only one can show (half an hour)
+	pytest -m gpu tests/test_gpu.py
+	python -m benchmarks.gpu --json gpu.json
 
 lock: ## recompile requirements.txt from pyproject.toml (needs uv)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --universal --all-extras --upgrade --quiet pyproject.toml -o requirements.txt

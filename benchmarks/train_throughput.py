@@ -3,13 +3,15 @@
     python -m benchmarks.train_throughput --json throughput.json                  # the report's sizes, for a GPU
     python -m benchmarks.train_throughput --profile sample --json throughput.json # the sample's, for a CPU
 
-For the EfficientNet row and the last ConvNeXt row, in images/s:
+For the EfficientNet row and the last ConvNeXt row (`benchmarks.gpu` measures all of them), in images/s:
 
 - `end to end`: an epoch of `wbc.train.engine`: sampler, augmentation, MixUp and CutMix, step
+- `streaming`: on a GPU, the same with the images read from the file as they are needed, not from its memory
 - `step alone`: the same step on one constant batch, which no pipeline can beat
 - `DataLoader`: the same step fed by PyTorch's DataLoader, with a worker per core, from JPEG files of the challenge's
   size through timm's training transforms, which is how such a network is usually trained
 - `compiled`: `end to end` with torch.compile
+- `inference`: validation
 
 Each round measures all of them; the table gives the median and the range over the rounds, ratios are taken within a
 round. MFU is the share of a large matrix product's speed, measured here too, that the step's matrix work reaches.
@@ -34,7 +36,6 @@ from wbc.config import Row, read_yaml, resolve
 
 ROWS = ("efficientnet", "final")
 CHALLENGE = 368  # pixels a side of the challenge's JPEGs
-TRAINING_IMAGES = 28901  # of the challenge (report §2.3)
 
 
 def main() -> None:
@@ -54,8 +55,6 @@ def main() -> None:
         write_dataset(Path(folder), train=512, test=1, minimum_train=1, minimum_test=0, size=CHALLENGE, seed=0)
         files = sorted(Path(folder).glob("images/*"))
         results = measure(settings, files, arguments.images, arguments.rounds)
-    if arguments.profile == "report":
-        results["ladder_minutes"] = ladder_minutes(settings, results["rows"])
     show(results)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
@@ -63,89 +62,137 @@ def main() -> None:
 
 def measure(settings: dict, files: list[Path], images: int, rounds: int) -> dict:
     """Every figure of every row, by round."""
-    import torch
+    import cv2
+    import numpy as np
 
+    from wbc.data.pack import resize
     from wbc.train.inference import device
 
-    where = device()
-    name = torch.cuda.get_device_name(where) if where.type == "cuda" else platform.processor() or platform.machine()
-    results = {
-        "device": name,
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
-        "size": settings["images"]["size"],
+    where, size = device(), settings["images"]["size"]
+    few = np.stack([resize(cv2.imread(str(file)), size) for file in files[:256]])
+    results = machine(where) | {
+        "size": size,
         "images": images,
         "rounds": rounds,
         "matrix_flops": matrix_speed(where),
         "rows": {},
     }
     for row in ROWS:
-        values = settings[row]
-        values["model"]["weights"] = "none"
-        values["train"]["freeze"] = 0  # measured as it runs for most of the epochs
-        results["rows"][row] = measure_row(Row(**values), files, results["size"], images, rounds, where)
+        results["rows"][row] = measure_row(measured(settings[row]), few, images, rounds, where, files)
     return results
 
 
-def measure_row(row: Row, files: list[Path], size: int, images: int, rounds: int, where) -> dict:
-    """The figures of one row: model, batch size, FLOP per image, seconds of a checkpoint and lists of images/s."""
-    import cv2
+def machine(where) -> dict:
+    """What was measured on."""
+    import torch
+
+    name = torch.cuda.get_device_name(where) if where.type == "cuda" else platform.processor() or platform.machine()
+    return {"device": name, "cores": os.cpu_count(), "torch": torch.__version__}
+
+
+def measured(settings: dict) -> Row:
+    """A row as it runs for most of its epochs, from random weights."""
+    changes = {"model": {"weights": "none"}, "train": {"freeze": 0}}
+    return Row(**settings | {group: settings[group] | values for group, values in changes.items()})
+
+
+def measure_row(row: Row, few, images: int, rounds: int, where, files: list[Path] | None = None) -> dict:
+    """The figures of one row.
+
+    Args:
+        row: its settings.
+        few: (M, H, W, 3) uint8, of which `images` are made by repetition.
+        images: of an epoch.
+        rounds: repetitions, after one that warms up.
+        where: the device.
+        files: JPEGs for `DataLoader`, which is left out without them.
+
+    Returns:
+        Model, batch size, FLOP per image, seconds of a checkpoint, and by way the lists of images/s and on a GPU the
+        most bytes that its tensors took.
+    """
     import numpy as np
     import torch
     from tqdm import tqdm
 
-    from wbc.data.pack import resize
     from wbc.train.data import Part, Pixels
     from wbc.train.engine import Progress, Saver, Trainer, whole
     from wbc.train.inference import infer
     from wbc.train.mix import one_hot
 
-    few = np.stack([resize(cv2.imread(str(file)), size) for file in files[:256]])
-    packed = few[np.arange(images) % len(few)]
-    part = Part(np.arange(images).astype(str), Pixels(packed, np.arange(images), where), torch.arange(images) % 13)
-    counted = whole(images, row.train.batch_size)
+    gpu, size, batch = where.type == "cuda", few.shape[1], row.train.batch_size
+    places, targets = np.arange(images) % len(few), torch.arange(images) % 13
+    part, streamed = (
+        Part(places.astype(str), Pixels(few, places, where, resident=resident), targets) for resident in (gpu, False)
+    )
+    counted = whole(images, batch)
+    held = torch.cuda.memory_allocated(where) if gpu else 0  # the images
     trainer = Trainer(row, part)
     compiled = Trainer(row.model_copy(update={"train": row.train.model_copy(update={"compile": True})}), part)
     silent = tqdm(disable=True)
-    constant = torch.randn(row.train.batch_size, 3, size, size).to(where, memory_format=torch.channels_last)
-    targets = one_hot(torch.arange(row.train.batch_size) % 13).to(where)
+    constant = torch.randn(batch, 3, size, size).to(where, memory_format=torch.channels_last)
+    constant_targets = one_hot(torch.arange(batch) % 13).to(where)
+
+    def epoch_of(images: Part) -> None:
+        trainer.train = images
+        trainer.epoch(1, silent)
 
     def step_alone() -> None:
-        for _ in range(counted // row.train.batch_size):
-            trainer._step(constant, targets)
+        trainer.model.train()
+        for _ in range(counted // batch):
+            trainer._step(constant, constant_targets)
 
     def from_jpegs() -> None:
-        for batch, labels in loader:
+        trainer.model.train()
+        for pixels, labels in loader:
             trainer._step(
-                batch.to(where, memory_format=torch.channels_last, non_blocking=True), one_hot(labels).to(where)
+                pixels.to(where, memory_format=torch.channels_last, non_blocking=True), one_hot(labels).to(where)
             )
 
-    loader = jpeg_loader(files, images, size, row.train.batch_size, where.type == "cuda")
     ways: dict[str, Callable[[], object]] = {
-        "end to end": lambda: trainer.epoch(1, silent),
+        "end to end": lambda: epoch_of(part),
         "step alone": step_alone,
-        "DataLoader": from_jpegs,
         "compiled": lambda: compiled.epoch(1, silent),
         "inference": lambda: infer(trainer.model, trainer.plain, part.pixels),
     }
+    if gpu:
+        ways["streaming"] = lambda: epoch_of(streamed)
+    if files:
+        loader = jpeg_loader(files, images, size, batch, gpu)
+        ways["DataLoader"] = from_jpegs
     speeds: dict[str, list[float]] = {way: [] for way in ways}
-    for round_ in range(rounds + 1):  # the first one warms up
+    peaks = {}
+    for round_ in range(rounds + 1):
         for way, call in ways.items():
-            trainer.model.train()
+            if gpu:
+                before = torch.cuda.memory_allocated(where)
+                torch.cuda.reset_peak_memory_stats(where)
             seconds = timed(call, where)
-            if round_:
+            if round_:  # the first one warms up
                 speeds[way].append((images if way == "inference" else counted) / seconds)
+            if gpu:
+                # without what the other ways hold
+                own = state_bytes(compiled if way == "compiled" else trainer) + held * (way != "streaming")
+                peaks[way] = own + torch.cuda.max_memory_allocated(where) - before
     with tempfile.TemporaryDirectory() as folder:
         weights = {name: tensor.cpu().clone() for name, tensor in trainer.model.state_dict().items()}
         saver = Saver(Path(folder) / "checkpoint.pt")
         checkpoint = timed(lambda: saver.save(trainer, Progress(epoch=1, best_weights=weights)), where)
     return {
         "model": row.model.name,
-        "batch": row.train.batch_size,
-        "flop_per_image": flop(trainer.model, constant) / row.train.batch_size,
+        "batch": batch,
+        "flop_per_image": flop(trainer.model, constant) / batch,
         "checkpoint_seconds": checkpoint,
         "images_per_second": speeds,
+        "peak_bytes": peaks,
     }
+
+
+def state_bytes(trainer) -> int:
+    """Bytes of a trainer's weights, gradients and optimiser."""
+    model, states = trainer.model, trainer.optimiser.state.values()
+    tensors = [*model.parameters(), *model.buffers(), *(p.grad for p in model.parameters() if p.grad is not None)]
+    return sum(tensor.nbytes for tensor in [*tensors, *(value for state in states for value in state.values())])
 
 
 def timed(call: Callable[[], object], where) -> float:
@@ -208,18 +255,6 @@ def matrix_speed(where) -> float:
     return 10 * 2 * size**3 / min(timed(lambda: [a @ b for _ in range(10)], where) for _ in range(5))
 
 
-def ladder_minutes(settings: dict, measured: dict) -> float:
-    """Minutes of all rows at the challenge's size and with every epoch run, from the median speeds."""
-    minutes = 0.0
-    for name in settings["report"]["rows"]:
-        train = settings[name]["train"]
-        of = measured["efficientnet" if name == "efficientnet" else "final"]["images_per_second"]
-        speed, inference = (statistics.median(of[way]) for way in ("end to end", "inference"))
-        held_out = train["validation"] * TRAINING_IMAGES
-        minutes += train["epochs"] * ((TRAINING_IMAGES - held_out) / speed + held_out / inference) / 60
-    return minutes
-
-
 def show(results: dict) -> None:
     """Print the figures as Markdown."""
     print(f"\n{results['device']}, {results['cores']} cores, torch {results['torch']}; {results['size']} px,", end=" ")
@@ -240,8 +275,6 @@ def show(results: dict) -> None:
     for row in results["rows"].values():
         epoch = results["images"] / statistics.median(row["images_per_second"]["end to end"])
         print(f"checkpoint of {row['model']}: {row['checkpoint_seconds']:.3f} s, an epoch here {epoch:.2f} s")
-    if minutes := results.get("ladder_minutes"):
-        print(f"whole ladder at {TRAINING_IMAGES:,} images, extrapolated: {minutes:,.0f} minutes")
 
 
 if __name__ == "__main__":
