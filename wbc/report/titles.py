@@ -45,11 +45,8 @@ def title(row: Mapping[str, Any]) -> str:
     """
     settings = {}
     for group, values in row.items():
-        settings |= (
-            {f"{group}.{key}": value for key, value in values.items()}
-            if isinstance(values, Mapping)
-            else {group: values}
-        )
+        nested = isinstance(values, Mapping)
+        settings |= {f"{group}.{key}": value for key, value in values.items()} if nested else {group: values}
     base = settings.pop("from")
     if base == BASE:
         return ", ".join(_said(key, settings[key]) for key in ALONE if settings.get(key))  # a share of 0 does not act
