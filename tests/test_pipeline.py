@@ -114,11 +114,18 @@ def test_forced_again_every_byte_is_the_same(study):
 
 @pytest.mark.slow
 def test_killed_at_any_moment_a_training_ends_in_the_same_bytes(study, tmp_path):
-    """SIGKILL in random epochs and at random moments of them; WBC_KILLS sets how often."""
+    """SIGKILL in random epochs and at random moments of them.
+
+    WBC_KILLS sets how often; a failure prints the WBC_KILL_SEED that repeats it.
+    """
     undisturbed, killed = (copy_for_training(study, tmp_path / name) for name in ("undisturbed", "killed"))
     train_freeze(undisturbed)
-    epochs = sorted(random.sample(range(1, EPOCHS), int(os.environ.get("WBC_KILLS", "3"))))
-    outputs = [train_freeze(killed, epoch) for epoch in [*epochs, None]]
+    seed = int(os.environ.get("WBC_KILL_SEED", random.randrange(2**32)))
+    rng = random.Random(seed)
+    epochs = sorted(rng.sample(range(1, EPOCHS), int(os.environ.get("WBC_KILLS", "3"))))
+    kills = [(epoch, rng.uniform(0, 0.3)) for epoch in epochs]
+    print(f"WBC_KILL_SEED={seed}:", *(f"killed {seconds:.3f} s after epoch {epoch}" for epoch, seconds in kills))
+    outputs = [train_freeze(killed, *kill) for kill in kills] + [train_freeze(killed)]
     print("\n".join(outputs))
     assert all("resuming after epoch" in output for output in outputs[1:])
     assert written(undisturbed) == written(killed)
@@ -138,15 +145,15 @@ def copy_for_training(study, path):
     return path
 
 
-def train_freeze(path, kill_after=None) -> str:
-    """What the stage printed until its end, or until it was killed some time after that epoch was over."""
+def train_freeze(path, kill_after=None, seconds=0.0) -> str:
+    """What the stage printed until its end, or until it was killed so many seconds after that epoch was over."""
     command = [sys.executable, "-m", "stages.train", "freeze"]
     lines = []
     with subprocess.Popen(command, cwd=path, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             lines.append(line)
             if kill_after and re.match(rf"epoch +{kill_after}/", line):
-                time.sleep(random.uniform(0, 0.3))
+                time.sleep(seconds)
                 process.kill()
     assert kill_after or process.returncode == 0
     return "".join(lines)
