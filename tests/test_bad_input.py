@@ -487,6 +487,9 @@ CASES = {
     "`classify`: weights of another project": command(
         "classify", "cells", "--model", "model.safetensors", content=save({"a": np.zeros(1)})
     ),
+    "`classify`: a model of a later version": command(
+        "classify", "cells", "--model", "model.safetensors", content=save({}, metadata={"wbc": '{"format": 99}'})
+    ),
     "`submission`: an id is left out": submitted(("b", "LY"), ("a", "SNE")),
     "`submission`: an unknown id in place of another": submitted(("b", "LY"), ("a", "SNE"), ("d", "LY")),
     "`submission`: an id again": submitted(("b", "LY"), ("a", "SNE"), ("c", "LY"), ("a", "SNE")),
