@@ -2,13 +2,17 @@
 
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from dvclive import Live
+from filelock import FileLock, Timeout
 
 from stages import run
 from wbc.config import Row, load
-from wbc.data.tables import MANIFEST, SPLITS
+from wbc.data.tables import MANIFEST, PIXELS, SPLITS
+from wbc.errors import UserError
 from wbc.io import atomic, rounded, write_json
 from wbc.train import distributed
 from wbc.train.curves import curves
@@ -38,13 +42,51 @@ def train_row(name: str, *shared: dict) -> None:
     train, validation = (load_part(part, row.train.validation, where) for part in ("train", "validation"))
     say(f"{name}: {row.model.name} on {len(train.ids)} images, validation on {len(validation.ids)}")
 
-    inputs = [settings, *shared, where.type, distributed.world(), MANIFEST, SPLITS, Path("wbc/train")]
+    inputs = [settings, *shared, where.type, distributed.world(), MANIFEST, SPLITS, PIXELS, *code()]
     scratch = SCRATCH / f"{name}-{fingerprint(*inputs)}"
-    if distributed.rank():
-        fit(row, train, validation, scratch / "checkpoint.pt")
-        return
+    first = not distributed.rank()  # it alone writes
+    with alone(scratch) if first else nullcontext():
+        with dvclive(f"plots/train/{name}") if first else nullcontext(lambda epoch: None) as log:
+            model, normalisation, progress = fit(row, train, validation, scratch / "checkpoint.pt", log)
+        # in every process, since they share out the inference that this takes, whatever it is made of
+        known = reference(model.backbone.to(where), normalisation, train, validation)
+        if not first:
+            return
+        trained = Trained(model.cpu(), settings, normalisation, train.pixels.size, known)
+        save_model(Path(f"models/{name}.safetensors"), trained)
+        write_json(f"metrics/train/{name}.json", {"val_f1": progress.best_f1, "best_epoch": progress.best_epoch})
+        figure = curves(progress.history, progress.best_epoch, row.train.freeze, f"{name}: {row.model.name}")
+        with atomic(f"plots/train/{name}.png") as path:
+            figure.savefig(path, dpi=100, format="png", metadata={"Software": None})
+        shutil.rmtree(scratch, ignore_errors=True)  # a rest would harm nothing
 
-    with Live(f"plots/train/{name}", dvcyaml=None, report=None, save_dvc_exp=False) as live:
+
+def code() -> list[Path]:
+    """The files that dvc.yaml knows this stage by."""
+    root = Path(__file__).parent.parent
+    files = ("stages/train.py", "wbc/classes.py", "wbc/data/tables.py", "wbc/io.py", "wbc/metrics.py")
+    return [root / file for file in files] + sorted(root.glob("wbc/train/*.py"))
+
+
+@contextmanager
+def alone(scratch: Path) -> Iterator[None]:
+    """Refuse to train what another process is training: two cannot share a checkpoint, and one result is enough."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    try:  # the operating system's lock: it ends with the process, however that ends
+        lock = FileLock(scratch / "lock").acquire(blocking=False)
+    except Timeout:
+        raise UserError(
+            f"another process trains this row with the same settings and data ({scratch}): "
+            f"run this again when it is done, and DVC takes its result"
+        ) from None
+    with lock:
+        yield
+
+
+@contextmanager
+def dvclive(folder: str) -> Iterator[Callable[[dict[str, float]], None]]:
+    """What takes the values of each epoch and writes DVCLive's curves."""
+    with Live(folder, dvcyaml=None, report=None, save_dvc_exp=False) as live:
 
         def log(epoch: dict[str, float]) -> None:
             live.step = epoch.pop("epoch")
@@ -52,15 +94,7 @@ def train_row(name: str, *shared: dict) -> None:
                 live.log_metric(metric, value)
             live.next_step()
 
-        model, normalisation, progress = fit(row, train, validation, scratch / "checkpoint.pt", log)
-    known = reference(model.backbone.to(where), normalisation, train, validation)
-    trained = Trained(model.cpu(), settings, normalisation, train.pixels.size, known)
-    save_model(Path(f"models/{name}.safetensors"), trained)
-    write_json(f"metrics/train/{name}.json", {"val_f1": progress.best_f1, "best_epoch": progress.best_epoch})
-    figure = curves(progress.history, progress.best_epoch, row.train.freeze, f"{name}: {row.model.name}")
-    with atomic(f"plots/train/{name}.png") as path:
-        figure.savefig(path, dpi=100, format="png", metadata={"Software": None})
-    shutil.rmtree(scratch)
+        yield log
 
 
 if __name__ == "__main__":

@@ -58,6 +58,16 @@ def study(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory):
+    """A folder with what one training needs, of the row `alone` and few images; a test works in a copy."""
+    from study import alone, pack
+
+    path = tmp_path_factory.mktemp("packed")
+    pack(path, alone)
+    return path
+
+
 def cells(labels, folder, first=0):
     """Drawn 368×370 JPEGs of the given classes in `folder`; their names."""
     import cv2

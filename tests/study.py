@@ -1,5 +1,6 @@
 """A study of seconds: this repository's code in a git and DVC repository of its own, and the commands to use it."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
 from ruamel.yaml import YAML
 
 from wbc.config import read_yaml
@@ -57,12 +60,17 @@ def start(path: Path, change: Callable[[dict], None]) -> None:
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
-    text = YAML()
-    params = text.load(path / "params.yaml")
-    change(params)
-    text.dump(params, path / "params.yaml")
+    write_params(path, change)
     git(path, "add", "-A")
     git(path, "commit", "-qm", "study")
+
+
+def write_params(path: Path, change: Callable[[dict], None]) -> None:
+    """This repository's params.yaml in `path`, after a change."""
+    text = YAML()
+    params = text.load(ROOT / "params.yaml")
+    change(params)
+    text.dump(params, path / "params.yaml")
 
 
 def make(path: Path) -> None:
@@ -90,6 +98,42 @@ def shrink(params: dict, smaller: dict) -> None:
         else:
             report = params[key]["report"] if isinstance(params[key], dict) else params[key]
             params[key] = {"report": report, "sample": value}
+
+
+ALONE = {
+    "compute": {"threads": 1},
+    "data": {"source": "folder"},
+    "images": {"size": 32},
+    "model": {"name": "test_convnext", "weights": "none", "hidden": 16, "dropout": 0.0},
+    "optim": {"lr_backbone": 1e-3},
+    "train": {"validation": 0.34, "epochs": 10, "patience": 10, "batch_size": 7},
+    "augment": {"flip": 0.0, "rotation": 0, "translate": 0.0, "scale": [1.0, 1.0]},
+}
+ALONE["augment"] |= dict.fromkeys(("brightness", "contrast", "saturation", "erase"), 0.0)
+
+
+def alone(params: dict) -> None:
+    """A ladder of one row, `alone`, in which no process draws anything for itself."""
+    shrink(params, ALONE)
+    params["ladder"] = {"alone": {}}
+
+
+def pack(path: Path, change: Callable[[dict], None]) -> None:
+    """Settings and packed images of two classes in `path`, after a change to params.yaml."""
+    from stages import configure, ingest, pack, split
+
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 20), ("test", 2)):
+        for label, colour in (("SNE", (200, 60, 60)), ("LY", (60, 60, 200))):
+            folder = path / "data/raw" / part / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                image = np.add(colour, rng.integers(-60, 60, (32, 32, 3))).astype(np.uint8)
+                Image.fromarray(image).save(folder / f"{part}-{label}-{number}.png")
+    write_params(path, change)
+    with contextlib.chdir(path):
+        for stage in (configure, ingest, split, pack):
+            stage.main()
 
 
 def merge(base, delta):
@@ -126,12 +170,15 @@ def clone(source: Path, path: Path, cache: Path | None = None) -> Path:
 
 
 def run(path, *command, check=True, cores=1):
-    # the stages say `python`: that of these tests; on one core, since starting processes takes longer than such fits
-    env = os.environ | {"LOKY_MAX_CPU_COUNT": str(cores)}
-    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
-    done = subprocess.run(command, cwd=path, env=env, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=path, env=environment(cores), capture_output=True, text=True)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def environment(cores=1):
+    # the stages say `python`: that of these tests; on one core, since starting processes takes longer than such fits
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"LOKY_MAX_CPU_COUNT": str(cores), "PATH": path}
 
 
 def git(path, *arguments, check=True):

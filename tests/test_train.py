@@ -18,7 +18,7 @@ from wbc.config import Augment, Loss, Mix, Schedule
 from wbc.train import engine
 from wbc.train.augment import Prepare
 from wbc.train.data import STREAMING, Pixels, fits
-from wbc.train.engine import HISTORY, TrainError, fingerprint, fit, parameter_groups, sample
+from wbc.train.engine import HISTORY, TrainError, fit, parameter_groups, sample
 from wbc.train.inference import MemoryShort, device, infer
 from wbc.train.losses import CLASS_WEIGHTS, LOSSES, Kind, focal, inverse_sqrt, log_dampened, mass, per_image
 from wbc.train.mix import Mixing, one_hot
@@ -728,20 +728,6 @@ def test_two_processes_agree_with_one(tiny_row, coloured, tmp_path, loss):
     assert np.allclose(one, two, rtol=1e-4, atol=1e-6)
     for name, tensor in alone.items():
         torch.testing.assert_close(together[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
-
-
-def test_the_fingerprint_sees_settings_code_and_data(tmp_path):
-    code, data = tmp_path / "code", tmp_path / "data.csv"
-    code.mkdir()
-    (code / "a.py").write_text("1")
-    data.write_text("1")
-    first = fingerprint({"lr": 1}, code, data)
-    assert fingerprint({"lr": 1}, code, data) == first
-    assert fingerprint({"lr": 2}, code, data) != first
-    (code / "a.py").write_text("2")
-    second = fingerprint({"lr": 1}, code, data)
-    data.write_text("2")
-    assert len({first, second, fingerprint({"lr": 1}, code, data)}) == 3
 
 
 # --- how usual an image is

@@ -93,6 +93,13 @@ def same(value: object) -> object:
     return values[0]
 
 
+def same_buffers(model: nn.Module) -> None:
+    """Give every process the first one's buffers: with gloo, each one's batch norms know its share of images alone."""
+    if world() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
+
+
 def parallel(model: nn.Module, where: torch.device) -> nn.Module:
     """The model with its gradients averaged over the processes."""
     if world() == 1:

@@ -4,13 +4,17 @@ import gc
 import hashlib
 import json
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import kornia
 import numpy as np
+import timm
 import torch
+import torchvision
 from torch import nn
 from tqdm import tqdm
 
@@ -54,12 +58,14 @@ class Progress:
 
 
 def fingerprint(*parts: Any) -> str:
-    """Short hash of settings (anything JSON can hold) and of the content of files and packages of code (as `Path`)."""
-    digest = hashlib.sha256(torch.__version__.encode())
+    """Short hash of settings (anything JSON can hold), of whole files (as `Path`) and of the libraries' versions."""
+    digest = hashlib.sha256(repr([library.__version__ for library in (torch, torchvision, timm, kornia)]).encode())
     for part in parts:
-        files = sorted(part.rglob("*.py")) if isinstance(part, Path) and part.is_dir() else [part]
-        for item in files:
-            digest.update(item.read_bytes() if isinstance(item, Path) else json.dumps(item, sort_keys=True).encode())
+        if isinstance(part, Path):
+            with part.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        else:
+            digest.update(json.dumps(part, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
 
@@ -81,7 +87,7 @@ def fit(
         train: the images to learn from.
         validation: those that choose the epoch.
         checkpoint: where the state after an epoch is kept. If it exists, training goes on from it; its name must
-            identify settings, code and data, because nothing else is compared.
+            identify settings, code and data, because nothing else is compared. A damaged one is set aside.
         log: takes the values of `HISTORY` by name after every epoch, also of those before an interruption.
 
     Returns:
@@ -183,9 +189,7 @@ class Trainer:
         self.frozen = frozen
         self.model.backbone.requires_grad_(not frozen)
         self.optimiser = torch.optim.AdamW(parameter_groups(self.model, self.row.optim), fused=True)
-        self.network = distributed.parallel(self.model, self.where)
-        if self.row.train.compile:
-            self.network = torch.compile(self.network)
+        self.local = self.network = torch.compile(self.model) if self.row.train.compile else self.model
 
     def restore(self, state: dict[str, Any]) -> Progress:
         """Take up the state that `Saver` kept."""
@@ -210,6 +214,8 @@ class Trainer:
 
         self.model.train()
         self.model.backbone.train(not self.frozen)
+        # once an epoch, since its first step decides in which order the next ones sum, in a resumed training too
+        self.network = distributed.parallel(self.local, self.where)
         losses, predicted, drawn = [], [], []
         for prepared, index in self._prepared([distributed.share(batch) for batch in batches]):
             images, targets = self.mixing(prepared, self.targets[index])
@@ -225,6 +231,7 @@ class Trainer:
                 f"epoch {number + 1}, step {step + 1}: the loss is {losses[step]} at learning rates "
                 f"{rates[0]:g} (backbone) and {rates[1]:g} (head): lower optim.lr_backbone and optim.lr_head"
             )
+        distributed.same_buffers(self.model)
         drawn, predicted = (torch.cat(distributed.gather(torch.cat(each))).numpy() for each in (drawn, predicted))
         return rates, losses.mean().item(), macro_f1(drawn, predicted)
 
@@ -282,9 +289,20 @@ class Saver:
 
 
 def _read(checkpoint: Path) -> dict[str, Any] | None:
+    """The state that `Saver` kept, in the first process."""
     if distributed.rank() or not checkpoint.exists():
         return None
-    return torch.load(checkpoint, map_location="cpu", weights_only=True)
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            if damaged := archive.testzip():  # PyTorch compares no checksums: a flipped bit would train on
+                raise zipfile.BadZipFile(f"checksum of {damaged}")
+        return torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except OSError:  # it may be sound: no permission, a server that does not answer
+        raise
+    except Exception as error:  # PyTorch raises many kinds
+        aside = checkpoint.replace(checkpoint.with_suffix(".damaged"))
+        say(f"{checkpoint} is damaged ({type(error).__name__}), now {aside.name}: training starts from the beginning")
+        return None
 
 
 def parameter_groups(model: Classifier, settings: Optim) -> list[dict[str, Any]]:

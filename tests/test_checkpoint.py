@@ -1,0 +1,167 @@
+"""What an unfinished training leaves: of the right state, whole, and for one process at a time."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from stages import train
+from study import ROOT
+from wbc.train import engine
+from wbc.train.engine import fingerprint, fit
+from wbc.train.model import load_model
+
+
+@pytest.fixture
+def row(tiny_row):
+    """Of one epoch."""
+    return tiny_row.model_copy(update={"train": tiny_row.train.model_copy(update={"epochs": 1})})
+
+
+# --- the name
+
+
+def test_the_fingerprint_sees_settings_files_and_libraries(tmp_path, monkeypatch):
+    code, data = tmp_path / "a.py", tmp_path / "data.npy"
+    code.write_text("1")
+    data.write_text("1")
+    first = fingerprint({"lr": 1}, code, data)
+    assert fingerprint({"lr": 1}, code, data) == first
+    seen = {first, fingerprint({"lr": 2}, code, data)}
+    for file in (code, data):
+        file.write_text("2")
+        seen.add(fingerprint({"lr": 1}, code, data))
+    for library in ("torch", "torchvision", "timm", "kornia"):
+        monkeypatch.setattr(f"{library}.__version__", "9.9")
+        seen.add(fingerprint({"lr": 1}, code, data))
+    assert len(seen) == 8
+
+
+def test_its_code_is_what_dvc_knows_the_stage_by():
+    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["train"]["do"]["deps"]
+    listed = [ROOT / dep for dep in deps if dep.startswith(("wbc", "stages"))]
+    listed = {file for path in listed for file in (path.rglob("*.py") if path.is_dir() else [path])}
+    assert listed <= set(train.code())
+
+
+# --- damage
+
+
+def emptied(state):
+    return b""
+
+
+def truncated(state):
+    return state[: len(state) // 2]
+
+
+def flipped(state):
+    """One bit of a weight, which PyTorch reads without a word."""
+    place = len(state) // 2
+    return state[:place] + bytes([state[place] ^ 1]) + state[place + 1 :]
+
+
+def overwritten(state):
+    return b"no archive" * 100
+
+
+@pytest.mark.parametrize("damage", [emptied, truncated, flipped, overwritten])
+def test_a_damaged_checkpoint_is_set_aside_and_training_starts_from_the_beginning(
+    row, coloured, tmp_path, capsys, damage
+):
+    checkpoint = tmp_path / "checkpoint.pt"
+    undisturbed = fit(row, coloured, coloured, checkpoint)
+    damaged = damage(checkpoint.read_bytes())
+    checkpoint.write_bytes(damaged)
+    capsys.readouterr()
+    again = fit(row, coloured, coloured, checkpoint)
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{checkpoint} is damaged (" in lines[0]
+    assert "now checkpoint.damaged: training starts from the beginning" in lines[0]
+    assert lines[1].startswith("epoch   1/1")
+    assert (tmp_path / "checkpoint.damaged").read_bytes() == damaged
+    assert again[2].history == undisturbed[2].history
+    assert engine._read(checkpoint)["progress"]["epoch"] == 1
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(row, coloured, tmp_path):
+    (tmp_path / "checkpoint.pt").mkdir()
+    with pytest.raises(IsADirectoryError):
+        fit(row, coloured, coloured, tmp_path / "checkpoint.pt")
+
+
+# --- the stage
+
+
+@pytest.fixture
+def project(packed, tmp_path, monkeypatch):
+    """A folder in which the stage trains the row `alone`."""
+    path = shutil.copytree(packed, tmp_path / "project")
+    monkeypatch.chdir(path)
+    monkeypatch.setattr(train, "SCRATCH", path / "scratch")
+    return path
+
+
+SECOND = """
+import sys
+from pathlib import Path
+from stages import run, train
+train.SCRATCH = Path(sys.argv.pop(1))
+run(train.main)
+"""
+
+
+def test_a_second_process_is_refused_in_a_line_and_disturbs_nothing(project, tmp_path, monkeypatch):
+    other = shutil.copytree(project, tmp_path / "other")  # as `dvc exp run --temp` has it, but for the scratch folder
+    came, real = [], engine.Trainer.evaluate
+
+    def meanwhile(trainer, part):
+        if not came:
+            command = [sys.executable, "-c", SECOND, project / "scratch", "alone"]
+            env = os.environ | {"PYTHONPATH": str(ROOT)}
+            came.append(subprocess.run(command, cwd=other, env=env, capture_output=True, text=True))
+        return real(trainer, part)
+
+    monkeypatch.setattr(engine.Trainer, "evaluate", meanwhile)
+    train.main("alone")
+    assert came[0].returncode == 1
+    last = came[0].stderr.splitlines()[-1]
+    assert last.startswith("error: another process trains this row with the same settings and data")
+    assert "Traceback" not in came[0].stderr
+    assert not (other / "models").exists()
+    assert load_model("models/alone.safetensors").size == 32
+    assert not list((project / "scratch").iterdir())
+
+
+def test_a_scratch_folder_that_does_not_go_away_costs_no_training(project, monkeypatch):
+    real = os.rmdir
+
+    def busy(path, **options):
+        if "scratch" in str(path) or options:
+            raise OSError(errno.ENOTEMPTY, "Directory not empty", path)  # a file still open, on a network's disk
+        real(path)
+
+    monkeypatch.setattr(os, "rmdir", busy)
+    train.main("alone")
+    assert Path("metrics/train/alone.json").exists()
+
+
+def test_changed_pixels_resume_nothing(project, monkeypatch):
+    """The same images packed otherwise, as another version of OpenCV would."""
+    begun = []
+    monkeypatch.setattr(train, "fit", lambda row, training, validation, checkpoint, log: begun.append(checkpoint) or 1)
+    for _ in range(2):
+        with pytest.raises(TypeError):  # there is nothing to go on with
+            train.main("alone")
+    images = np.load("data/images.npy")
+    images[0, 0, 0, 0] ^= 1
+    np.save("data/images.npy", images)
+    with pytest.raises(TypeError):
+        train.main("alone")
+    assert begun[0] == begun[1] != begun[2]
