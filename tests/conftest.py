@@ -2,6 +2,7 @@
 
 import functools
 import os
+import struct
 
 import pytest
 
@@ -81,6 +82,21 @@ def cells(labels, folder, first=0):
         image, _ = draw(label, 370, np.random.default_rng([first, i]))
         (folder / name).write_bytes(cv2.imencode(".jpg", image[:, 1:-1, ::-1])[1])
     return names
+
+
+WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # bytes of TIFF's types
+
+
+def ifd(tags):
+    """A TIFF header and one directory of (tag, type, the values' bytes), as EXIF blocks are too; nothing is checked."""
+    entries, long = b"", b""
+    for tag, kind, value in tags:
+        held = value.ljust(4, b"\0")
+        if len(value) > 4:
+            held = struct.pack("<I", 8 + 2 + 12 * len(tags) + 4 + len(long))
+            long += value
+        entries += struct.pack("<HHI", tag, kind, len(value) // WIDTHS.get(kind, 1)) + held
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + long
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from conftest import ifd
 from wbc.classes import CLASSES, TABLE_1
 from wbc.data.images import ImageError, decode, read, read_mask, sha256, write_jpeg
 from wbc.data.pack import pack, resize
@@ -51,6 +52,19 @@ def test_a_cameras_rotation_is_applied():
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 90°
     assert decode(encoded(np.zeros((4, 6, 3), np.uint8), suffix="JPEG", exif=exif)).shape == (6, 4, 3)
+
+
+@pytest.mark.parametrize(
+    "tag", [(0x0100, 2, b"wide"), (0x011A, 2, b"72"), (0x0102, 4, struct.pack("<I", 70000))], ids=["width", "x", "bits"]
+)
+def test_a_camera_may_write_odd_tags_beside_its_rotation(tag):
+    """Values that Pillow reads and cannot write: to turn an image, nothing need be written."""
+    pixels = np.zeros((8, 16, 3), np.uint8)
+    pixels[:, 8:] = 200
+    exif = b"Exif\0\0" + ifd([tag, (0x0112, 3, struct.pack("<H", 6))])
+    turned = decode(encoded(pixels, suffix="JPEG", exif=exif))
+    assert turned.shape == (16, 8, 3)
+    assert (turned[:8].max() < 20, turned[8:].min() > 180) == (True, True)
 
 
 def claiming(width, height):

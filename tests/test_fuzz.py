@@ -6,6 +6,7 @@
 import copy
 import io
 import os
+import struct
 import zlib
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from conftest import WIDTHS, ifd
 from study import study_params
 from wbc.config import resolve
 from wbc.data.images import decode
@@ -96,6 +98,36 @@ def resealed(content):
 def test_a_damaged_image_is_decoded_or_refused(content):
     image = survives(decode, content)
     assert image is None or (image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3)
+
+
+TURNED = (0x0112, 3, struct.pack("<H", 6))
+TAGS = [*range(0x0100, 0x0120), 0x0153, 0x02BC, 0x8769, 0x8825, 0xA005, 0x927C, 0xFFFF]  # some are followed
+ENTRY = st.tuples(
+    st.sampled_from(TAGS) | st.integers(0, 0xFFFF),
+    st.sampled_from(sorted(WIDTHS)) | st.integers(0, 20),
+    st.binary(max_size=12) | st.sampled_from([b"", b"72", struct.pack("<I", 70000), struct.pack("<I", 8)]),
+)
+PIXELS = [  # of a TIFF of 2×2 grey pixels, which are the bytes behind its header
+    (0x0100, 3, struct.pack("<H", 2)),
+    (0x0101, 3, struct.pack("<H", 2)),
+    (0x0102, 3, struct.pack("<H", 8)),
+    (0x0103, 3, struct.pack("<H", 1)),
+    (0x0106, 3, struct.pack("<H", 1)),
+    (0x0111, 4, struct.pack("<I", 8)),
+    (0x0117, 4, struct.pack("<I", 4)),
+]
+
+
+@fuzz
+@given(st.lists(ENTRY, max_size=4), st.sampled_from(["JPEG", "PNG", "TIFF"]))
+def test_whatever_a_cameras_tags_hold_an_image_is_decoded_or_refused(tags, suffix):
+    """Turned, so that whoever rewrote the tags would have to write them all."""
+    if suffix == "TIFF":
+        content = ifd([*PIXELS, TURNED, *tags])
+    else:
+        content = encoded(Image.new("RGB", (12, 9)), suffix, exif=b"Exif\0\0" + ifd([*tags, TURNED]))
+    image = survives(decode, content)
+    assert image is None or (image.dtype == np.uint8 and image.ndim == 3)
 
 
 # --- lists

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +10,22 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from wbc.errors import UserError
 from wbc.io import atomic
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF")  # Pillow knows some that run programs
+TURNED = {  # what puts upright an image with this EXIF orientation (EXIF 2.32, 4.6.5.1)
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 MAX_PIXELS = 64_000_000  # 8000 × 8000; beyond it a file is taken for a decompression bomb
 
 warnings.filterwarnings("ignore", module="PIL")  # of odd metadata and of many pixels; catch_warnings is not for threads
@@ -44,7 +54,10 @@ def decode(content: bytes) -> np.ndarray:
     with _opened(content) as image:
         if image.mode == "F":
             raise ImageError("floating-point pixels: their white is unknown")
-        image = ImageOps.exif_transpose(image)
+        image.load()  # a TIFF is turned here already, and then says so
+        # ImageOps.exif_transpose would write the other tags again, and fail on values that it can read but not write
+        if turn := TURNED.get(image.getexif().get(ExifTags.Base.Orientation)):
+            image = image.transpose(turn)
         if image.mode.startswith("I"):  # 16 bits a pixel; Pillow would clip instead of scaling
             image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) // 257).astype(np.uint8))
         if image.has_transparency_data:
@@ -69,7 +82,7 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         raise ImageError(f"not a {', '.join(FORMATS)} image") from None
     except Image.DecompressionBombError:
         raise ImageError(f"too large: more than {MAX_PIXELS:,} pixels") from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, struct.error) as error:  # the last two of odd EXIF or XMP
         raise ImageError(f"unreadable image: {error}") from None
 
 
