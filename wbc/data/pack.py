@@ -5,12 +5,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from wbc.data.images import read
 from wbc.data.tables import PIXELS
 from wbc.io import atomic
+from wbc.parallel import each
 
 HALF_UP = 0.501  # to round by: halves, which are frequent, go up even where a sum's last bits leave them just below
 
@@ -33,13 +32,12 @@ def pack(manifest: pd.DataFrame, size: int, path: Path = PIXELS) -> None:
     Raises:
         ImageError: an image is missing or has changed since it was ingested.
     """
-    tasks = (delayed(_load)(row.path, row.sha256, size) for row in manifest.itertuples())
-    loaded = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(tasks)
+    tasks = ((row.path, row.sha256, size) for row in manifest.itertuples())
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(manifest), size, size, 3)}
     # written from front to back: a disk that fills up under a memory map kills the process
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for image in tqdm(loaded, "pack", len(manifest), disable=None):
+        for image in each(_load, tasks, len(manifest), "pack", threads=True):
             file.write(image.tobytes())
 
 

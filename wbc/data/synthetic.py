@@ -17,12 +17,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
-import joblib
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from wbc.classes import CLASSES, TABLE_1
+from wbc.parallel import each
 
 SUPERSAMPLE = 2  # painted at twice the size, then averaged down: anti-aliasing
 LIGHT = (250, 225, 200)  # RGB of the empty background under the reference stain
@@ -209,11 +208,8 @@ def write_dataset(
     table = pd.DataFrame([rows[i] for i in order], columns=["labels", "part"])
     table.insert(0, "ID", [f"{i:06d}" for i in range(len(table))])
 
-    jobs = (
-        joblib.delayed(_write_image)(folder, row.ID, row.labels, size, [seed, row.Index]) for row in table.itertuples()
-    )
-    drawn = joblib.Parallel(n_jobs=-1, return_as="generator")(jobs)
-    for _ in tqdm(drawn, "drawing", len(table), unit="image", disable=None):
+    tasks = ((folder, row.ID, row.labels, size, [seed, row.Index]) for row in table.itertuples())
+    for _ in each(_write_image, tasks, len(table), "draw"):
         pass
     table.to_csv(folder / "labels.csv", index=False, lineterminator="\n")
 
