@@ -102,15 +102,16 @@ def one_core(name: str, files: list[tuple[str, str]], rounds: int) -> dict:
     from benchmarks.features_oracle import ORACLES
     from wbc.data.images import read
     from wbc.errors import UserError
-    from wbc.features import SETS
-    from wbc.segment import METHODS
+    from wbc.features import feature_set
+    from wbc.segment import method
 
     cv2.setNumThreads(1)
-    names, extract = SETS[name]
+    names, extract = feature_set(name).NAMES, feature_set(name).extract
+    segment = method(MASKS[name]).segment
     milliseconds = []
     for _ in tqdm(range(rounds + 1), f"{name}, one core", disable=None):
         images, decoding = timed(lambda: [read(*file) for file in files])
-        masks, segmentation = timed(lambda images=images: [METHODS[MASKS[name]](image) for image in images])
+        masks, segmentation = timed(lambda images=images: [segment(image) for image in images])
         cells = [(image, mask) for image, mask in zip(images, masks, strict=True) if mask.any()]
         if not cells:
             raise UserError("no cell in any of the images")
@@ -155,12 +156,12 @@ def whole(name: str, path: str, sha256: str) -> tuple[int, int]:
     import cv2
 
     from wbc.data.images import read
-    from wbc.features import SETS
-    from wbc.segment import METHODS
+    from wbc.features import feature_set
+    from wbc.segment import method
 
     cv2.setNumThreads(1)
     image = read(path, sha256)
-    SETS[name].extract(image, METHODS[MASKS[name]](image))
+    feature_set(name).extract(image, method(MASKS[name]).segment(image))
     return os.getpid(), peak_kilobytes()
 
 

@@ -73,29 +73,29 @@ def measure(pairs: list[tuple], repeats: int) -> dict[str, dict[str, float]]:
     import pandas as pd
     from tqdm import tqdm
 
-    from wbc.segment import CELL_ONLY, METHODS, failed, score
+    from wbc.segment import METHODS, failed, method, score
 
     cv2.setNumThreads(1)
     results = {}
-    for name, method in METHODS.items():
-        nucleus = name not in CELL_ONLY
+    for name in METHODS:
+        segment, nucleus = method(name).segment, method(name).NUCLEUS
         rows = []
         for image, truth in tqdm(pairs, name, disable=None):
-            mask = method(image)
+            mask = segment(image)
             row = {"failed": failed(mask, nucleus), **score(mask, truth, nucleus)}
-            row["ms"] = fastest(method, image, repeats)
-            row["ms_challenge"] = fastest(method, cv2.resize(image, CHALLENGE), repeats)
+            row["ms"] = fastest(segment, image, repeats)
+            row["ms_challenge"] = fastest(segment, cv2.resize(image, CHALLENGE), repeats)
             rows.append(row)
         results[name] = {"images": len(pairs), **pd.DataFrame(rows).mean().to_dict()}
     return results
 
 
-def fastest(method, image, repeats: int) -> float:
+def fastest(segment, image, repeats: int) -> float:
     """Milliseconds of processor time of the fastest of some calls: what else runs on the machine only adds to it."""
 
     def seconds() -> float:
         started = time.process_time()
-        method(image)
+        segment(image)
         return time.process_time() - started
 
     return 1000 * min(seconds() for _ in range(repeats))

@@ -3,29 +3,27 @@
 import cv2
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from stages import run
 from wbc.data.images import read
 from wbc.data.tables import read_manifest
-from wbc.features import SETS, degenerate
+from wbc.features import degenerate, feature_set
 from wbc.io import atomic, write_json
+from wbc.parallel import each
 
 
 def measure(path: str, sha256: str, mask: np.ndarray, name: str) -> np.ndarray:
     cv2.setNumThreads(1)  # every core has a process already
-    return SETS[name].extract(read(path, sha256), mask)
+    return feature_set(name).extract(read(path, sha256), mask)
 
 
 def main(name: str, method: str) -> None:
     manifest = read_manifest()
-    ids, names = pd.Index(manifest["id"], name="id"), SETS[name].names
+    ids, names = pd.Index(manifest["id"], name="id"), feature_set(name).NAMES
     values = np.empty((len(ids), len(names)))  # all that grows with the number of images, and its table
     with np.load(f"data/masks/{method}.npz") as masks:  # reads a mask when it is asked for
-        tasks = (delayed(measure)(row.path, row.sha256, masks[row.id], name) for row in manifest.itertuples())
-        results = Parallel(n_jobs=-1, return_as="generator")(tasks)
-        for i, result in enumerate(tqdm(results, name, len(ids), disable=None)):
+        tasks = ((row.path, row.sha256, masks[row.id], name) for row in manifest.itertuples())
+        for i, result in enumerate(each(measure, tasks, len(ids), name)):
             values[i] = result
     table = pd.DataFrame(values, columns=names, index=ids)
     with atomic(f"data/features/{name}.parquet") as path:

@@ -1,26 +1,25 @@
-"""Segment every image by one method (hsv, lab or polar) into data/masks/<method>.npz."""
+"""Segment every image by one method, such as hsv, into data/masks/<method>.npz."""
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from stages import run
 from wbc.classes import CLASSES
 from wbc.data.images import read, read_mask, write_jpeg
 from wbc.data.tables import read_manifest
 from wbc.io import write_json, write_npz
-from wbc.segment import CELL_ONLY, METHODS, failed, panel, score
+from wbc.parallel import each
+from wbc.segment import failed, method, panel, score
 
 PANEL_CLASSES = CLASSES[::2]  # one cell of every second class makes a figure that fits a screen
 PANEL_CASES = 2  # of the best, the median and the worst each
 
 
-def segment(row, method: str) -> tuple[np.ndarray, dict[str, float]]:
-    mask = METHODS[method](read(row.path, row.sha256))
-    nucleus = method not in CELL_ONLY
-    agreement = score(mask, read_mask(row.mask, mask.shape), nucleus) if row.mask else {}
-    return mask, {"failed": failed(mask, nucleus), **agreement}
+def segmented(name: str, path: str, sha256: str, truth: str) -> tuple[np.ndarray, dict[str, float]]:
+    chosen = method(name)
+    mask = chosen.segment(read(path, sha256))
+    agreement = score(mask, read_mask(truth, mask.shape), chosen.NUCLEUS) if truth else {}
+    return mask, {"failed": failed(mask, chosen.NUCLEUS), **agreement}
 
 
 def chosen(manifest: pd.DataFrame, scores: pd.DataFrame) -> dict[str, int]:
@@ -38,32 +37,30 @@ def chosen(manifest: pd.DataFrame, scores: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def main(method: str) -> None:
+def main(name: str) -> None:
     manifest = read_manifest()
-    tasks = (delayed(segment)(row, method) for row in manifest.itertuples(index=False, name="Row"))
-    results = Parallel(n_jobs=-1, return_as="generator")(tasks)
+    tasks = ((name, row.path, row.sha256, row.mask) for row in manifest.itertuples())
+    results = each(segmented, tasks, len(manifest), name)
     scores = []
 
     def masks():
-        for id, (mask, measured) in zip(
-            manifest["id"], tqdm(results, method, len(manifest), disable=None), strict=True
-        ):
+        for id, (mask, measured) in zip(manifest["id"], results, strict=True):
             scores.append(measured)
             yield id, mask
 
-    target = f"data/masks/{method}.npz"
+    target = f"data/masks/{name}.npz"
     write_npz(target, masks())
     table = pd.DataFrame(scores)
     means = table.mean().to_dict()  # Dice and IoU: of the images that come with a true mask
-    write_json(f"metrics/segment/{method}.json", means)
+    write_json(f"metrics/segment/{name}.json", means)
 
     shown = chosen(manifest, table)
     rows = manifest.loc[list(shown.values())]
     with np.load(target) as stored:
         images = [read(row.path, row.sha256) for row in rows.itertuples()]
-        figure = panel(images, [stored[id] for id in rows["id"]], list(shown), nucleus=method not in CELL_ONLY)
-    write_jpeg(f"plots/segment/{method}.jpg", figure)
-    print(f"{method}: {len(manifest)} masks" + "".join(f", {k} {v:.3f}" for k, v in means.items()))
+        figure = panel(images, [stored[id] for id in rows["id"]], list(shown), method(name).NUCLEUS)
+    write_jpeg(f"plots/segment/{name}.jpg", figure)
+    print(f"{name}: {len(manifest)} masks" + "".join(f", {k} {v:.3f}" for k, v in means.items()))
 
 
 if __name__ == "__main__":

@@ -18,10 +18,14 @@ from benchmarks.features_oracle import ORACLES, outline
 from wbc.classes import CLASSES
 from wbc.data.images import decode
 from wbc.data.synthetic import draw
-from wbc.features import SETS, V1, V2, degenerate, extract_v1, extract_v2, markdown
-from wbc.features.definitions import V1_ONLY, V2_TABLE
+from wbc.features import SETS, degenerate, feature_set
+from wbc.features.__main__ import markdown
 from wbc.features.measures import shape
-from wbc.segment import METHODS
+from wbc.features.sets.v1 import NAMES as V1
+from wbc.features.sets.v1 import extract as extract_v1
+from wbc.features.sets.v2 import NAMES as V2
+from wbc.features.sets.v2 import extract as extract_v2
+from wbc.segment import method
 
 ROOT = Path(__file__).parent.parent
 
@@ -93,7 +97,7 @@ def test_names_are_unique_and_grouped_as_in_the_report():
 
 @pytest.mark.parametrize("name", SETS)
 def test_a_set_measures_what_it_names(name):
-    names, extract = SETS[name]
+    names, extract = feature_set(name).NAMES, feature_set(name).extract
     values = extract(noise(), LOPSIDED)
     assert values.shape == (len(names),)
     assert values.dtype == np.float64
@@ -122,8 +126,9 @@ def test_the_documentation_has_every_feature_once_with_its_places():
         name: (V1.index(name) + 1 if name in V1 else "", V2.index(name) + 1 if name in V2 else "") for name in V1 + V2
     }
     assert {name: (v1, v2) for name, v1, v2, *_ in rows} == {n: (str(a), str(b)) for n, (a, b) in places.items()}
-    assert all(text.strip() for feature in (*V2_TABLE, *V1_ONLY) for text in feature)
-    assert len({feature.definition for feature in (*V2_TABLE, *V1_ONLY)}) > 80  # no two say the same, but by region
+    features = [feature for name in SETS for feature in feature_set(name).TABLE]
+    assert all(text.strip() for feature in features for text in feature)
+    assert len({feature.definition for feature in features}) > 80  # no two say the same, but by region
 
 
 # --- against scikit-image ---------------------------------------------------------------------------------------------
@@ -142,7 +147,7 @@ def assert_close(ours, theirs):
 
 
 def assert_as_scikit_image(name, image, mask):
-    names, extract = SETS[name]
+    names, extract = feature_set(name).NAMES, feature_set(name).extract
     assert_close(dict(zip(names, extract(image, mask), strict=True)), ORACLES[name](image, mask))
 
 
@@ -150,9 +155,9 @@ def assert_as_scikit_image(name, image, mask):
 def test_drawn_cells_measure_as_by_scikit_image(label):
     for seed, size in enumerate((120, 200, 368)):
         image, mask = draw(label, size, np.random.default_rng([seed, CLASSES.index(label)]))
-        for cell in (mask, METHODS["lab"](image)):
+        for cell in (mask, method("lab").segment(image)):
             assert_as_scikit_image("v2", image, cell)
-        for cell in (mask, METHODS["hsv"](image)):
+        for cell in (mask, method("hsv").segment(image)):
             assert_as_scikit_image("v1", image, cell)
 
 
@@ -171,8 +176,8 @@ def test_real_cells_measure_as_by_scikit_image():
     assert paths
     for path in paths:
         image = decode(path.read_bytes())
-        for name, method in (("v1", "hsv"), ("v2", "lab")):
-            assert_as_scikit_image(name, image, METHODS[method](image))
+        for name, masks in (("v1", "hsv"), ("v2", "lab")):
+            assert_as_scikit_image(name, image, method(masks).segment(image))
 
 
 # --- shape ------------------------------------------------------------------------------------------------------------
@@ -423,7 +428,7 @@ DEGENERATE = {
 @pytest.mark.parametrize("image", [noise(), np.zeros((120, 140, 3), np.uint8)], ids=["noise", "black"])
 @pytest.mark.parametrize("name", SETS)
 def test_degenerate_cells_have_finite_features(name, image, mask):
-    assert np.isfinite(SETS[name].extract(image, mask)).all()
+    assert np.isfinite(feature_set(name).extract(image, mask)).all()
 
 
 def test_what_is_not_there_is_zero():
@@ -443,7 +448,7 @@ def test_what_is_not_there_is_zero():
 @pytest.mark.parametrize("mask", [np.ones((40, 50), np.uint8), np.zeros((40, 50), np.uint8)], ids=["full", "empty"])
 def test_an_image_of_another_size_than_its_mask_is_refused(name, mask):
     with pytest.raises(ValueError, match="height and width must agree"):
-        SETS[name].extract(noise((50, 40)), mask)
+        feature_set(name).extract(noise((50, 40)), mask)
 
 
 @pytest.mark.parametrize("name", ["a line", "a diagonal", "two far corners", "one pixel in a corner", "everything"])
@@ -453,7 +458,7 @@ def test_degenerate_cells_measure_as_by_scikit_image(name):
 
 
 def table_of(name, masks):
-    names, extract = SETS[name]
+    names, extract = feature_set(name).NAMES, feature_set(name).extract
     return pd.DataFrame([extract(noise(), mask) for mask in masks], columns=names)
 
 
@@ -501,9 +506,9 @@ def test_the_stage_writes_every_cell_in_the_manifest_s_order_and_counts_the_odd_
     main(name, "lab")
     table = pd.read_parquet(f"data/features/{name}.parquet")
     assert list(table.index) == list(masks)[::-1]
-    assert tuple(table.columns) == SETS[name].names
+    assert tuple(table.columns) == feature_set(name).NAMES
     for id, values in zip(table.index, table.to_numpy(), strict=True):
-        np.testing.assert_array_equal(values, SETS[name].extract(images[id], masks[id]))
+        np.testing.assert_array_equal(values, feature_set(name).extract(images[id], masks[id]))
     counts = json.loads(Path(f"metrics/features/{name}.json").read_text())
     assert counts == {"cells": len(masks), **degenerate(table)}
     assert counts["empty"] == 1

@@ -1,6 +1,18 @@
 """Handcrafted features of a cell: the report's first 9 and its later 89, listed in docs/features.md."""
 
-from wbc.features.definitions import V1, V2, markdown
-from wbc.features.measures import SETS, FeatureSet, degenerate, extract_v1, extract_v2
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
 
-__all__ = ["SETS", "V1", "V2", "FeatureSet", "degenerate", "extract_v1", "extract_v2", "markdown"]
+from wbc.features import sets
+from wbc.features.measures import degenerate
+
+SETS = tuple(module.name for module in iter_modules(sets.__path__))
+
+
+def feature_set(name: str) -> ModuleType:
+    """One of `SETS`: `TABLE`, `NAMES` and `extract(image, mask)`, see `wbc.features.sets`."""
+    return import_module(f"wbc.features.sets.{name}")
+
+
+__all__ = ["SETS", "degenerate", "feature_set"]

@@ -1,95 +1,14 @@
-"""Measures the features of `wbc.features.definitions` with OpenCV and NumPy alone, which is quick to run and to import.
+"""Measures what the features are made of with OpenCV and NumPy alone, which is quick to run and to import.
 
-A region is a (H, W) uint8 array of 0 and 1 whose outermost rows and columns are 0, as `_crop` leaves it.
+A region is a (H, W) uint8 array of 0 and 1 whose outermost rows and columns are 0, as `crop` leaves it.
 """
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
 
-from wbc.features.definitions import (
-    ANGLES,
-    CHANNELS,
-    GLCM,
-    GREY_LEVELS,
-    HU,
-    HU_NOISE,
-    LBP,
-    LOBE_DEPTH,
-    REGIONS,
-    SHAPE,
-    V1,
-    V2,
-)
-
-
-def extract_v1(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The 9 features of the report's first version (§3.2.1), on the cell alone.
-
-    Args:
-        image: (H, W, 3) uint8, RGB.
-        mask: (H, W) uint8, 0 background, above 0 the cell.
-
-    Returns:
-        (9,) float64 in the order of `V1`, with the units of docs/features.md; all 0 for an empty mask.
-
-    Raises:
-        ValueError: image and mask differ in height or width.
-    """
-    image, mask = _crop(image, mask)
-    cell = (mask > 0).view(np.uint8)
-    texture = glcm(_grey(image), cell)
-    values = _prefixed("cell", shape(cell) | colour(histograms([image], cell)))
-    for name in ("contrast", "homogeneity"):
-        values[f"glcm_{name}"] = np.mean([texture[f"glcm_{name}_{angle}"] for angle in ANGLES])
-    return np.array([values[name] for name in V1])
-
-
-def extract_v2(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The 89 features of the report's second version (§3.2.2), on the cell, its nucleus and its cytoplasm.
-
-    The report's table counts ~21 + ~39 + 20 + 10; these are 20 + 39 + 20 + 10.
-
-    Args:
-        image: (H, W, 3) uint8, RGB.
-        mask: (H, W) uint8, 0 background, 1 cytoplasm, 2 nucleus.
-
-    Returns:
-        (89,) float64 in the order of `V2`, with the units of docs/features.md; all 0 for an empty mask.
-
-    Raises:
-        ValueError: image and mask differ in height or width.
-    """
-    image, mask = _crop(image, mask)
-    if not mask.any():
-        return np.zeros(len(V2))
-    cell, nucleus = (mask > 0).view(np.uint8), (mask == 2).view(np.uint8)
-    compact = _trimmed(nucleus)
-    grey, hsv = _grey(image), cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
-    counts = {"cell": histograms([image, hsv], cell), "nucleus": histograms([image, hsv], nucleus)}
-    counts["cytoplasm"] = counts["cell"] - counts["nucleus"]
-    values = _prefixed("cell", shape(cell)) | _prefixed("nucleus", shape(compact))
-    for region in REGIONS:
-        values |= _prefixed(region, colour(counts[region]))
-    values["nucleus_lobes"] = lobes(compact)
-    values["cytoplasm_area"] = values["cell_area"] - values["nucleus_area"]
-    values["nucleus_cell_ratio"] = values["nucleus_area"] / values["cell_area"]
-    for a, b in ("rg", "rb", "gb"):
-        values[f"ratio_{a}_{b}"] = _ratio(values[f"cell_{a}_mean"], values[f"cell_{b}_mean"])
-    values |= hu(cell) | glcm(grey, cell) | lbp(grey, cell)
-    return np.array([values[name] for name in V2], dtype=np.float64)
-
-
-class FeatureSet(NamedTuple):
-    """The names of some features and the function (image, mask) -> array that measures them in that order."""
-
-    names: tuple[str, ...]
-    extract: Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-SETS = {"v1": FeatureSet(V1, extract_v1), "v2": FeatureSet(V2, extract_v2)}
+from wbc.features.definitions import ANGLES, CHANNELS, GLCM, GREY_LEVELS, HU, HU_NOISE, LBP, LOBE_DEPTH, SHAPE
 
 # The kinds of degenerate cells: a feature and the value it has. A cell may be of several; an empty one is nothing else.
 DEGENERATE = {
@@ -126,9 +45,9 @@ def shape(region: np.ndarray) -> dict[str, float]:
         return dict.fromkeys(SHAPE, 0.0)
     # λ₁ and λ₂ are (total ± apart) / 2
     total, apart = m["mu20"] + m["mu02"], np.hypot(m["mu20"] - m["mu02"], 2 * m["mu11"])
-    eccentricity = np.sqrt(_ratio(2 * apart, total + apart))
+    eccentricity = np.sqrt(ratio(2 * apart, total + apart))
     outline = perimeter(region)
-    values = (area, outline, eccentricity, area / hull_area(region), _ratio(4 * np.pi * area, outline**2))
+    values = (area, outline, eccentricity, area / hull_area(region), ratio(4 * np.pi * area, outline**2))
     return dict(zip(SHAPE, values, strict=True))
 
 
@@ -309,7 +228,7 @@ def _histogram(images: list[np.ndarray], channel: int, region: np.ndarray | None
     return cv2.calcHist(images, [channel], region, [bins], [0, bins]).ravel().astype(np.float64)
 
 
-def _crop(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def crop(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The cell's bounding box and one pixel around it, so that the textures at its rim have their neighbours.
 
     At the image's border that pixel repeats the last one and is background in the mask.
@@ -322,19 +241,19 @@ def _crop(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return image[box], np.pad(mask, 1)[box]
 
 
-def _trimmed(region: np.ndarray) -> np.ndarray:
+def trimmed(region: np.ndarray) -> np.ndarray:
     """The region's bounding box and the row or column beside it on every side."""
     x, y, width, height = cv2.boundingRect(region)
     return region[max(y - 1, 0) : y + height + 1, max(x - 1, 0) : x + width + 1]
 
 
-def _grey(image: np.ndarray) -> np.ndarray:
+def grey(image: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
 
-def _ratio(a: float, b: float) -> float:
+def ratio(a: float, b: float) -> float:
     return a / b if b else 0.0
 
 
-def _prefixed(prefix: str, values: dict[str, float]) -> dict[str, float]:
+def prefixed(prefix: str, values: dict[str, float]) -> dict[str, float]:
     return {f"{prefix}_{name}": value for name, value in values.items()}

@@ -16,7 +16,8 @@ import vl_convert
 from wbc.classes import CLASSES, NAMES, TABLE_1
 from wbc.data.pack import resize
 from wbc.data.tables import PIXELS, read_manifest
-from wbc.features import V1, V2
+from wbc.features.sets.v1 import NAMES as V1
+from wbc.features.sets.v2 import NAMES as V2
 from wbc.report import charts
 from wbc.report.published import ROWS
 from wbc.report.results import HEADINGS, MEASURED, WORDS, lines

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from wbc.classes import CLASSES, NAMES, TABLE_1
-from wbc.features import V1, V2
+from wbc.features.sets.v1 import NAMES as V1
+from wbc.features.sets.v2 import NAMES as V2
 from wbc.report import published
 from wbc.report.study import Study
 

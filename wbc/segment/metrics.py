@@ -24,8 +24,8 @@ def score(mask: np.ndarray, truth: np.ndarray, nucleus: bool = True) -> dict[str
     Args:
         mask: (H, W) uint8, 0 background, 1 cytoplasm, 2 nucleus.
         truth: (H, W) uint8, likewise.
-        nucleus: whether to score the nucleus: pass `name not in CELL_ONLY`. It is a property of the method, not of
-            the mask, since a method that looked for a nucleus and found none must score 0 and not be excused.
+        nucleus: whether to score the nucleus: its `NUCLEUS`. It is a property of the method, not of the
+            mask, since a method that looked for a nucleus and found none must score 0 and not be excused.
 
     Returns:
         `cell_dice` and `cell_iou` and, with `nucleus`, `nucleus_dice` and `nucleus_iou`, each in [0, 1].
@@ -44,7 +44,7 @@ def failed(mask: np.ndarray, nucleus: bool = True) -> bool:
 
     Args:
         mask: (H, W) uint8, 0 background, 1 cytoplasm, 2 nucleus.
-        nucleus: whether the method looks for the nucleus: pass `name not in CELL_ONLY`.
+        nucleus: whether the method looks for the nucleus: its `NUCLEUS`.
     """
     if not mask.any():
         return True

@@ -21,6 +21,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_multiotsu, threshold_otsu
 
+from wbc.segment.regions import contours, filled
+
+NUCLEUS = True
+
 SIDE = 128  # pixels of the longer side while searching: a finer search gains nothing
 ROUNDS = 6  # of histograms and outline, at most
 SETTLED = 0.02  # share of the cell's pixels: a smaller change ends the search
@@ -45,7 +49,7 @@ SPECK = 0.07  # radius of what is too small for a part of the nucleus, such as a
 SMOOTH = 0.03  # blur that evens out the chromatin, in cell radii
 
 
-def polar(image: np.ndarray) -> np.ndarray:
+def segment(image: np.ndarray) -> np.ndarray:
     """Segment the cell around the image's main nucleus, red cells that touch it left out.
 
     Args:
@@ -73,7 +77,7 @@ def polar(image: np.ndarray) -> np.ndarray:
     mask = _filled(centre, radii, shape, scale)
     depth, threshold = _nuclear(small, cell)
     nucleus = np.uint8(cv2.resize(depth, shape[::-1], interpolation=cv2.INTER_LINEAR) > threshold) & mask
-    return mask + _without_holes(nucleus)
+    return mask + filled(contours(nucleus), shape)
 
 
 def _shrunk(image: np.ndarray) -> np.ndarray:
@@ -210,8 +214,3 @@ def _nuclear(image: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, float]:
         found.append((np.count_nonzero(rim), depth, threshold))
     blue, green = found
     return (green if green[0] < FRAYED * blue[0] else blue)[1:]
-
-
-def _without_holes(mask: np.ndarray) -> np.ndarray:
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(mask, contours, contourIdx=-1, color=1, thickness=cv2.FILLED)
