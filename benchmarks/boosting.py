@@ -1,6 +1,6 @@
 """The report's grid (§4.4) with scikit-learn's two gradient boostings: `exact`, the report's, and `hist`, the default.
 
-    dvc repro features@v2 split
+    dvc repro features@v2 folds
     python -m benchmarks.boosting --json boosting.json
 
 Scores: macro F1 of the same folds of the pipeline's 89 features after SMOTE, and their paired differences.
@@ -45,7 +45,7 @@ def main() -> None:
     try:
         data = training("v2")
     except (OSError, UserError) as error:
-        sys.exit(f"error: no features to fit ({error}); run: dvc repro features@v2 split")
+        sys.exit(f"error: no features to fit ({error}); run: dvc repro features@v2 folds")
     grid = resolve(read_yaml("params.yaml") | {"profile": "report"})["gridsearch"]
     results = {
         "scores": scores(data, arguments.rounds, arguments.depth, grid["smote_neighbors"]),

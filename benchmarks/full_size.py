@@ -26,7 +26,7 @@ POOL = {  # labelled images per class of WBCBench 2026: 38,535
     "MMY": 480, "PMY": 152, "PC": 90, "PLY": 14,
 }  # fmt: skip
 LISTS = {"phase1_label.csv": 8288, "phase2_train.csv": 24897, "phase2_eval.csv": 5350}  # rows of each
-STAGES = ("configure", "draw", "ingest", "split", "pack", "segment@hsv", "segment@lab", "segment@polar")
+STAGES = ("configure", "draw", "ingest", "folds", "validation", "pack", "segment@hsv", "segment@lab", "segment@polar")
 STAGES += ("features@v1", "features@v2")
 SETTINGS = {r"^profile: \w+": "profile: report", r"^  source: \w+": "  source: wbcbench"}
 NOTHING_TO_DO = {"repro": ["repro", "pack", "features@v2"], "status": ["status"]}

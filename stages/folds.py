@@ -1,18 +1,17 @@
-"""Draw the validation order and the cross-validation folds."""
+"""Draw the cross-validation folds of the classical part."""
 
 from stages import run
-from wbc.config import Split, load
-from wbc.data.split import split
-from wbc.data.tables import SPLITS, read_manifest
-from wbc.io import atomic
+from wbc.config import load
+from wbc.data.split import folds
+from wbc.data.tables import FOLDS, read_manifest, write_split
 
 
 def main() -> None:
     config = load("configs/data.yaml")
-    table = split(read_manifest(), Split(**config["split"]).folds, config["seed"])
-    with atomic(SPLITS) as path:
-        table.to_csv(path, index=False, lineterminator="\n")
-    print(f"{(table['part'] == 'train').sum()} training images in {config['split']['folds']} folds")
+    manifest = read_manifest()
+    fold = folds(manifest, config["split"]["folds"], config["seed"])
+    write_split(FOLDS, manifest["id"], fold)
+    print(f"{(fold >= 0).sum()} training images in {fold.max() + 1} folds")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from wbc.config import Data, load
 from wbc.data.contact import contact_sheet
 from wbc.data.images import read, write_jpeg
 from wbc.data.ingest import ingest
-from wbc.data.leaks import KINDS
+from wbc.data.leaks import KINDS, LEAKING
 from wbc.data.sources import SourceError
 from wbc.data.tables import LEAKS, MANIFEST, REJECTS
 from wbc.io import write_csv, write_json
@@ -23,8 +23,8 @@ def main() -> None:
     for path, table in ((REJECTS, found.rejects), (LEAKS, found.leaks), (MANIFEST, found.manifest)):
         write_csv(path, table.columns, table.itertuples(index=False))
     leaks = {kind: int((found.leaks["kind"] == kind).sum()) for kind in KINDS}
-    if data.leaks == "stop" and len(found.leaks):
-        counts = ", ".join(f"{kind} {count}" for kind, count in leaks.items() if count)
+    if data.leaks == "stop" and any(leaks[kind] for kind in LEAKING):
+        counts = ", ".join(f"{kind} {leaks[kind]}" for kind in LEAKING if leaks[kind])
         raise SourceError(f"{LEAKS} lists leaks: {counts}; take these images out, or set data.leaks to report")
 
     per_class = found.manifest.groupby(["label", "part"]).size()
@@ -48,7 +48,7 @@ def main() -> None:
     write_jpeg("plots/contact_sheet.jpg", sheet)
     print(f"{metrics['train']} training and {metrics['test']} test images, {metrics['rejected']} rejected")
     if len(found.leaks):
-        print(f"  leaks, listed in {LEAKS}: " + ", ".join(f"{kind} {count}" for kind, count in leaks.items()))
+        print(f"  copies, listed in {LEAKS}: " + ", ".join(f"{kind} {count}" for kind, count in leaks.items()))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from stages import run
 from wbc.config import Row, load
-from wbc.data.tables import MANIFEST, PIXELS, SPLITS
+from wbc.data.tables import MANIFEST, PIXELS, VALIDATION
 from wbc.errors import UserError
 from wbc.io import atomic, rounded, write_json
 from wbc.train import distributed
@@ -42,7 +42,7 @@ def train_row(name: str, *shared: dict) -> None:
     train, validation = (load_part(part, row.train.validation, where) for part in ("train", "validation"))
     say(f"{name}: {row.model.name} on {len(train.ids)} images, validation on {len(validation.ids)}")
 
-    inputs = [settings, *shared, where.type, distributed.world(), MANIFEST, SPLITS, PIXELS, *code()]
+    inputs = [settings, *shared, where.type, distributed.world(), MANIFEST, VALIDATION, PIXELS, *code()]
     scratch = SCRATCH / f"{name}-{fingerprint(*inputs)}"
     first = not distributed.rank()  # it alone writes
     with alone(scratch) if first else nullcontext():

@@ -14,7 +14,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.numpy import save
 
-from stages import configure, ingest, run, split
+from stages import configure, folds, ingest, run, validation
 from study import study_params
 from wbc.__main__ import main as wbc
 from wbc.classical.table import training
@@ -227,10 +227,11 @@ def masked(make):
     """Segmenting an image beside whose folder `make` puts a true mask."""
 
     def outcome():
-        from stages.segment import segment
+        from stages.segment import segmented
 
         source(lambda root: (rows()(root), make(root / "masks/0.png")))()
-        return f"stops: `{said(lambda: segment(next(read_manifest().itertuples()), 'hsv'))}`"
+        row = next(read_manifest().itertuples())
+        return f"stops: `{said(lambda: segmented('hsv', row.path, row.sha256, row.mask))}`"
 
     return outcome
 
@@ -240,7 +241,7 @@ def cross_validated(build, **knobs):
 
     def outcome():
         source(build, **knobs)()
-        split.main()
+        folds.main()
         ids = read_manifest()["id"]
         Path("data/features").mkdir()
         pd.DataFrame({"feature": 0.0}, index=ids).to_parquet("data/features/v1.parquet")
@@ -260,7 +261,7 @@ def trained(build):
         from wbc.train.engine import fit
 
         source(build)()
-        split.main()
+        validation.main()
         pack(read_manifest(), 8)
         row = Row(**resolve(study_params())["final"])
         row = row.model_copy(update={"train": row.train.model_copy(update={"validation": 0.01})})

@@ -15,7 +15,7 @@ from conftest import ifd
 from wbc.classes import CLASSES, TABLE_1
 from wbc.data.images import ImageError, decode, read, read_mask, sha256, write_jpeg
 from wbc.data.pack import pack, resize
-from wbc.data.split import order, split
+from wbc.data.split import folds, held_back, validation
 
 
 def encoded(array, mode=None, suffix="PNG", **options):
@@ -122,12 +122,12 @@ def test_a_figure_keeps_its_colours(tmp_path):
 def table_1():
     labels = [c for c in CLASSES for _ in range(TABLE_1[c])]
     ids = [f"{i}" for i in range(len(labels))]
-    return pd.DataFrame({"id": ids, "sha256": ids, "label": labels, "part": "train"})
+    return pd.DataFrame({"id": ids, "sha256": ids, "label": labels, "part": "train", "group": "", "copy_of": ""})
 
 
 def test_validation_shares_are_the_reports_and_nested():
     manifest = table_1()
-    place = order(manifest, 1, "validation")
+    place = validation(manifest, 1)
     counts = manifest[place < 0.15]["label"].value_counts()
     assert (counts["PLY"], counts["PC"]) == (2, 10)  # report §7.6
     assert all(abs(counts[c] - 0.15 * n) <= 0.5 for c, n in TABLE_1.items())
@@ -141,16 +141,77 @@ def test_a_class_of_one_stays_in_training_and_folds_are_even():
             "sha256": list("abcdefg"),
             "label": ["PLY", *["LY"] * 5, ""],
             "part": ["train"] * 6 + ["test"],
+            "group": "",
+            "copy_of": "",
         }
     )
-    result = split(manifest, 5, 1)
-    assert result["validation"][0] == 0.5
-    assert sorted(result["fold"][1:6]) == [0, 1, 2, 3, 4]
-    assert (result["fold"][6], pd.isna(result["validation"][6])) == (-1, True)
-    big = split(table_1(), 5, 1)
-    assert big["fold"].value_counts().agg(lambda n: n.max() - n.min()) <= 1
-    per_class = big.groupby(["fold", table_1()["label"]]).size().unstack()
+    place, fold = validation(manifest, 1), folds(manifest, 5, 1)
+    assert place[0] == 0.5
+    assert sorted(fold[1:6]) == [0, 1, 2, 3, 4]
+    assert (fold[6], pd.isna(place[6])) == (-1, True)
+    big = folds(table_1(), 5, 1)
+    assert big.value_counts().agg(lambda n: n.max() - n.min()) <= 1
+    per_class = table_1().groupby([big, "label"]).size().unstack()
     assert (per_class.max() - per_class.min()).max() <= 1
+
+
+def together(manifest, of):
+    """For each split of a manifest whether the units that its images are `of` stay in one piece."""
+    place = validation(manifest, 1)
+    for split in (folds(manifest, 5, 1), place < 0.15, place < 0.2, held_back(manifest, 0.25, 1)):
+        yield (split.groupby(of).nunique() == 1).all()
+
+
+@pytest.mark.parametrize("column", ["copy_of", "group"])
+def test_copies_and_groups_stay_together_and_single_images_make_up_for_it(column):
+    manifest = table_1().sample(3000, random_state=0).sort_index().reset_index(drop=True)
+    of = manifest["id"].copy()
+    for label, many in (("SNE", 40), ("SNE", 3), ("LY", 2), ("MO", 2), ("MO", 2), ("EO", 5)):
+        rows = manifest.index[(manifest["label"] == label) & ~of.duplicated(keep=False)][:many]
+        of[rows] = manifest["id"][rows[0]]
+        manifest.loc[rows[column == "copy_of" :], column] = of[rows[0]]
+    assert all(together(manifest, of))
+    per_fold = manifest.groupby([folds(manifest, 5, 1), "label"]).size().unstack(fill_value=0)
+    assert (per_fold.max() - per_fold.min()).max() <= 1
+    alone = manifest.assign(copy_of="", group="")
+    held, as_if = (manifest[held_back(m, 0.25, 1)]["label"].value_counts() for m in (manifest, alone))
+    assert held.to_dict() == as_if.to_dict()  # to the image
+    taken = manifest[validation(manifest, 1) < 0.15].groupby("label").size()
+    missed = taken.sub(0.15 * manifest.groupby("label").size(), fill_value=0).abs()
+    assert missed["SNE"] <= 20  # half of the largest unit
+    assert missed.drop("SNE").max() <= 2.5
+
+
+def test_a_copy_joins_what_its_group_does_not():
+    """a and b are copies, b and c of one patient: all three stay together."""
+    manifest = table_1().iloc[::300].reset_index(drop=True)
+    manifest.loc[1, "copy_of"], manifest.loc[[1, 2], "group"] = manifest["id"][0], "patient"
+    of = manifest["id"].where(manifest.index > 2, "one")
+    assert all(together(manifest, of))
+
+
+def test_patients_with_many_classes_each_stay_together_and_classes_are_spread():
+    rng = np.random.default_rng(0)
+    shares = np.array([TABLE_1[c] for c in CLASSES]) / sum(TABLE_1.values())
+    patients = [rng.multinomial(rng.integers(20, 200), rng.dirichlet(20 * shares)) for _ in range(100)]
+    rows = [(CLASSES[c], f"p{i}") for i, counts in enumerate(patients) for c in np.repeat(np.arange(13), counts)]
+    manifest = pd.DataFrame(rows, columns=["label", "group"]).assign(part="train", copy_of="")
+    manifest["id"] = manifest["sha256"] = manifest.index.astype(str)
+    assert all(together(manifest, manifest["group"]))
+    sizes, held = manifest["label"].value_counts(), held_back(manifest, 0.25, 1)
+    shares = manifest[held]["label"].value_counts() / sizes
+    assert shares[sizes > 500].between(0.23, 0.27).all()
+    assert set(manifest[~held]["label"]) == set(manifest["label"])
+    per_fold = manifest.groupby([folds(manifest, 5, 1), "label"]).size().unstack(fill_value=0) / sizes
+    assert per_fold[sizes.index[sizes > 500]].stack().between(0.17, 0.23).all()
+
+
+def test_a_class_whose_images_are_all_one_unit_stays_in_training():
+    manifest = table_1().iloc[::100].reset_index(drop=True)
+    manifest.loc[manifest["label"].isin(["BA", "MMY"]), "group"] = "a"
+    for fraction in (0.25, 0.6):
+        assert not held_back(manifest, fraction, 1)[manifest["group"] == "a"].any()
+    assert (validation(manifest, 1)[manifest["group"] == "a"] == 0.5).all()
 
 
 # --- pixels

@@ -13,9 +13,9 @@ from benchmarks.full_size import POOL
 from wbc.classes import TABLE_1
 from wbc.data import leaks
 from wbc.data.ingest import ingest
-from wbc.data.leaks import across_parts, fingerprint, two_labels
+from wbc.data.leaks import copies, copy_of, fingerprint, near_pairs, two_labels
 from wbc.data.sources import SourceError, scan
-from wbc.data.split import held_back
+from wbc.data.split import folds, held_back, validation
 from wbc.data.synthetic import draw
 from wbc.errors import UserError
 from wbc.io import write_csv
@@ -65,14 +65,15 @@ def test_wbcbench_joins_its_labelled_lists_and_divides_the_pool_anew(archives):
 def test_a_part_held_back_leaves_table_1_class_by_class():
     labels = [label for label, count in POOL.items() for _ in range(count)]
     ids = [str(i) for i in range(len(labels))]
-    pool = pd.DataFrame({"id": ids, "sha256": ids, "label": labels})
+    pool = pd.DataFrame({"id": ids, "sha256": ids, "label": labels, "group": "", "copy_of": ""})
     for seed in (1, 205):
         train = pool[~held_back(pool, 0.25, seed)]
         assert train["label"].value_counts().to_dict() == TABLE_1
 
 
 def test_a_single_image_is_not_held_back_whatever_the_share():
-    pool = pd.DataFrame({"id": list("abcdefghij"), "sha256": list("abcdefghij"), "label": ["PLY", *["LY"] * 9]})
+    pool = pd.DataFrame({"id": list("abcdefghij"), "label": ["PLY", *["LY"] * 9]})
+    pool = pool.assign(sha256=pool["id"], group="", copy_of="")
     held = held_back(pool, 0.6, 1)
     assert not held[0]  # though its 0.4 of a seat in training loses against the 0.6 that LY has left
     assert held.sum() == 5
@@ -164,7 +165,7 @@ def test_a_folder_that_may_not_be_read_is_no_empty_folder(listed, monkeypatch):
 # --- leaks
 
 
-def copies(root, label="SNE"):
+def copied(root, label="SNE"):
     """A training cell, in the test part the same bytes and the same picture saved again, and cells of their own."""
     rng = np.random.default_rng(3)
     image, _ = draw("SNE", 128, rng)
@@ -182,7 +183,7 @@ def copies(root, label="SNE"):
 
 
 def test_a_test_image_seen_in_training_is_reported_beside_it(tmp_path):
-    table = found(copies(tmp_path)).leaks
+    table = found(copied(tmp_path)).leaks
     assert table.drop(columns="distance").to_numpy().tolist() == [
         ["near_identical", "test/SNE/again.jpg", "train/SNE/cell.png"],
         ["identical", "test/SNE/same.png", "train/SNE/cell.png"],
@@ -191,7 +192,7 @@ def test_a_test_image_seen_in_training_is_reported_beside_it(tmp_path):
 
 
 def test_one_image_under_two_labels_is_rejected_on_both_sides_and_reported(tmp_path):
-    copies(tmp_path, label="BNE")
+    copied(tmp_path, label="BNE")
     result = found(tmp_path)
     pair = ["test/SNE/same.png", "train/BNE/cell.png"]
     assert result.rejects["name"].tolist() == sorted(pair, reverse=True)
@@ -219,10 +220,94 @@ def test_different_cells_of_one_class_are_far_apart_and_changed_copies_close():
             assert np.bitwise_count(fingerprint(copy) ^ own).sum() <= leaks.THRESHOLD
 
 
-def test_parts_without_images_have_no_leaks():
-    manifest = pd.DataFrame({"id": ["a"], "sha256": ["x"], "label": ["SNE"], "part": ["train"]})
-    assert across_parts(manifest, np.zeros((1, 4), np.uint64)).empty
-    assert across_parts(manifest[:0], np.zeros((0, 4), np.uint64)).empty
+def test_parts_without_images_have_no_copies():
+    manifest = pd.DataFrame({"id": ["a"], "sha256": ["x"], "label": ["SNE"], "part": ["train"], "copy_of": [""]})
+    for some in (manifest, manifest[:0]):
+        prints = np.zeros((len(some), 4), np.uint64)
+        assert copy_of(some["id"], prints).tolist() == [""] * len(some)
+        assert copies(some, prints).empty
+
+
+@pytest.fixture
+def prints():
+    """2,000 fingerprints, 300 of them others with 1 to 20 bits turned, and 40 with all that they have at the rim."""
+    rng = np.random.default_rng(0)
+    bits = rng.random((2000, 256)) < 0.4
+    for i in range(300):
+        bits[i] = bits[1500 + i % 250]
+        bits[i, rng.permutation(256)[: 1 + i % 20]] ^= True
+    bits[1000:1040, :250] = False
+    return np.unique(np.packbits(bits, axis=1).view(np.uint64), axis=0)
+
+
+def test_no_near_pair_is_missed(prints):
+    distances = np.bitwise_count(prints[:, None] ^ prints[None]).sum(2)
+    expected = np.argwhere(np.triu(distances <= leaks.THRESHOLD, 1))
+    assert len(expected) > 500
+    assert near_pairs(prints).tolist() == expected.tolist()
+
+
+def test_few_pairs_are_compared_at_all(prints, monkeypatch):
+    compared = []
+
+    def counting(difference):
+        compared.append(len(difference))
+        return bitwise_count(difference)
+
+    bitwise_count = np.bitwise_count
+    monkeypatch.setattr(np, "bitwise_count", counting)
+    near_pairs(prints)
+    assert sum(compared) < 0.02 * len(prints) ** 2 / 2
+
+
+@pytest.fixture
+def pool(tmp_path):
+    """Cells of two classes, without a test part and with three patients; four are copies of the first: its bytes twice,
+    saved again, and brighter and smaller.
+    """
+    root, rng = tmp_path / "raw", np.random.default_rng(4)
+    (root / "images").mkdir(parents=True)
+    cells = [draw("SNE" if i < 24 else "LY", 128, rng)[0] for i in range(36)]
+    rows = []
+    for i, cell in enumerate(cells):
+        name = f"{i:02}.png"
+        Image.fromarray(cell).save(root / "images" / name)
+        rows.append((name, "SNE" if i < 24 else "LY", f"patient {i // 10}" if 4 < i < 30 else ""))
+    for name in ("same.png", "again.png"):
+        shutil.copy(root / "images/00.png", root / "images" / name)
+    Image.fromarray(cells[0]).save(root / "images/saved.jpg", quality=70)
+    small = cv2.resize(np.clip(cells[0] * 1.05 + 5, 0, 255).astype(np.uint8), (96, 96), interpolation=cv2.INTER_AREA)
+    Image.fromarray(small).save(root / "images/small.png")
+    rows += [(name, "SNE", "") for name in COPIES[1:]]
+    write_csv(root / "labels.csv", ["ID", "labels", "group"], rows)
+    return root
+
+
+COPIES = ["00.png", "same.png", "again.png", "saved.jpg", "small.png"]
+
+
+def test_copies_and_patients_keep_to_one_part_fold_and_side_of_the_validation(pool):
+    for seed in range(10):
+        manifest, _, table = ingest("folder", pool, 0.25, seed)
+        assert manifest["label"].groupby(manifest["part"]).value_counts()["test"].to_dict() == {"SNE": 7, "LY": 3}
+        copied = manifest["copy_of"] != ""
+        assert manifest[copied][["id", "copy_of"]].to_numpy().tolist() == [[name, "00.png"] for name in COPIES[1:]]
+        groups = manifest["group"].where(manifest["group"] != "", manifest["id"].where(~copied, "00.png"))
+        train = manifest["part"] == "train"
+        for split in (train, folds(manifest, 5, seed), validation(manifest, seed) < 0.2):
+            assert (split.groupby(groups).nunique() == 1).all()
+        listed = table[["kind", "id", "other"]].to_numpy().tolist()
+        whole = manifest.set_index("id")["part"]["00.png"] == "train"
+        assert listed == [["within_training", name, "00.png"] for name in COPIES[1:]] * whole
+        assert table["distance"].between(0, leaks.THRESHOLD).all()
+
+
+def test_copies_within_training_are_counted_and_no_reason_to_stop(stage, pool):
+    for seed in (1, 2, 3, 4):  # one of which has them in training
+        metrics = stage(seed=seed, source="folder", path=str(pool), leaks="stop")
+        if metrics["leaks"]["within_training"]:
+            break
+    assert metrics["leaks"] == {"identical": 0, "near_identical": 0, "two_labels": 0, "within_training": 4}
 
 
 # --- the stage
@@ -238,8 +323,9 @@ def stage(tmp_path, monkeypatch, params):
 
     monkeypatch.chdir(tmp_path)
 
-    def run(**data):
+    def run(seed=205, **data):
         params["data"] |= data
+        params["seed"] = seed
         (tmp_path / "configs").mkdir(exist_ok=True)
         with (tmp_path / "configs/data.yaml").open("w") as file:
             YAML().dump(resolve(params)["data"], file)
@@ -250,11 +336,11 @@ def stage(tmp_path, monkeypatch, params):
 
 
 def test_the_stage_counts_reasons_and_leaks_and_stops_at_leaks_if_told_to(stage, tmp_path):
-    copies(tmp_path / "raw", label="BNE")
+    copied(tmp_path / "raw", label="BNE")
     (tmp_path / "raw/train/LY/bad.png").touch()
     metrics = stage(source="folder", path="raw")
     assert metrics["reasons"] == {"empty file": 1, "same image under two labels": 2}
-    assert metrics["leaks"] == {"identical": 0, "near_identical": 0, "two_labels": 2}
+    assert metrics["leaks"] == {"identical": 0, "near_identical": 0, "two_labels": 2, "within_training": 0}
     assert (metrics["train"], metrics["test"], metrics["rejected"]) == (1, 2, 3)
     assert "table_1" not in metrics
     assert len(pd.read_csv(tmp_path / "data/rejects.csv")) == 3

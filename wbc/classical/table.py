@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from wbc.data.tables import read_manifest, read_splits, targets
+from wbc.data.tables import FOLDS, read_manifest, read_split, targets
 from wbc.errors import UserError
 
 FEWEST = 5  # images to train a classifier on: the nearest neighbours that the one of that name asks for
@@ -52,6 +52,6 @@ def _part(features: str, part: str) -> Table:
         manifest["id"].to_numpy()[chosen],
         values.to_numpy()[chosen],
         targets(manifest)[chosen],
-        read_splits()["fold"].to_numpy()[chosen],
+        read_split(FOLDS)[chosen],
         list(values.columns),
     )

@@ -9,16 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from wbc.classes import CLASSES
 from wbc.data.images import ImageError, decode, sha256
-from wbc.data.leaks import across_parts, fingerprint, two_labels
+from wbc.data.leaks import copies, copy_of, fingerprint, two_labels
 from wbc.data.sources import Item, SourceError, mask_of, scan
 from wbc.data.split import held_back
+from wbc.parallel import each
 
-COLUMNS = ["id", "path", "sha256", "width", "height", "label", "part", "mask"]
+COLUMNS = ["id", "path", "sha256", "width", "height", "label", "part", "mask", "group", "copy_of"]
 
 
 class Ingested(NamedTuple):
@@ -32,14 +31,15 @@ class Ingested(NamedTuple):
 def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: bool = False) -> Ingested:
     """List the usable images of `data.source` under `root`.
 
-    Where the source has no test part, `test_fraction` of each class is held back; which images, depends on the seed
-    and their content alone, never on names or order. A label counts without the blanks around it and in no other
-    spelling. Of equal ids the first counts, unless their labels differ.
+    Where the source has no test part, `test_fraction` of each class is held back, an image with all its copies and its
+    group; which images, depends on the seed and their content alone, never on names or order. A label counts without
+    the blanks around it and in no other spelling. Of equal ids the first counts, unless their labels differ.
 
     Returns:
         The manifest, with the columns `COLUMNS`: `path` and `mask` relative to the working directory (`mask` is ""
         where there is none), sizes in pixels, `label` one of `CLASSES` or "" in an unlabelled test part, `part`
-        train or test; rejects and leaks.
+        train or test, `group` such as the patient ("": unknown), `copy_of` the first image that this one is a copy of
+        ("": none); rejects and leaks.
 
     Raises:
         SourceError: the source cannot be read, no labelled training image or no test image is usable, or `strict` and
@@ -56,10 +56,9 @@ def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: boo
         reason, _, detail = why.partition(": ")
         rejects.append((name, reason, detail))
 
-    tasks = (delayed(_look)(item, fault, root) for item, fault in zip(items, _faults(items), strict=True))
-    looked = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(tasks)
+    tasks = ((item, fault, root) for item, fault in zip(items, _faults(items), strict=True))
     rows, prints = [], []
-    for item, result in zip(items, tqdm(looked, "ingest", len(items), disable=None), strict=True):
+    for item, result in zip(items, each(_look, tasks, len(items), "ingest", threads=True), strict=True):
         if isinstance(result, str):
             reject(item.id, result)
         else:
@@ -74,6 +73,7 @@ def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: boo
     kept = ~manifest["id"].isin(contradicted["id"]).to_numpy()
     manifest, prints = manifest[kept].reset_index(drop=True), prints[kept]
 
+    manifest["copy_of"] = copy_of(manifest["id"], prints)
     tested = any(item.part == "test" for item in items)
     if not tested and len(manifest):
         manifest["part"] = held_back(manifest, test_fraction, seed).map({True: "test", False: "train"})
@@ -85,7 +85,7 @@ def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: boo
         if tested:
             raise SourceError(f"{root}: no usable test image{why}")
         raise SourceError(f"{root}: data.test_fraction = {test_fraction} holds back none of {len(manifest)} images")
-    leaks = pd.concat([across_parts(manifest, prints), contradicted], ignore_index=True)
+    leaks = pd.concat([copies(manifest, prints), contradicted], ignore_index=True)
     return Ingested(manifest, pd.DataFrame(rejects, columns=["name", "reason", "detail"]), leaks)
 
 
@@ -155,6 +155,8 @@ def _look(item: Item, fault: str, root: Path) -> tuple[tuple, np.ndarray] | str:
         item.label,
         item.part,
         _relative(mask) if mask else "",
+        item.group,
+        "",  # whether it is a copy, all of them together will show
     )
     return row, fingerprint(image)
 

@@ -24,6 +24,7 @@ class Item:
     label: str  # "" where unlabelled
     part: str  # train, test, or "" where the source does not say
     fault: str = ""  # why there is no path
+    group: str = ""  # what must not be divided between parts or folds, such as a patient; "" where unknown
 
 
 def scan(source: str, root: Path) -> list[Item]:
@@ -52,7 +53,7 @@ def mask_of(path: Path) -> Path | None:
 def _folder(root: Path) -> list[Item]:
     """Images and labels as people keep them, in either of two layouts.
 
-    1. `labels.csv` with columns `ID,labels[,part]` beside `images/`.
+    1. `labels.csv` with columns `ID,labels[,part,group]` beside `images/`.
     2. `[train/|test/]<CLASS>/*`: the folder's name is the label, and an ID is the path below `root`.
     """
     table, images = root / "labels.csv", root / "images"
@@ -109,7 +110,7 @@ def _one(root: Path, word: str) -> Path | None:
 
 
 def _listed(table: Path, images: Images) -> list[Item]:
-    """The items of a CSV file with columns `ID,labels[,part]`, of which there must be one."""
+    """The items of a CSV file with columns `ID,labels[,part,group]`, of which there must be one."""
     items, rows = [], read_rows(table, LISTED)
     if not rows:
         raise SourceError(f"{table}: lists no image")
@@ -117,7 +118,7 @@ def _listed(table: Path, images: Images) -> list[Item]:
         label = "" if row["labels"].lower() == "nan" else row["labels"]  # as pandas may write a missing one
         id, part = row["ID"], row.get("part", "")
         found = images.find(id) if id else "no id"
-        item = Item(id or f"{table.name}, row {number}", None, label, part)
+        item = Item(id or f"{table.name}, row {number}", None, label, part, group=row.get("group", ""))
         items.append(replace(item, fault=found) if isinstance(found, str) else replace(item, path=found))
     return items
 

@@ -7,25 +7,32 @@ import numpy as np
 import pandas as pd
 
 from wbc.classes import CLASSES
-from wbc.io import write_csv
+from wbc.io import atomic, write_csv
 
 MANIFEST = Path("data/manifest.csv")
 REJECTS = Path("data/rejects.csv")
 LEAKS = Path("data/leaks.csv")
-SPLITS = Path("data/splits.csv")
+FOLDS = Path("data/folds.csv")
+VALIDATION = Path("data/validation.csv")
 PIXELS = Path("data/images.npy")
 SUBMISSION = ("ID", "labels")  # columns of a file that a leaderboard takes
 
 
 def read_manifest(path: Path = MANIFEST) -> pd.DataFrame:
     """The manifest as `wbc.data.ingest` returned it."""
-    text = dict.fromkeys(("id", "path", "sha256", "label", "part", "mask"), str)
+    text = dict.fromkeys(("id", "path", "sha256", "label", "part", "mask", "group", "copy_of"), str)
     return pd.read_csv(path, dtype=text, keep_default_na=False)
 
 
-def read_splits(path: Path = SPLITS) -> pd.DataFrame:
-    """The splits as `wbc.data.split` returned them, row by row those of the manifest."""
-    return pd.read_csv(path, dtype={"id": str}, float_precision="round_trip")
+def read_split(path: Path) -> np.ndarray:
+    """(N,) the folds or validation places as `wbc.data.split` returned them, row by row those of the manifest."""
+    return pd.read_csv(path, usecols=[1], float_precision="round_trip").to_numpy().ravel()
+
+
+def write_split(path: Path, ids: pd.Series, values: pd.Series) -> None:
+    """Write one value of each image, to the last bit."""
+    with atomic(path) as temporary:
+        pd.concat([ids, values], axis=1).to_csv(temporary, index=False, lineterminator="\n")
 
 
 def targets(manifest: pd.DataFrame) -> np.ndarray:

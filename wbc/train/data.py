@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from wbc.data.tables import PIXELS, read_manifest, read_splits, targets
+from wbc.data.tables import PIXELS, VALIDATION, read_manifest, read_split, targets
 
 STREAMING = "out of memory with all images on the GPU: they are read as they are needed"
 SHARE = 0.5  # of the memory a GPU has for this process that images may take; the network needs the rest
@@ -111,13 +111,9 @@ class Part(NamedTuple):
 
 def load_part(name: str, validation: float, where: torch.device) -> Part:
     """The part `train`, `validation` (the share `validation` of each class's training images) or `test`."""
-    manifest, splits = read_manifest(), read_splits()
-    held_out = splits["validation"] < validation
-    chosen = {
-        "train": (splits["part"] == "train") & ~held_out,
-        "validation": held_out,
-        "test": splits["part"] == "test",
-    }[name].to_numpy()
+    manifest, held_out = read_manifest(), read_split(VALIDATION) < validation
+    part = manifest["part"].to_numpy()
+    chosen = {"train": (part == "train") & ~held_out, "validation": held_out, "test": part == "test"}[name]
     ids, labels = manifest["id"].to_numpy(), targets(manifest)
     pixels = Pixels(np.load(PIXELS, mmap_mode="r"), np.flatnonzero(chosen), where)
     return Part(ids[chosen], pixels, torch.from_numpy(labels[chosen]))
