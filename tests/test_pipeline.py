@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import yaml
 
-from study import ROOT, dvc, git, ran, run
+from study import ROOT, dvc, git, ran, restore, run
 from wbc.classes import CLASSES
 from wbc.config import read_yaml
 
@@ -99,6 +99,17 @@ def test_the_whole_study_runs_and_fills_its_table(study):
     assert all(0 <= value <= 1 for row in results.values() for value in row.values())
     stale = dvc(study, "repro", "--allow-missing", "--dry")
     assert not ran(stale)
+
+
+@pytest.mark.slow
+def test_a_new_method_and_a_changed_feature_run_alone(study):
+    methods, features = study / "wbc/segment/methods", study / "wbc/features/sets/v2.py"
+    shutil.copy(methods / "hsv.py", methods / "another.py")
+    features.write_text(features.read_text() + "# changed\n")
+    pipeline = study / "dvc.yaml"
+    pipeline.write_text(pipeline.read_text().replace("foreach: [hsv,", "foreach: [another, hsv,"))
+    assert ran(dvc(study, "repro", "--dry", "segment", "features", "folds")) == {"segment@another", "features@v2"}
+    restore(study)
 
 
 @pytest.mark.slow

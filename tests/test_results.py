@@ -55,8 +55,8 @@ def test_each_part_leaves_its_confusions_and_one_without_labels_an_empty_table(
     labels = ["SNE", "LY", "SNE", "LY", *test]
     images = [(str(i), "", "", 32, 32, label, "train" if i < 4 else "test", "") for i, label in enumerate(labels)]
     write_csv("data/manifest.csv", ["id", "path", "sha256", "width", "height", "label", "part", "mask"], images)
-    splits = [(str(i), "train", 0, 0.0) if i < 4 else (str(i), "test", -1, 1.0) for i in range(len(labels))]
-    write_csv("data/splits.csv", ["id", "part", "fold", "validation"], splits)
+    places = [(str(i), 0.0 if i < 4 else "") for i in range(len(labels))]
+    write_csv("data/validation.csv", ["id", "validation"], places)
     np.save(PIXELS, coloured.pixels.packed[: len(labels)])
     (tmp_path / "configs").mkdir()
     settings = tiny_row.model_dump(exclude_none=True)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from wbc.config import BASE
-from wbc.features import V1, V2
+from wbc.features.sets.v1 import NAMES as V1
+from wbc.features.sets.v2 import NAMES as V2
 from wbc.report.published import NAMES
 from wbc.report.study import Study, best_classifier
 
