@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from joblib import cpu_count
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky import ProcessPoolExecutor
 from tqdm import tqdm
 
 AHEAD = 16  # calls of a core that are under way or done before their results are taken
@@ -35,15 +35,15 @@ def _results(function: Callable[..., Any], arguments: Iterable[tuple], threads: 
     if cores == 1:
         yield from (function(*args) for args in arguments)
         return
-    pool = ThreadPoolExecutor(cores) if threads else get_reusable_executor(cores)
     waiting = deque()
-    try:
-        for args in arguments:
-            if len(waiting) == AHEAD * cores:
+    with ThreadPoolExecutor(cores) if threads else ProcessPoolExecutor(cores) as pool:
+        try:
+            for args in arguments:
+                if len(waiting) == AHEAD * cores:
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(function, *args))
+            while waiting:
                 yield waiting.popleft().result()
-            waiting.append(pool.submit(function, *args))
-        while waiting:
-            yield waiting.popleft().result()
-    finally:  # after an error the rest is not wanted
-        for future in waiting:
-            future.cancel()
+        finally:  # after an error the rest is not wanted
+            for future in waiting:
+                future.cancel()

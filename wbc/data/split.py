@@ -25,7 +25,7 @@ class Units(NamedTuple):
     place: pd.Series  # (U,): where it stands in a shuffle of its home class, in (0, 1)
 
 
-def draw(manifest: pd.DataFrame, seed: int, purpose: str) -> Units:
+def shuffled(manifest: pd.DataFrame, seed: int, purpose: str) -> Units:
     """The units of a manifest, shuffled by a keyed hash of their content.
 
     Where a class has n images in units at home in it, and the units before it in the shuffle m of them, a unit with k
@@ -89,7 +89,7 @@ def held_back(manifest: pd.DataFrame, fraction: float, seed: int) -> pd.Series:
     more = remainders.sort_values(ascending=False, kind="stable").index[: training - seats.sum()]
     seats[more] += 1
     seats = seats.clip(lower=1)
-    units = draw(manifest, seed, "test")
+    units = shuffled(manifest, seed, "test")
     held = deal(units, np.stack([seats, sizes - seats])[:, sizes.index.get_indexer(units.counts.columns)]) == 1
     for label in units.counts.columns[~units.counts[~held].any()]:  # all its units were dealt to the test part
         held[units.counts[label].ne(0).idxmax()] = False
@@ -103,7 +103,7 @@ def validation(manifest: pd.DataFrame, seed: int) -> pd.Series:
     any share up to a half, and a smaller share is contained in a larger one.
     """
     train = manifest[manifest["part"] == "train"].reset_index()
-    units = draw(train, seed, "validation")
+    units = shuffled(train, seed, "validation")
     places = pd.Series(units.place.to_numpy()[units.of], index=train["index"])
     return places.reindex(manifest.index).rename("validation")
 
@@ -111,7 +111,7 @@ def validation(manifest: pd.DataFrame, seed: int) -> pd.Series:
 def folds(manifest: pd.DataFrame, number: int, seed: int) -> pd.Series:
     """Each training image's cross-validation fold, 0 … number - 1, every class spread evenly; -1 of a test image."""
     train = manifest[manifest["part"] == "train"].reset_index()
-    units = draw(train, seed, "fold")
+    units = shuffled(train, seed, "fold")
     even = np.tile(units.counts.sum() / number, (number, 1))
     dealt = pd.Series(deal(units, even)[units.of], index=train["index"])
     return dealt.reindex(manifest.index, fill_value=-1).rename("fold")
