@@ -17,7 +17,8 @@ from wbc.train.model import FORMAT, WeightsError, load_model, save_model
 
 # As the first version of the project wrote it: test_convnext, its weights rounded so that they compress.
 FIRST = Path(__file__).parent / "models" / "format_0.safetensors.xz"
-# What it said of one image whose pixels are 3 (row + column + channel) mod 256.
+PIXELS = Pixels(np.uint8(3 * np.indices((1, 32, 32, 3)).sum(0) % 256), np.arange(1), torch.device("cpu"))
+# What it said of that image.
 PROBABILITIES = [0.0630, 0.0999, 0.1001, 0.0578, 0.0611, 0.0771, 0.1024, 0.0594, 0.0774, 0.1026, 0.0736, 0.0606, 0.0650]
 
 
@@ -37,8 +38,7 @@ def first(tmp_path):
 
 
 def probabilities(trained):
-    pixels = (3 * np.indices((1, 32, 32, 3)).sum(0) % 256).astype(np.uint8)
-    return trained.probabilities(Pixels(pixels, np.arange(1), torch.device("cpu")))[0]
+    return trained.probabilities(PIXELS)[0]
 
 
 def rewritten(path, **header):
@@ -54,6 +54,8 @@ def test_a_file_of_the_first_version_says_the_same_today(first):
     trained = load_model(first)
     assert probabilities(trained).tolist() == pytest.approx(PROBABILITIES, abs=1e-3)
     assert trained.settings["model"]["name"] == "test_convnext"
+    assert trained.reference.layer is None  # it knows distances of the pooled output
+    assert trained.distances(PIXELS).shape == (1,)
     save_model(first, trained)  # in today's format
     torch.testing.assert_close(probabilities(load_model(first)), probabilities(trained))
 

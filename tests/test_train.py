@@ -23,7 +23,7 @@ from wbc.train.inference import MemoryShort, device, infer
 from wbc.train.losses import CLASS_WEIGHTS, LOSSES, Kind, focal, inverse_sqrt, log_dampened, mass, per_image
 from wbc.train.mix import Mixing, one_hot
 from wbc.train.model import Trained, WeightsError, build, load_model, save_model
-from wbc.train.reference import Reference, reference
+from wbc.train.reference import Reference, channel_means, reference
 from wbc.train.schedule import factor, factors
 
 COUNTS = np.array([TABLE_1[c] for c in CLASSES])
@@ -356,7 +356,7 @@ def test_weights_of_another_model_do_not_load(tiny_row, tmp_path):
 
 def test_a_saved_model_comes_back_the_same_and_in_the_same_bytes(tiny_row, tmp_path):
     model, normalisation = build(tiny_row.model)
-    known = Reference(torch.randn(2, 64), torch.eye(64), 3.5)
+    known = Reference(torch.randn(2, 64), torch.eye(64), 3.5, 1)
     trained = Trained(model, tiny_row.model_dump(exclude_none=True), normalisation, 32, known)
     for name in "ab":
         save_model(tmp_path / name, trained)
@@ -366,7 +366,7 @@ def test_a_saved_model_comes_back_the_same_and_in_the_same_bytes(tiny_row, tmp_p
     assert torch.equal(loaded.model(x), model.eval()(x))
     assert loaded[1:4] == trained[1:4]
     assert torch.equal(loaded.reference.means, known.means)
-    assert loaded.reference.threshold == 3.5
+    assert loaded.reference[2:] == (3.5, 1)
     (tmp_path / "c").write_bytes(b"not a model")
     with pytest.raises(WeightsError, match="not a model of this project"):
         load_model(tmp_path / "c")
@@ -742,10 +742,10 @@ def test_the_distance_is_mahalanobis_from_the_nearest_class():
 def test_one_validation_image_in_a_hundred_is_unusual_and_noise_is(tiny_row, coloured):
     model, normalisation = build(tiny_row.model)
     known = reference(model.backbone, normalisation, coloured, coloured)
-    assert known.means.shape == (2, model.backbone.num_features)  # of the classes there are
+    assert known.means.shape == (2, 32)  # of the classes there are; test_convnext's second map is an eighth as wide
     noise = np.random.default_rng(1).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
     distances = [
-        known.distance(infer(model.backbone, Prepare(normalisation), pixels))
+        known.distance(channel_means(model.backbone, normalisation, pixels, known.layer))
         for pixels in (coloured.pixels, Pixels(noise, np.arange(20), CPU))
     ]
     assert (distances[0] > known.threshold).sum() == 1  # of 40

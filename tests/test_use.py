@@ -3,15 +3,17 @@
 import csv
 import subprocess
 import sys
+from typing import ClassVar
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from torchvision.ops import Permute
 
 from wbc.__main__ import main
 from wbc.classes import CLASSES
-from wbc.classify import classify, find, grad_cam
+from wbc.classify import classify, find, layer_cam
 from wbc.config import TTA
 from wbc.data.images import SUFFIXES
 from wbc.data.pack import resize
@@ -98,33 +100,53 @@ def test_an_unreadable_file_does_not_stop_the_others(trained, folder):
     assert only.note.startswith("not a JPEG")
 
 
-def test_grad_cam_is_hot_where_the_evidence_is(trained):
-    """A network that looks at red alone, by hand: its head adds up the last feature map, which follows the pixels."""
+class Red(torch.nn.Module):
+    """Finds red: maps of 8×8 and 2×2 pixels at 32, which follow the image."""
 
-    class Red(torch.nn.Module):
-        def forward_features(self, x):
-            return torch.nn.functional.avg_pool2d(x[:, :1], 4)
+    feature_info: ClassVar = [{"module": "fine", "reduction": 4}, {"module": "coarse", "reduction": 16}]
 
-        def forward_head(self, x, pre_logits):
-            return x.mean((2, 3))
+    def __init__(self):
+        super().__init__()
+        self.fine, self.coarse = torch.nn.AvgPool2d(4), torch.nn.AvgPool2d(4)
 
+    def forward(self, x):
+        return self.coarse(self.fine(x[:, :1])).mean((2, 3))
+
+
+def test_layer_cam_is_hot_where_the_evidence_is(trained):
     trained.model.backbone, trained.model.head = Red(), torch.nn.Linear(1, 13)
     torch.nn.init.constant_(trained.model.head.weight, 1.0)
     plainly = trained._replace(normalisation={"mean": [0.0] * 3, "std": [1.0] * 3})
     image = np.zeros((64, 48, 3), np.uint8)
     image[8:24, 24:40, 0] = 255
-    overlay = grad_cam(plainly, image, "LY").astype(int) - (0.6 * image)
+    overlay = layer_cam(plainly, image, "LY").astype(int) - (0.6 * image)
     heat = overlay[..., 0] - overlay[..., 2]  # red is hot, blue is cold
     assert overlay.shape == image.shape
-    assert heat[10:22, 26:38].min() > 0 > heat[40:].max()
+    assert heat[10:22, 26:38].min() > 0 > heat[32:].max()  # the coarse map would spread it over a quarter
     assert heat[:, :16].max() < 0
+    nothing = layer_cam(plainly._replace(size=16), np.zeros_like(image), "LY")  # no map is large enough: the largest
+    assert (nothing == nothing[0, 0]).all()
+
+
+class ChannelsLast(Red):
+    """As Swin's maps."""
+
+    def __init__(self):
+        super().__init__()
+        self.fine = torch.nn.Sequential(self.fine, Permute([0, 2, 3, 1]))
+
+    def forward(self, x):
+        return self.coarse(self.fine(x[:, :1]).permute(0, 3, 1, 2)).mean((2, 3))
 
 
 def test_a_backbone_without_a_feature_map_is_said(tiny_row, trained):
     settings = tiny_row.model.model_copy(update={"name": "test_vit"})
-    other = trained._replace(model=build(settings)[0], settings={"model": {"name": "test_vit"}}, size=160)
-    with pytest.raises(UserError, match="test_vit: ends in no feature map"):
-        grad_cam(other, np.zeros((160, 160, 3), np.uint8), "LY")
+    tokens = trained._replace(model=build(settings)[0], settings={"model": {"name": "test_vit"}}, size=160)
+    swapped = trained._replace(settings={"model": {"name": "swin"}})
+    swapped.model.backbone, swapped.model.head = ChannelsLast(), torch.nn.Linear(1, 13)
+    for other, name in ((tokens, "test_vit"), (swapped, "swin")):
+        with pytest.raises(UserError, match=f"{name}: has no feature map"):
+            layer_cam(other, np.zeros((160, 160, 3), np.uint8), "LY")
 
 
 def test_onnx_says_of_images_of_any_size_what_classify_says(trained, tmp_path):

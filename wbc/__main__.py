@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--settings", type=Path, help="where its tta stands (default: configs/ the model's name .yaml)"
     )
     command.add_argument("--out", type=Path, help="write a CSV file instead of printing")
-    command.add_argument("--explain", type=Path, metavar="FOLDER", help="write Grad-CAM overlays there")
+    command.add_argument("--explain", type=Path, metavar="FOLDER", help="write LayerCAM overlays there")
     command = commands.add_parser("export", help="write a model as ONNX")
     command.set_defaults(run=export)
     command.add_argument("--model", type=Path, default=MODEL, help="(default: %(default)s)")
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def classify(arguments: argparse.Namespace) -> None:
     """One line per image: class, probability, runner-up and what to beware of."""
-    from wbc.classify import Classified, find, grad_cam
+    from wbc.classify import Classified, find, layer_cam
     from wbc.classify import classify as classified
     from wbc.config import Row, load
     from wbc.data.images import decode, write_jpeg
@@ -69,7 +69,7 @@ def classify(arguments: argparse.Namespace) -> None:
     if arguments.explain:
         for number, (file, row) in enumerate(zip(files, rows, strict=True), 1):
             if row.label:  # numbered, since files of two folders may share a name
-                overlay = grad_cam(trained, decode(file.read_bytes()), row.label)
+                overlay = layer_cam(trained, decode(file.read_bytes()), row.label)
                 write_jpeg(arguments.explain / f"{number:05d}-{file.stem}-{row.label}.jpg", overlay)
     if unread := sum(not row.label for row in rows):
         sys.exit(f"error: {unread} of {len(rows)} files could not be read; the notes say why")

@@ -20,6 +20,7 @@ from wbc.train.inference import BATCH
 from wbc.train.model import PLAIN, Trained
 
 HEAT = 0.4  # how much of an overlay is colour
+MAP = 7  # pixels a side of the coarsest feature map that explains: what 224 pixels leave of a usual network
 
 
 class Classified(NamedTuple):
@@ -53,7 +54,7 @@ def find(patterns: Sequence[str]) -> list[Path]:
 def classify(trained: Trained, files: Sequence[Path], where: torch.device, tta: TTA = PLAIN) -> Iterator[Classified]:
     """Classify image files, in their order, `BATCH` at a time.
 
-    An image is called unusual where its embedding lies farther from every class's mean than 99 of 100 validation images
+    An image is called unusual where it lies farther from the training images than 99 of 100 validation images
     (`wbc.train.reference`): its class is then a guess, whatever its probability.
 
     Args:
@@ -69,9 +70,8 @@ def classify(trained: Trained, files: Sequence[Path], where: torch.device, tta: 
             yield from (Classified(str(file), note=problems[file]) for file in some)
             continue
         pixels = Pixels(images, np.arange(len(images)), where)
-        distances = trained.reference.distance(trained.embeddings(pixels))
         likeliest = trained.probabilities(pixels, tta).topk(2)
-        rows = zip(*(values.tolist() for values in likeliest), distances.tolist(), strict=True)
+        rows = zip(*(values.tolist() for values in likeliest), trained.distances(pixels).tolist(), strict=True)
         for file in some:
             if file in problems:
                 yield Classified(str(file), note=problems[file])
@@ -95,11 +95,14 @@ def read_all(files: Sequence[Path], size: int) -> tuple[np.ndarray, dict[Path, s
     return np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8), problems
 
 
-def grad_cam(trained: Trained, image: np.ndarray, label: str) -> np.ndarray:
-    """Where in an image the evidence for a class lies: Grad-CAM (Selvaraju et al. 2017) of the last feature map.
+def layer_cam(trained: Trained, image: np.ndarray, label: str) -> np.ndarray:
+    """Where in an image the evidence for a class lies: LayerCAM (Jiang et al. 2021).
+
+    Of the deepest feature map that is at least `MAP` pixels a side. The last one, Grad-CAM's, is 2×2 for an image of 64
+    pixels and says nothing of where; of an earlier one LayerCAM, which weights each place by itself, says more.
 
     Args:
-        trained: a model whose backbone ends in a feature map, on any device.
+        trained: a model whose backbone has such maps, on any device.
         image: (H, W, 3) uint8, RGB.
         label: one of `CLASSES`.
 
@@ -109,17 +112,20 @@ def grad_cam(trained: Trained, image: np.ndarray, label: str) -> np.ndarray:
     Raises:
         UserError: the backbone has no feature map.
     """
-    model = trained.model.eval()
-    where = next(model.parameters()).device
-    prepare = trained.prepare().to(where)
-    pixels = torch.from_numpy(resize(image, trained.size)[None]).to(where)
-    with torch.no_grad():
-        features = model.backbone.forward_features(prepare(pixels))
-    if features.ndim != 4:
-        raise UserError(f"{trained.settings['model']['name']}: ends in no feature map, so there is nothing to show")
-    logits = model.head(model.backbone.forward_head(features.requires_grad_(), pre_logits=True))
-    (gradient,) = torch.autograd.grad(logits[0, CLASSES.index(label)], features)
-    heat = (gradient.mean((2, 3), keepdim=True) * features).sum(1)[0].relu().detach().cpu().numpy()
-    heat = cv2.resize(heat / max(heat.max(), 1e-12), image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    from pytorch_grad_cam import LayerCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    def as_map(output: torch.Tensor) -> torch.Tensor:
+        if output.ndim != 4 or output.shape[2] != output.shape[3]:  # a transformer's tokens, or channels last
+            raise UserError(f"{trained.settings['model']['name']}: has no feature map, so there is nothing to show")
+        return output
+
+    backbone = trained.model.backbone
+    large = [info for info in backbone.feature_info if trained.size // info["reduction"] >= MAP]
+    layer = backbone.get_submodule((large or backbone.feature_info)[-1 if large else 0]["module"])
+    pixels = torch.from_numpy(resize(image, trained.size)[None])
+    with LayerCAM(trained.model, [layer], as_map) as cam:
+        heat = cam(trained.prepare()(pixels).requires_grad_(), [ClassifierOutputTarget(CLASSES.index(label))])[0]
+    heat = cv2.resize(heat, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     colours = cv2.applyColorMap(np.uint8(255 * heat.clip(0, 1)), cv2.COLORMAP_TURBO)[..., ::-1]
     return cv2.addWeighted(image, 1 - HEAT, colours, HEAT, 0)

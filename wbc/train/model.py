@@ -19,7 +19,7 @@ from wbc.io import atomic
 from wbc.train.augment import Prepare
 from wbc.train.data import Pixels
 from wbc.train.inference import infer
-from wbc.train.reference import Reference
+from wbc.train.reference import Reference, channel_means
 
 # ImageNet weights that the package registry carries, so that no model hub is needed: timm's name of the architecture,
 # the package and its file. Its images were scaled by other constants than timm's default.
@@ -121,6 +121,11 @@ class Trained(NamedTuple):
         """(N, D) float32 pooled outputs of the backbone: what the report calls its avgpool layer (§7.2.2)."""
         return infer(self.model.backbone.to(pixels.where), self.prepare().to(pixels.where), pixels)
 
+    def distances(self, pixels: Pixels) -> torch.Tensor:
+        """(N,) float32: how far N images lie from the training's; beyond `reference.threshold` they are unusual."""
+        backbone = self.model.backbone.to(pixels.where)
+        return self.reference.distance(channel_means(backbone, self.normalisation, pixels, self.reference.layer))
+
 
 def save_model(path: Path, trained: Trained) -> None:
     """Write the weights as safetensors; format, classes, settings, normalisation and image size stand in its header."""
@@ -131,6 +136,7 @@ def save_model(path: Path, trained: Trained) -> None:
         "normalisation": trained.normalisation,
         "size": trained.size,
         "threshold": trained.reference.threshold,
+        "layer": trained.reference.layer,
     }
     tensors = {name: tensor.contiguous() for name, tensor in trained.model.state_dict().items()}
     tensors |= {"reference.means": trained.reference.means, "reference.precision": trained.reference.precision}
@@ -168,7 +174,7 @@ def load_model(path: str | Path) -> Trained:
         tensors = load_file(path)
         means, precision = (tensors.pop(f"reference.{name}") for name in ("means", "precision"))
         model.load_state_dict(tensors)
-        reference = Reference(means, precision, header["threshold"])
+        reference = Reference(means, precision, header["threshold"], header.get("layer"))
         return Trained(model.eval(), settings, header["normalisation"], header["size"], reference)
     except ValidationError as error:
         first = error.errors()[0]
