@@ -456,7 +456,8 @@ def start(bench: Bench, row: Row, folder: Path, launcher: list[str] | None = Non
     """A process that trains the row with its checkpoint in `folder`."""
     (folder / "task.pkl").write_bytes(pickle.dumps((asdict(bench), row.model_dump(exclude_none=True))))
     command = [sys.executable, *(launcher or []), "-m", "benchmarks.gpu", "--task", str(folder)]
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
+    variables = os.environ | ({} if bench.where.type == "cuda" else {"CUDA_VISIBLE_DEVICES": ""})
+    return subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.DEVNULL)
 
 
 def finish(process: subprocess.Popen, folder: Path) -> Fitted:
