@@ -74,6 +74,11 @@ def claiming(width, height):
     return b"\x89PNG\r\n\x1a\n" + b"".join(sealed)
 
 
+def without_palette(png):
+    start = png.index(b"PLTE") - 4
+    return png[:start] + png[start + 12 + int.from_bytes(png[start : start + 4], "big") :]
+
+
 def test_unusable_files_say_why():
     whole = encoded(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8), suffix="JPEG")
     inflating = PngInfo()
@@ -87,6 +92,7 @@ def test_unusable_files_say_why():
         (claiming(100_000, 100_000), "too large: more than 64,000,000 pixels"),
         (encoded(np.zeros((8, 8), np.uint8), pnginfo=inflating), "unreadable image: Decompressed data too large"),
         (encoded(np.zeros((8, 8), np.float32), suffix="TIFF"), "floating-point pixels"),
+        (without_palette(encoded(np.zeros((8, 8), np.uint8), "P")), "unreadable image: a palette image without"),
     ):
         with pytest.raises(ImageError) as error:
             decode(content)

@@ -55,6 +55,8 @@ def decode(content: bytes) -> np.ndarray:
         if image.mode == "F":
             raise ImageError("floating-point pixels: their white is unknown")
         image.load()  # a TIFF is turned here already, and then says so
+        if image.mode == "P" and image.palette is None:  # Pillow only asserts that there is one
+            raise ImageError("unreadable image: a palette image without its palette")
         # ImageOps.exif_transpose would write the other tags again, and fail on values that it can read but not write
         if turn := TURNED.get(image.getexif().get(ExifTags.Base.Orientation)):
             image = image.transpose(turn)
