@@ -220,6 +220,16 @@ def test_a_class_whose_images_are_all_one_unit_stays_in_training():
     assert (validation(manifest, 1)[manifest["group"] == "a"] == 0.5).all()
 
 
+def test_a_class_in_two_units_that_others_pull_to_the_test_part_keeps_one_of_them():
+    units = {"a": {"SNE": 40, "LY": 40}, "b": {"BA": 1, "SNE": 30}, "c": {"BA": 1, "LY": 30}}
+    rows = [(label, group) for group, counts in units.items() for label, n in counts.items() for _ in range(n)]
+    manifest = pd.DataFrame(rows, columns=["label", "group"]).assign(copy_of="")
+    manifest["id"] = manifest["sha256"] = manifest.index.astype(str)
+    held = held_back(manifest, 0.5, 1)
+    assert set(manifest[held]["label"]) & {"SNE", "LY"}
+    assert "BA" in set(manifest[~held]["label"])
+
+
 # --- pixels
 
 

@@ -230,12 +230,17 @@ def test_parts_without_images_have_no_copies():
 
 @pytest.fixture
 def prints():
-    """2,000 fingerprints, 300 of them others with 1 to 20 bits turned, and 40 with all that they have at the rim."""
+    """2,000 fingerprints, 300 of them others with 1 to 20 bits turned, 17 with those turned that leave a single band
+    whole, and 40 with all that they have at the rim.
+    """
     rng = np.random.default_rng(0)
     bits = rng.random((2000, 256)) < 0.4
     for i in range(300):
         bits[i] = bits[1500 + i % 250]
         bits[i, rng.permutation(256)[: 1 + i % 20]] ^= True
+    for band in range(leaks.THRESHOLD + 1):
+        bits[400 + band] = bits[500 + band]
+        bits[400 + band, [other for other in range(leaks.THRESHOLD + 1) if other != band]] ^= True
     bits[1000:1040, :250] = False
     return np.unique(np.packbits(bits, axis=1).view(np.uint64), axis=0)
 
