@@ -35,10 +35,20 @@ def test_the_six_are_weighted_where_the_report_says():
         for key, value in type(model)().get_params().items()
         if key != "random_state" and model.get_params()[key] != value
     }
-    boosting = {("gradient_boosting", key) for key in ("max_depth", "max_leaf_nodes", "early_stopping")}
+    limits = ("max_depth", "max_leaf_nodes", "min_samples_leaf", "early_stopping")
+    boosting = {("gradient_boosting", key) for key in limits}
     assert tuned == boosting | {("logistic_regression", "max_iter")}  # otherwise scikit-learn's defaults
     assert isinstance(plain["gradient_boosting"], HistGradientBoostingClassifier)
     assert isinstance(classifiers("exact", False, 1)["gradient_boosting"], GradientBoostingClassifier)
+
+
+@pytest.mark.parametrize("implementation", ["hist", "exact"])
+def test_a_class_of_eight_has_leaves_of_its_own(implementation):
+    """Its images lie crosswise to the other class's, where no sum of splits by one feature each parts them."""
+    features = np.repeat([[0, 0], [1, 1], [0, 1], [1, 0]], [5, 3, 60, 60], axis=0)
+    target = features[:, 0] == features[:, 1]
+    model = classifiers(implementation, balanced=False, seed=1)["gradient_boosting"].fit(features, target)
+    assert (model.predict(features) == target).all()
 
 
 def test_every_cell_is_predicted_by_folds_that_do_not_hold_it(blobs):
