@@ -3,7 +3,7 @@
     dvc repro draw
     python -m benchmarks.boosting data/synthetic --json boosting.json
 
-The folder is of the source `folder`: its training part, of which the rarest class is thinned to Table 1's 11 images.
+The folder is as `data.source=folder` takes it. Its training part serves, of Table 1's rarest class at most the 11 there.
 
 Scores: macro F1 of the 89 features after SMOTE, in stratified folds that are drawn several times, and the paired
 differences.
@@ -26,11 +26,9 @@ from wbc.compute import pin
 
 pin(1, "avx2")
 
-from joblib import Parallel, delayed  # noqa: E402
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier  # noqa: E402
 from sklearn.model_selection import RepeatedStratifiedKFold  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
-from tqdm import tqdm  # noqa: E402
 
 from wbc.classes import CLASSES, TABLE_1  # noqa: E402
 from wbc.classical.gridsearch import oversample  # noqa: E402
@@ -39,9 +37,10 @@ from wbc.config import read_yaml, resolve  # noqa: E402
 from wbc.data.images import decode  # noqa: E402
 from wbc.data.sources import scan  # noqa: E402
 from wbc.errors import UserError  # noqa: E402
-from wbc.features import SETS  # noqa: E402
+from wbc.features import feature_set  # noqa: E402
 from wbc.metrics import macro_f1  # noqa: E402
-from wbc.segment import METHODS  # noqa: E402
+from wbc.parallel import each  # noqa: E402
+from wbc.segment import method  # noqa: E402
 
 IMPLEMENTATIONS = ("exact", "hist")
 FOLDS = 5  # report §3.4
@@ -82,10 +81,10 @@ def main() -> None:
 
 
 def measured(folder: Path) -> Cells:
-    """The folder's training images, no class with fewer than Table 1's rarest has, and that one with just as many."""
+    """The folder's training images, of Table 1's rarest class no more than there."""
     items = [item for item in scan("folder", folder) if item.part != "test"]
-    rows = Parallel(n_jobs=-1)(delayed(features)(item.path) for item in tqdm(items, "features", disable=None))
-    cells = Cells(np.array(rows), np.array([CLASSES.index(item.label) for item in items]))
+    rows = each(features, [(item.path,) for item in items], len(items), "features")
+    cells = Cells(np.array(list(rows)), np.array([CLASSES.index(item.label) for item in items]))
     rarest = min(TABLE_1, key=TABLE_1.get)
     spare = np.flatnonzero(cells.target == CLASSES.index(rarest))[TABLE_1[rarest] :]
     return Cells(*(np.delete(values, spare, axis=0) for values in cells))
@@ -93,7 +92,7 @@ def measured(folder: Path) -> Cells:
 
 def features(path: Path) -> np.ndarray:
     image = decode(path.read_bytes())
-    return SETS["v2"].extract(image, METHODS["lab"](image))
+    return feature_set("v2").extract(image, method("lab").segment(image))
 
 
 def boosting(implementation: str, rounds: int, depth: int):
@@ -104,11 +103,8 @@ def boosting(implementation: str, rounds: int, depth: int):
 def scores(data: Cells, draws: int, rounds: int, depth: int, neighbors: int) -> dict[str, list[float]]:
     """Macro F1 of each fold of each draw, by implementation."""
     folds = list(RepeatedStratifiedKFold(n_splits=FOLDS, n_repeats=draws, random_state=0).split(*data))
-    fits = [
-        delayed(score)(data, *fold, boosting(i, rounds, depth), neighbors) for fold in folds for i in IMPLEMENTATIONS
-    ]
-    found = Parallel(n_jobs=-1, return_as="generator")(fits)
-    values = list(tqdm(found, "fits", len(fits), disable=None))
+    fits = [(data, *fold, boosting(name, rounds, depth), neighbors) for fold in folds for name in IMPLEMENTATIONS]
+    values = list(each(score, fits, len(fits), "fits"))
     return {name: values[i :: len(IMPLEMENTATIONS)] for i, name in enumerate(IMPLEMENTATIONS)}
 
 
