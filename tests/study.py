@@ -119,12 +119,12 @@ def alone(params: dict) -> None:
 
 
 def pack(path: Path, change: Callable[[dict], None]) -> None:
-    """Settings and packed images of two classes in `path`, after a change to params.yaml."""
-    from stages import configure, ingest, pack, split
+    """Settings and packed images in `path`, after a change to params.yaml: of two classes that take time to learn."""
+    from stages import configure, ingest, pack, validation
 
     rng = np.random.default_rng(0)
     for part, count in (("train", 20), ("test", 2)):
-        for label, colour in (("SNE", (200, 60, 60)), ("LY", (60, 60, 200))):
+        for label, colour in (("SNE", (131, 128, 125)), ("LY", (125, 128, 131))):
             folder = path / "data/raw" / part / label
             folder.mkdir(parents=True)
             for number in range(count):
@@ -132,7 +132,7 @@ def pack(path: Path, change: Callable[[dict], None]) -> None:
                 Image.fromarray(image).save(folder / f"{part}-{label}-{number}.png")
     write_params(path, change)
     with contextlib.chdir(path):
-        for stage in (configure, ingest, split, pack):
+        for stage in (configure, ingest, validation, pack):
             stage.main()
 
 
