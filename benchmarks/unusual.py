@@ -11,7 +11,7 @@ flagged of both at the threshold that `classify` uses, 99 of 100 validation imag
 rest is pytorch-ood's, on the logits, on the head's middle layer (ViM, whose last layer is the classifier) or on the
 pooled embedding. `Mahalanobis, embedding` is the distance of the last layer, as this project had it before.
 
-Needs `dvc repro pack split` and pytorch-ood; takes two CPU cores some five minutes.
+Needs `dvc repro pack validation` and pytorch-ood; takes two CPU cores some five minutes.
 """
 
 import argparse

@@ -174,7 +174,9 @@ def test_onnx_says_of_images_of_any_size_what_classify_says(trained, tmp_path):
 @pytest.mark.parametrize("shape", [(64, 64), (256, 256), (368, 370), (300, 100), (224, 500), (20, 30), (1, 1)])
 def test_an_exported_model_scales_to_the_same_pixels(size, shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    assert np.array_equal(Resize(size)(torch.from_numpy(image[None]))[0], resize(image, size))
+    apart = np.abs(Resize(size)(torch.from_numpy(image[None]))[0].numpy() - resize(image, size))
+    assert apart.max() <= 1
+    assert (apart > 0).mean() < 1e-4
 
 
 def test_tta_takes_the_passes_and_the_temperature_of_the_row(trained, tiny_row, folder, tmp_path, monkeypatch):

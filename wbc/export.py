@@ -15,7 +15,8 @@ class Resize(nn.Module):
     """`wbc.data.pack.resize` in operations that ONNX has: its own `Resize` rounds and aliases otherwise.
 
     A pixel of the result is the mean over a box of the image, its share but never narrower than one pixel: by area
-    where an axis shrinks, bilinear where it grows.
+    where an axis shrinks, bilinear where it grows. OpenCV's sums end in other bits, which the rounding may show: by one
+    grey level, at some 2 of 100,000 values.
     """
 
     def __init__(self, size: int):
