@@ -37,8 +37,8 @@ from wbc.config import read_yaml, resolve  # noqa: E402
 from wbc.data.images import decode  # noqa: E402
 from wbc.data.sources import scan  # noqa: E402
 from wbc.errors import UserError  # noqa: E402
+from wbc.evaluate.scores import macro_f1  # noqa: E402
 from wbc.features import feature_set  # noqa: E402
-from wbc.metrics import macro_f1  # noqa: E402
 from wbc.parallel import each  # noqa: E402
 from wbc.segment import method  # noqa: E402
 

@@ -55,13 +55,14 @@ from wbc.classes import CLASSES, TABLE_1
 from wbc.config import Row, read_yaml, resolve
 from wbc.data.images import write_jpeg
 from wbc.data.synthetic import draw
-from wbc.train import distributed, engine
-from wbc.train.augment import Prepare
-from wbc.train.data import STREAMING, Part, Pixels
+from wbc.network import distributed
+from wbc.network.inference import MemoryShort, device
+from wbc.network.model import Trained, load_model, save_model
+from wbc.network.pixels import STREAMING, Part, Pixels
+from wbc.network.prepare import Prepare
+from wbc.network.reference import reference
+from wbc.train import engine
 from wbc.train.engine import Trainer, fit
-from wbc.train.inference import MemoryShort, device
-from wbc.train.model import Trained, load_model, save_model
-from wbc.train.reference import reference
 
 ROOT = Path(__file__).parent.parent
 STAGES = ((96, 56), (192, 28), (384, 14), (768, 7))  # channels and pixels a side of ConvNeXt-Tiny's, at 224 px
@@ -398,7 +399,7 @@ def full_precision() -> Iterator[None]:
     torch.backends.cudnn.allow_tf32 = False
     exact = mock.Mock(side_effect=lambda where: nullcontext())
     try:
-        with mock.patch("wbc.train.engine.autocast", exact), mock.patch("wbc.train.inference.autocast", exact):
+        with mock.patch("wbc.train.engine.autocast", exact), mock.patch("wbc.network.inference.autocast", exact):
             yield
     finally:
         torch.backends.cudnn.allow_tf32 = allowed

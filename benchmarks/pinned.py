@@ -67,7 +67,7 @@ def serve(name: str, images: int, changes: dict[str, str]) -> None:
     import torch
     from tqdm import tqdm
 
-    from wbc.train.data import Part, Pixels
+    from wbc.network.pixels import Part, Pixels
     from wbc.train.engine import Trainer, whole
 
     row = Row(**settings[name] | {"model": settings[name]["model"] | {"weights": "none"}})

@@ -66,7 +66,7 @@ def measure(settings: dict, files: list[Path], images: int, rounds: int) -> dict
     import numpy as np
 
     from wbc.data.pack import resize
-    from wbc.train.inference import device
+    from wbc.network.inference import device
 
     where, size = device(), settings["images"]["size"]
     few = np.stack([resize(cv2.imread(str(file)), size) for file in files[:256]])
@@ -115,10 +115,10 @@ def measure_row(row: Row, few, images: int, rounds: int, where, files: list[Path
     import torch
     from tqdm import tqdm
 
-    from wbc.train.data import Part, Pixels
+    from wbc.network.inference import infer
+    from wbc.network.pixels import Part, Pixels
     from wbc.train.engine import Progress, Saver, Trainer, whole
-    from wbc.train.inference import infer
-    from wbc.train.mix import one_hot
+    from wbc.train.mixing import one_hot
 
     gpu, size, batch = where.type == "cuda", few.shape[1], row.train.batch_size
     places, targets = np.arange(images) % len(few), torch.arange(images) % 13

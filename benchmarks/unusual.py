@@ -7,8 +7,8 @@ patterns of cells, whose classes are not asked. One network each is trained, wit
 sample and on a part of FOLDER; then each scores a held-out part of its own laboratory against all cells of the others.
 
 For every score: AUROC, the share of its own cells that are flagged where 95% of the others are (FPR@95), and what is
-flagged of both at the threshold that `classify` uses, 99 of 100 validation images. `ours` is `wbc.train.reference`; the
-rest is pytorch-ood's, on the logits, on the head's middle layer (ViM, whose last layer is the classifier) or on the
+flagged of both at the threshold that `classify` uses, 99 of 100 validation images. `ours` is `wbc.network.reference`,
+the rest is pytorch-ood's, on the logits, on the head's middle layer (ViM, whose last layer is the classifier) or on the
 pooled embedding. `Mahalanobis, embedding` is the distance of the last layer, as this project had it before.
 
 Needs `dvc repro pack validation` and pytorch-ood; takes two CPU cores some five minutes.
@@ -52,12 +52,12 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
     import torch
 
     from wbc.classes import CLASSES
-    from wbc.classify import find, read_all
     from wbc.config import Row, load
     from wbc.data.listing import read_rows
     from wbc.data.tables import SUBMISSION
-    from wbc.train.data import Part, Pixels, load_part
-    from wbc.train.inference import device
+    from wbc.network.inference import device
+    from wbc.network.pixels import Part, Pixels, load_part
+    from wbc.use.classify import find, read_all
 
     row, where = load(f"configs/{row_name}.yaml", Row), device()
     drawn = {name: load_part(name, row.train.validation, where) for name in ("train", "validation", "test")}
@@ -97,9 +97,9 @@ def measure(row, own: dict, others: dict) -> dict:
     from pytorch_ood.detector import KNN, RMD, EnergyBased, MaxSoftmax, ViM
     from sklearn.metrics import roc_auc_score
 
+    from wbc.network.model import Trained
+    from wbc.network.reference import gaussians, reference
     from wbc.train.engine import fit
-    from wbc.train.model import Trained
-    from wbc.train.reference import gaussians, reference
 
     with tempfile.TemporaryDirectory() as scratch:
         model, normalisation, _ = fit(row, own["train"], own["validation"], Path(scratch) / "checkpoint.pt")

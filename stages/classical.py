@@ -6,8 +6,8 @@ from stages import run
 from wbc.classical.models import classifiers, cross_validate
 from wbc.classical.table import training
 from wbc.config import load
+from wbc.evaluate.scores import accuracy, confusion, macro_f1
 from wbc.io import write_csv, write_json
-from wbc.metrics import accuracy, confusion, macro_f1
 
 
 def main(features: str, name: str) -> None:

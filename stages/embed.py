@@ -3,11 +3,11 @@
 from stages import run
 from wbc.classes import CLASSES
 from wbc.config import Row, load
-from wbc.embed import project
 from wbc.io import write_csv, write_npz
-from wbc.train.data import load_part
-from wbc.train.inference import device
-from wbc.train.model import load_model
+from wbc.network.inference import device
+from wbc.network.model import load_model
+from wbc.network.pixels import load_part
+from wbc.projection import project
 
 
 def main(name: str) -> None:

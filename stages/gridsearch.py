@@ -5,8 +5,8 @@ from wbc.classical.gridsearch import importance, named, search
 from wbc.classical.table import test, training
 from wbc.config import GridSearch, load
 from wbc.data.tables import write_submission
+from wbc.evaluate.scores import accuracy, confusion, macro_f1, per_class
 from wbc.io import write_csv, write_json
-from wbc.metrics import accuracy, confusion, macro_f1, per_class
 
 
 def main() -> None:

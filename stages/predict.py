@@ -3,11 +3,11 @@
 from stages import run
 from wbc.config import Row, load
 from wbc.data.tables import write_submission
+from wbc.evaluate.scores import accuracy, confusion, macro_f1, per_class
 from wbc.io import write_csv, write_json, write_npz
-from wbc.metrics import accuracy, confusion, macro_f1, per_class
-from wbc.train.data import load_part
-from wbc.train.inference import device
-from wbc.train.model import load_model
+from wbc.network.inference import device
+from wbc.network.model import load_model
+from wbc.network.pixels import load_part
 
 
 def main(name: str) -> None:

@@ -14,13 +14,13 @@ from wbc.config import Row, load
 from wbc.data.tables import MANIFEST, PIXELS, VALIDATION
 from wbc.errors import UserError
 from wbc.io import atomic, rounded, write_json
-from wbc.train import distributed
+from wbc.network import distributed
+from wbc.network.inference import device
+from wbc.network.model import Trained, save_model
+from wbc.network.pixels import load_part
+from wbc.network.reference import reference
 from wbc.train.curves import curves
-from wbc.train.data import load_part
 from wbc.train.engine import fingerprint, fit, say
-from wbc.train.inference import device
-from wbc.train.model import Trained, save_model
-from wbc.train.reference import reference
 
 # Not an output: DVC deletes those before a run, and an unfinished training must survive. Outside the throw-away copy
 # that `dvc exp run --temp` works in, which DVC_ROOT is the way out of.
@@ -64,8 +64,8 @@ def train_row(name: str, *shared: dict) -> None:
 def code() -> list[Path]:
     """The files that dvc.yaml knows this stage by."""
     root = Path(__file__).parent.parent
-    files = ("stages/train.py", "wbc/classes.py", "wbc/data/tables.py", "wbc/io.py", "wbc/metrics.py")
-    return [root / file for file in files] + sorted(root.glob("wbc/train/*.py"))
+    files = ("stages/train.py", "wbc/classes.py", "wbc/data/tables.py", "wbc/io.py", "wbc/evaluate/scores.py")
+    return [root / file for file in files] + sorted(root.glob("wbc/network/*.py")) + sorted(root.glob("wbc/train/*.py"))
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def coloured():
     import numpy as np
     import torch
 
-    from wbc.train.data import Part, Pixels
+    from wbc.network.pixels import Part, Pixels
 
     rng = np.random.default_rng(0)
     targets = np.arange(40) % 2

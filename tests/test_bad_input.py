@@ -257,7 +257,7 @@ def trained(build):
         import torch
 
         from wbc.config import Row
-        from wbc.train.data import load_part
+        from wbc.network.pixels import load_part
         from wbc.train.engine import fit
 
         source(build)()

@@ -13,9 +13,9 @@ import yaml
 
 from stages import train
 from study import ROOT
+from wbc.network.model import load_model
 from wbc.train import engine
 from wbc.train.engine import fingerprint, fit
-from wbc.train.model import load_model
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ from pathlib import Path
 from wbc.compute import pin
 pin(threads=1, isa="avx2")
 import torch
-from wbc.train import distributed
+from wbc.network import distributed
 from wbc.train.engine import fit
 row, train = pickle.loads(Path(sys.argv[1]).read_bytes())
 with distributed.group():

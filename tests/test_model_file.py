@@ -11,9 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from wbc.config import Augment, Model
-from wbc.train import model as files
-from wbc.train.data import Pixels
-from wbc.train.model import FORMAT, WeightsError, load_model, save_model
+from wbc.network import model as files
+from wbc.network.model import FORMAT, WeightsError, load_model, save_model
+from wbc.network.pixels import Pixels
 
 # As the first version of the project wrote it: test_convnext, its weights rounded so that they compress.
 FIRST = Path(__file__).parent / "models" / "format_0.safetensors.xz"

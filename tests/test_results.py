@@ -7,9 +7,9 @@ import pytest
 
 from wbc.classes import CLASSES
 from wbc.data.tables import PIXELS, read_manifest
-from wbc.embed import project
+from wbc.evaluate.scores import accuracy, confusion, macro_f1, per_class
 from wbc.io import write_csv
-from wbc.metrics import accuracy, confusion, macro_f1, per_class
+from wbc.projection import project
 
 
 def test_macro_f1_by_hand():
@@ -48,8 +48,8 @@ def test_each_part_leaves_its_confusions_and_one_without_labels_an_empty_table(
     tmp_path, monkeypatch, tiny_row, coloured, test
 ):
     from stages import predict
-    from wbc.train.model import Trained, build, save_model
-    from wbc.train.reference import reference
+    from wbc.network.model import Trained, build, save_model
+    from wbc.network.reference import reference
 
     monkeypatch.chdir(tmp_path)
     labels = ["SNE", "LY", "SNE", "LY", *test]

@@ -45,5 +45,5 @@ def test_an_id_that_the_sample_lists_twice_is_wanted_once(tmp_path, capsys):
 
 
 def test_checking_needs_no_pytorch():
-    check = "import sys, wbc.__main__, wbc.submission; sys.exit('torch' in sys.modules)"
+    check = "import sys, wbc.__main__, wbc.use.submission; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)

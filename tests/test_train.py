@@ -15,15 +15,15 @@ from torch._dynamo import lookup_backend
 
 from wbc.classes import CLASSES, TABLE_1
 from wbc.config import Augment, Loss, Mix, Schedule
+from wbc.network.inference import MemoryShort, device, infer
+from wbc.network.model import Trained, WeightsError, build, load_model, save_model
+from wbc.network.pixels import STREAMING, Pixels, fits
+from wbc.network.prepare import Prepare
+from wbc.network.reference import Reference, channel_means, reference
 from wbc.train import engine
-from wbc.train.augment import Prepare
-from wbc.train.data import STREAMING, Pixels, fits
 from wbc.train.engine import HISTORY, TrainError, fit, parameter_groups, sample
-from wbc.train.inference import MemoryShort, device, infer
 from wbc.train.losses import CLASS_WEIGHTS, LOSSES, Kind, focal, inverse_sqrt, log_dampened, mass, per_image
-from wbc.train.mix import Mixing, one_hot
-from wbc.train.model import Trained, WeightsError, build, load_model, save_model
-from wbc.train.reference import Reference, channel_means, reference
+from wbc.train.mixing import Mixing, one_hot
 from wbc.train.schedule import factor, factors
 
 COUNTS = np.array([TABLE_1[c] for c in CLASSES])
@@ -689,7 +689,7 @@ from pathlib import Path
 from wbc.compute import pin
 pin(threads=1, isa="avx2")
 import torch
-from wbc.train import distributed
+from wbc.network import distributed
 from wbc.train.engine import fit
 row, train = pickle.loads(Path(sys.argv[1]).read_bytes())
 with distributed.group():

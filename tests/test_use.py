@@ -13,18 +13,18 @@ from torchvision.ops import Permute
 
 from wbc.__main__ import main
 from wbc.classes import CLASSES
-from wbc.classify import classify, find, layer_cam
 from wbc.config import TTA
 from wbc.data.images import SUFFIXES
 from wbc.data.pack import resize
 from wbc.errors import UserError
-from wbc.export import Resize, export_onnx
 from wbc.io import write_json
-from wbc.train.augment import Prepare
-from wbc.train.data import Pixels
-from wbc.train.inference import infer
-from wbc.train.model import Trained, build, save_model
-from wbc.train.reference import reference
+from wbc.network.inference import infer
+from wbc.network.model import Trained, build, save_model
+from wbc.network.pixels import Pixels
+from wbc.network.prepare import Prepare
+from wbc.network.reference import reference
+from wbc.use.classify import classify, find, layer_cam
+from wbc.use.export import Resize, export_onnx
 
 CPU = torch.device("cpu")
 

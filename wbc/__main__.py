@@ -46,13 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def classify(arguments: argparse.Namespace) -> None:
     """One line per image: class, probability, runner-up and what to beware of."""
-    from wbc.classify import Classified, find, layer_cam
-    from wbc.classify import classify as classified
     from wbc.config import Row, load
     from wbc.data.images import decode, write_jpeg
     from wbc.io import rounded, write_csv
-    from wbc.train.inference import device
-    from wbc.train.model import PLAIN, load_model
+    from wbc.network.inference import device
+    from wbc.network.model import PLAIN, load_model
+    from wbc.use.classify import Classified, find, layer_cam
+    from wbc.use.classify import classify as classified
 
     files, trained = find(arguments.images), load_model(arguments.model)
     tta = PLAIN
@@ -77,8 +77,8 @@ def classify(arguments: argparse.Namespace) -> None:
 
 def export(arguments: argparse.Namespace) -> None:
     """Write the model as ONNX."""
-    from wbc.export import export_onnx
-    from wbc.train.model import load_model
+    from wbc.network.model import load_model
+    from wbc.use.export import export_onnx
 
     out = arguments.out or arguments.model.with_suffix(".onnx")
     export_onnx(load_model(arguments.model), out)
@@ -89,7 +89,7 @@ def submission(arguments: argparse.Namespace) -> None:
     """What is wrong with a submission, one line each; the exit status is 1 if anything is."""
     from wbc.data.listing import read_rows
     from wbc.data.tables import SUBMISSION
-    from wbc.submission import expected_ids, problems
+    from wbc.use.submission import expected_ids, problems
 
     rows = read_rows(arguments.file, SUBMISSION)
     if found := problems(rows, expected_ids(arguments.sample)):

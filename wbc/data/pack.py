@@ -17,8 +17,8 @@ HALF_UP = 0.501  # to round by: halves, which are frequent, go up even where a s
 def resize(image: np.ndarray, size: int) -> np.ndarray:
     """Scale (H, W, 3) uint8 to (size, size, 3): along either axis by area where it shrinks, else bilinearly.
 
-    So nothing aliases. Rounded once, as an exported model does (`wbc.export.Resize`). The aspect ratio is not kept: the
-    challenge's 368×370 images differ from a square by half a percent.
+    So nothing aliases. Rounded once, as an exported model does (`wbc.use.export.Resize`). The aspect ratio is not kept:
+    the challenge's 368×370 images differ from a square by half a percent.
     """
     height, width = image.shape[:2]
     small = (min(width, size), min(height, size))

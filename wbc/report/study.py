@@ -10,7 +10,7 @@ import pandas as pd
 
 from wbc.classes import CLASSES
 from wbc.data.tables import read_manifest
-from wbc.metrics import per_class
+from wbc.evaluate.scores import per_class
 
 METRICS, PLOTS, DATA = Path("metrics"), Path("plots"), Path("data")
 

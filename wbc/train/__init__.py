@@ -1,1 +1,1 @@
-"""Networks: model, losses, schedule, augmentation and the training loop."""
+"""How a network learns: losses, mixing, schedule and the training loop."""

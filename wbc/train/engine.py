@@ -21,15 +21,15 @@ from tqdm import tqdm
 from wbc.classes import CLASSES
 from wbc.config import Optim, Row
 from wbc.errors import UserError
+from wbc.evaluate.scores import macro_f1
 from wbc.io import atomic
-from wbc.metrics import macro_f1
-from wbc.train import distributed
-from wbc.train.augment import Prepare
-from wbc.train.data import STREAMING, Part
-from wbc.train.inference import MemoryShort, autocast, enough_memory, infer
+from wbc.network import distributed
+from wbc.network.inference import MemoryShort, autocast, enough_memory, infer
+from wbc.network.model import Classifier, build
+from wbc.network.pixels import STREAMING, Part
+from wbc.network.prepare import Prepare
 from wbc.train.losses import CLASS_WEIGHTS, mass, per_image
-from wbc.train.mix import Mixing, one_hot
-from wbc.train.model import Classifier, build
+from wbc.train.mixing import Mixing, one_hot
 from wbc.train.schedule import factors
 
 # What is known of each epoch. The training F1 is of augmented images; of a mixed one it takes the larger share's class.

@@ -7,9 +7,9 @@ import torch
 from sklearn.covariance import LedoitWolf
 from torch import nn
 
-from wbc.train.augment import Prepare
-from wbc.train.data import Part, Pixels
-from wbc.train.inference import infer
+from wbc.network.inference import infer
+from wbc.network.pixels import Part, Pixels
+from wbc.network.prepare import Prepare
 
 UNUSUAL = 0.99  # share of the validation images that are nearer than an unusual one
 REDUCTION = 8  # of the feature map that is looked at: `benchmarks.unusual` compares

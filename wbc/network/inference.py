@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from wbc.errors import UserError
-from wbc.train import distributed
-from wbc.train.data import Pixels
+from wbc.network import distributed
+from wbc.network.pixels import Pixels
 
 BATCH = 256  # images at a time
 

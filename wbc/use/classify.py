@@ -15,9 +15,9 @@ from wbc.config import TTA
 from wbc.data.images import SUFFIXES, ImageError, decode
 from wbc.data.pack import resize
 from wbc.errors import UserError
-from wbc.train.data import Pixels
-from wbc.train.inference import BATCH
-from wbc.train.model import PLAIN, Trained
+from wbc.network.inference import BATCH
+from wbc.network.model import PLAIN, Trained
+from wbc.network.pixels import Pixels
 
 HEAT = 0.4  # how much of an overlay is colour
 MAP = 7  # pixels a side of the coarsest feature map that explains: what 224 pixels leave of a usual network
@@ -55,7 +55,7 @@ def classify(trained: Trained, files: Sequence[Path], where: torch.device, tta: 
     """Classify image files, in their order, `BATCH` at a time.
 
     An image is called unusual where it lies farther from the training images than 99 of 100 validation images
-    (`wbc.train.reference`): its class is then a guess, whatever its probability.
+    (`wbc.network.reference`): its class is then a guess, whatever its probability.
 
     Args:
         trained: the model.

@@ -8,7 +8,7 @@ from torch import nn
 from wbc.classes import CLASSES
 from wbc.data.pack import HALF_UP
 from wbc.io import atomic
-from wbc.train.model import Trained
+from wbc.network.model import Trained
 
 
 class Resize(nn.Module):

@@ -1,0 +1,1 @@
+"""Everything a network is without learning: model, input, inference and what it predicts."""
