@@ -148,7 +148,7 @@ def test_killed_at_any_moment_a_training_ends_in_the_same_bytes(study, tmp_path)
     rng = random.Random(seed)
     epochs = sorted(rng.sample(range(1, EPOCHS), int(os.environ.get("WBC_KILLS", "3"))))
     kills = [(epoch, rng.uniform(0, 0.3)) for epoch in epochs]
-    print(f"WBC_KILL_SEED={seed}:", *(f"killed {seconds:.3f} s after epoch {epoch}" for epoch, seconds in kills))
+    print(f"WBC_KILL_SEED={seed}", *(f"{seconds:.3f} s after epoch {epoch}" for epoch, seconds in kills), sep=", ")
     outputs = [train_freeze(killed, *kill) for kill in kills] + [train_freeze(killed)]
     print("\n".join(outputs))
     assert all("resuming after epoch" in output for output in outputs[1:])
