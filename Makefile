@@ -1,13 +1,13 @@
 # Everything starts from a fresh clone with Python 3.11+, git and make: `make repro`, `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help install repro report test fuzz lint bench gpu lock clean
+.PHONY: help install repro report test test-all fuzz lint bench gpu lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/installed ## create .venv with the pinned requirements (uv if there, else pip)
 
@@ -30,6 +30,8 @@ report: install ## bring plots/report.html up to date, with whatever it needs, a
 
 test: install lint ## lint, then run the tests with coverage
 	pytest --cov --cov-report=term-missing:skip-covered
+
+test-all: test ## every test
 
 fuzz: install ## feed the readers of lists, settings and images 50,000 random inputs each (half an hour)
 	WBC_FUZZ=1 pytest tests/test_fuzz.py

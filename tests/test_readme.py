@@ -13,9 +13,9 @@ from study import ROOT, clone, git, run, set_knob, study_params
 from wbc.config import resolve
 
 README = ROOT / "README.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/README.md"]
+DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/README.md"]
 
-# Command lines of the README that the test below cannot run, and why.
+# Command lines of the documents that the test below cannot run, and why.
 NOT_HERE = {
     "make repro": "installs from the network",
     "make test": "is what runs this",
@@ -32,9 +32,15 @@ NOT_HERE = {
     "dvc exp run -S data.source=folder -S profile=report": "images of one's own and a GPU",
 }
 
+NEW = {"wbc/segment/methods/disc.py"}  # what a document tells its reader to write
+
+
+def of_each_document(documents: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("document", documents, ids=lambda path: str(path.relative_to(ROOT)))
+
 
 def prepare(path: Path) -> None:
-    """What the README's reader has by then: a folder of cells and the competition's sample submission."""
+    """What a document's reader has by then: a folder of cells and the competition's sample submission."""
     (path / "cells").mkdir()
     for image in sorted((path / "data/synthetic/images").iterdir())[:3]:
         shutil.copy(image, path / "cells")
@@ -60,7 +66,7 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@of_each_document(DOCUMENTS)
 def test_every_link_leads_somewhere(document):
     links = re.findall(r"(?:\]\(|<img src=\")([^)\s\"]+)", document.read_text("utf-8"))
     for link in links:
@@ -72,12 +78,19 @@ def test_every_link_leads_somewhere(document):
         assert not anchor or anchor in anchors(target), link
 
 
+@of_each_document(DOCUMENTS)
+def test_a_file_that_is_named_exists(document):
+    for name in spans(document.read_text("utf-8")):
+        if re.fullmatch(r"(wbc|stages|tests|docs|benchmarks|configs)/[\w./-]+", name) and name not in NEW:
+            assert (ROOT / name).exists(), name
+
+
 def commands_of(document: Path) -> list[str]:
     text = document.read_text("utf-8")
     return [part for line in [*blocks(text), *spans(text)] for part in re.split(r"\s&&\s", " ".join(line.split()))]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@of_each_document(DOCUMENTS)
 def test_targets_options_and_knobs_in_a_command_exist(document):
     for command in commands_of(document):
         words = shlex.split(command.replace("…", "x")) if re.match(r"dvc |make |python -m |-S ", command) else []
@@ -100,14 +113,38 @@ def test_targets_options_and_knobs_in_a_command_exist(document):
             assert acts, f"{command} changes nothing"
 
 
-def test_what_cannot_be_run_here_still_stands_in_the_readme():
-    assert set(NOT_HERE) <= set(blocks(README.read_text("utf-8")))
+def commands_to_run(document: Path) -> list[str]:
+    return [command for command in blocks(document.read_text("utf-8")) if command not in NOT_HERE]
+
+
+def test_what_cannot_be_run_here_still_stands_in_a_document():
+    assert set(NOT_HERE) <= {command for document in DOCUMENTS for command in blocks(document.read_text("utf-8"))}
 
 
 @pytest.mark.slow
-def test_the_readmes_commands_run(study, tmp_path):
+@of_each_document(list(filter(commands_to_run, DOCUMENTS)))
+def test_the_commands_run(study, tmp_path, document):
     path = clone(study, tmp_path / "clone", cache=study)
     prepare(path)
-    for command in blocks(README.read_text("utf-8")):
-        if command not in NOT_HERE:
-            print(f"$ {command}\n{run(path, 'bash', '-c', command)}")
+    for command in commands_to_run(document):
+        print(f"$ {command}\n{run(path, 'bash', '-c', command)}")
+
+
+def test_a_room_imports_from_those_above_it_alone():
+    table = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## Rooms")[2].partition("\n## ")[0]
+    rooms = re.findall(r"^\| `(\w+)` \|", table, re.M)
+    assert {path.parent.name for path in (ROOT / "wbc").glob("*/__init__.py")} | {"projection"} == set(rooms)
+    for number, room in enumerate(rooms):
+        for file in [*(ROOT / "wbc" / room).rglob("*.py"), ROOT / f"wbc/{room}.py"]:
+            text = file.read_text("utf-8") if file.exists() else ""
+            imported = set(re.findall(r"^\s*(?:from|import) wbc\.(\w+)", text, re.M))
+            assert imported.isdisjoint(rooms[number + 1 :]), file
+
+
+def test_the_readme_is_short():
+    assert len(README.read_bytes()) <= 10_000
+
+
+@pytest.mark.xfail(reason="the sample is not written again yet", strict=True)
+def test_the_readme_has_the_table_of_the_results():
+    assert (ROOT / "plots/results.md").read_text("utf-8") in README.read_text("utf-8")
