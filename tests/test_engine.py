@@ -1,0 +1,295 @@
+"""The training loop: what it draws, learns, keeps and takes up again."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch._dynamo import lookup_backend
+
+from settings import STILL, changed
+from wbc.network.inference import MemoryShort, infer
+from wbc.network.model import build
+from wbc.network.pixels import STREAMING, Pixels
+from wbc.network.prepare import Prepare
+from wbc.train import engine
+from wbc.train.engine import HISTORY, TrainError, fit, parameter_groups, sample
+from wbc.train.losses import per_image
+from wbc.train.mixing import one_hot
+
+CPU = torch.device("cpu")
+
+
+# --- sampler and optimiser
+
+
+def test_the_weighted_sampler_shows_every_class_equally_often():
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.tensor([0] * 900 + [2] * 90 + [1] * 10)
+    counts = np.bincount(targets, minlength=13)
+    drawn = torch.cat([torch.cat(sample("weighted", targets, counts, 32, generator)) for _ in range(10)])
+    shares = np.bincount(targets[drawn], minlength=13) / len(drawn)
+    assert shares[:3] == pytest.approx([1 / 3] * 3, abs=0.02)
+
+
+def test_shuffling_takes_each_image_once_and_drops_the_short_batch():
+    targets, generator = torch.zeros(70, dtype=torch.int64), torch.Generator()
+    batches = sample("shuffle", targets, np.array([70]), 32, generator)
+    assert [len(b) for b in batches] == [32, 32]
+    assert len(set(torch.cat(batches).tolist())) == 64
+    assert [len(b) for b in sample("shuffle", targets[:5], np.array([5]), 32, generator)] == [5]
+
+
+def test_two_learning_rates_and_no_decay_on_norms_and_biases(tiny_row):
+    model, _ = build(tiny_row.model)
+    groups = parameter_groups(model, tiny_row.optim)
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    of = {id(p): group for group in groups for p in group["params"]}
+    norms = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, torch.nn.LayerNorm)}
+    assert len(norms) > 5
+    for name, parameter in model.named_parameters():
+        group, settings = of[id(parameter)], tiny_row.optim
+        assert group["lr"] == (settings.lr_head if name.startswith("head.") else settings.lr_backbone)
+        plain = name in norms or name.endswith(("bias", "gamma"))
+        assert group["weight_decay"] == (0.0 if plain else settings.weight_decay), name
+
+
+# --- the loop
+def values(result):
+    return {name: tensor.clone() for name, tensor in result.state_dict().items()}
+
+
+def test_it_learns(tiny_row, coloured, tmp_path):
+    row = tiny_row.model_copy(update={"augment": STILL})
+    model, normalisation, progress = fit(row, coloured, coloured, tmp_path / "c.pt")
+    logits = infer(model, Prepare(normalisation), coloured.pixels)
+    assert progress.best_f1 == 1.0
+    assert (logits.argmax(1) == coloured.targets).all()
+
+
+def test_it_keeps_the_best_epoch(tiny_row, coloured, tmp_path, monkeypatch):
+    states, scores = [], iter([0.1, 0.5, 0.3, 0.5])
+
+    def scripted(trainer, part):
+        states.append(values(trainer.model))
+        return 1.0, next(scores)
+
+    monkeypatch.setattr(engine.Trainer, "evaluate", scripted)
+    model, _, progress = fit(tiny_row, coloured, coloured, tmp_path / "c.pt")
+    assert (progress.best_epoch, progress.best_f1) == (2, 0.5)
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in model.state_dict().items())
+
+
+def test_validation_is_not_augmented(tiny_row, coloured):
+    trainer = engine.Trainer(tiny_row, coloured)
+    loss, f1 = trainer.evaluate(coloured)
+    logits = infer(trainer.model, Prepare(trainer.normalisation), coloured.pixels)
+    by_hand = per_image(tiny_row.loss, logits, one_hot(coloured.targets), trainer.weights).mean().item()
+    assert loss == pytest.approx(by_hand)
+    assert (loss, f1) == trainer.evaluate(coloured)
+
+
+@pytest.mark.parametrize("dies_in", [3, 13, 18])  # of five steps an epoch: before and after the backbone is unfrozen
+def test_killed_and_resumed_ends_in_the_same_bits(tiny_row, coloured, tmp_path, monkeypatch, dies_in):
+    row = changed(
+        tiny_row, train={"freeze": 2}, mix={"mixup_alpha": 0.4, "cutmix_alpha": 1.0}, optim={"clip_norm": 1.0}
+    )
+    monkeypatch.setattr(engine, "CHECKPOINT_SHARE", math.inf)  # after every epoch
+    through = fit(row, coloured, coloured, tmp_path / "through.pt")
+    steps, real = [0], engine.Trainer._step
+
+    def dies(*args):
+        steps[0] += 1
+        if steps[0] == dies_in:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(engine.Trainer, "_step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        fit(row, coloured, coloured, tmp_path / "killed.pt")
+    torch.manual_seed(123)  # another process would have another state
+    seen = []
+    resumed = fit(row, coloured, coloured, tmp_path / "killed.pt", log=seen.append)
+    assert [list(epoch) for epoch in seen] == [list(HISTORY)] * 4  # those before the end of the first process too
+    assert [list(epoch.values()) for epoch in seen] == resumed[2].history == through[2].history
+    for name, tensor in through[0].state_dict().items():
+        assert torch.equal(tensor, resumed[0].state_dict()[name]), name
+
+
+def test_checkpoints_take_a_small_share_of_the_time(tmp_path, monkeypatch):
+    now, saved = [0.0], []
+    monkeypatch.setattr(engine.time, "perf_counter", lambda: now[0])
+
+    def save(state, path):
+        now[0] += 1.0  # seconds that a checkpoint takes
+        saved.append(now[0])
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(torch, "save", save)
+    saver, trainer = engine.Saver(tmp_path / "c.pt"), engine.Trainer.__new__(engine.Trainer)
+    trainer.model = trainer.optimiser = torch.nn.Linear(1, 1)
+    for _ in range(100):
+        now[0] += 3.0  # an epoch
+        saver.save(trainer, engine.Progress())
+    assert len(saved) / now[0] == pytest.approx(engine.CHECKPOINT_SHARE, rel=0.2)
+    assert saved[0] == 4.0  # the first at once
+
+
+def test_a_frozen_backbone_keeps_its_weights_and_statistics(tiny_row, coloured, tmp_path, monkeypatch):
+    row = changed(tiny_row, model={"name": "test_efficientnet", "dropout": 0.5}, train={"freeze": 2, "epochs": 3})
+    states, modes, real = [], [], engine.Trainer.epoch
+
+    def watched(trainer, number, bar):
+        states.append(values(trainer.model))
+        result = real(trainer, number, bar)
+        modes.append((trainer.model.backbone.training, trainer.model.head.training))
+        return result
+
+    monkeypatch.setattr(engine.Trainer, "epoch", watched)
+    history = fit(row, coloured, coloured, tmp_path / "c.pt")[2].history
+    same = {name for name in states[0] if torch.equal(states[0][name], states[2][name])}
+    backbone = {name for name in states[0] if name.startswith("backbone.")}
+    assert any("running_mean" in name for name in backbone)
+    assert same == backbone
+    assert modes == [(False, True), (False, True), (True, True)]  # the head's dropout acts throughout
+    rates = [epoch[1:3] for epoch in history]
+    assert rates == [[0.0, row.optim.lr_head]] * 2 + [[row.optim.lr_backbone, row.optim.lr_head]]
+
+
+def test_unfreezing_starts_a_new_optimiser(tiny_row, coloured):
+    trainer = engine.Trainer(changed(tiny_row, train={"freeze": 1}), coloured)
+    bar = engine.tqdm(disable=True)
+    trainer.epoch(0, bar)
+    old, head = trainer.optimiser, len(list(trainer.model.head.parameters()))
+    assert len(old.state) == head  # nothing of the backbone
+    trainer.epoch(1, bar)
+    assert trainer.optimiser is not old
+    steps = {int(state["step"]) for state in trainer.optimiser.state.values()}
+    assert steps == {5}  # of its own, in the second epoch
+    assert len(trainer.optimiser.state) == len(list(trainer.model.parameters()))
+
+
+def test_gradients_are_clipped_to_their_norm(tiny_row, coloured, monkeypatch):
+    for limit, clips in ((0.0, False), (1e-3, True)):
+        trainer = engine.Trainer(changed(tiny_row, optim={"clip_norm": limit}), coloured)
+        norms = []
+
+        def step(trainer=trainer, norms=norms):
+            norms.append(torch.stack([p.grad.norm() for p in trainer.model.parameters()]).norm().item())
+
+        monkeypatch.setattr(trainer.optimiser, "step", step)
+        trainer.epoch(0, engine.tqdm(disable=True))
+        assert (max(norms) < 1.01e-3) == clips
+
+
+def test_every_epoch_draws_anew(tiny_row, coloured, monkeypatch):
+    orders, seeds, pixels, real = [], [], [], engine.Trainer._prepared
+
+    def watched(trainer, batches):
+        orders.append(torch.cat(batches).tolist())
+        seeds.append(torch.initial_seed())
+        for prepared, index in real(trainer, batches):
+            pixels.append(prepared[0].sum().item())
+            yield prepared, index
+
+    monkeypatch.setattr(engine.Trainer, "_prepared", watched)
+    trainer = engine.Trainer(changed(tiny_row, train={"sampler": "shuffle"}), coloured)
+    for epoch in (0, 1, 0):
+        trainer.epoch(epoch, engine.tqdm(disable=True))
+    assert seeds[0] == seeds[2] != seeds[1]  # of augmentation, mixing and dropout
+    first, second, again = orders
+    assert first == again != second
+    assert sorted(first) == sorted(second) == list(range(40))
+    assert pixels[:5] == pixels[10:] != pixels[5:10]
+
+
+def test_it_stops_when_patience_runs_out(tiny_row, coloured, tmp_path):
+    row = changed(tiny_row, train={"patience": 2, "epochs": 10}, optim={"lr_backbone": 1e-12, "lr_head": 1e-12})
+    progress = fit(row, coloured, coloured, tmp_path / "c.pt")[2]
+    assert (progress.best_epoch, progress.epoch) == (1, 3)
+
+
+def test_a_loss_that_is_not_finite_stops_with_epoch_step_and_rates(tiny_row, coloured, tmp_path):
+    row = changed(tiny_row, optim={"lr_backbone": 1e30, "lr_head": 1e30})
+    with pytest.raises(TrainError, match=r"epoch 1, step 2: the loss is nan at .* 1e\+30 \(backbone\)"):
+        fit(row, coloured, coloured, tmp_path / "c.pt")
+    assert not (tmp_path / "c.pt").exists()
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+    RuntimeError("[enforce] can't allocate memory"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_too_little_memory_names_the_settings_to_lower(tiny_row, coloured, tmp_path, monkeypatch, error):
+    def full(*args):
+        raise error
+
+    monkeypatch.setattr(engine.Trainer, "_step", full)
+    with pytest.raises(MemoryShort, match=r"out of memory at train.batch_size = 8 and images.size = 32: lower one"):
+        fit(tiny_row, coloured, coloured, tmp_path / "c.pt")
+
+
+def resident(part):
+    return part._replace(pixels=Pixels(part.pixels.packed, part.pixels.rows, CPU, resident=True))
+
+
+def test_images_that_leave_too_little_memory_are_read_as_needed(tiny_row, coloured, tmp_path, monkeypatch, capsys):
+    """From the last checkpoint on, in the same bits, and no epoch is logged twice."""
+    expected, _, through = fit(tiny_row, coloured, coloured, tmp_path / "a.pt")
+    train, validation, seen, real = resident(coloured), resident(coloured), [], engine.Trainer._step
+
+    def step(trainer, *batch):
+        if trainer.train.pixels.resident and len(seen) == 2:
+            raise torch.OutOfMemoryError("CUDA")
+        return real(trainer, *batch)
+
+    monkeypatch.setattr(engine, "CHECKPOINT_SHARE", 1e-9)  # the first epoch's alone: the second comes again
+    monkeypatch.setattr(engine.Trainer, "_step", step)
+    model, _, progress = fit(tiny_row, train, validation, tmp_path / "b.pt", log=lambda e: seen.append(e.pop("epoch")))
+    assert seen == [1, 2, 3, 4]
+    assert progress.history == through.history
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in expected.state_dict().items())
+    assert not train.pixels.resident
+    assert not validation.pixels.resident
+    assert capsys.readouterr().out.count(STREAMING) == 1
+
+
+def test_a_smaller_batch_is_augmented_in_smaller_parts(tiny_row, coloured, monkeypatch):
+    for size, most in ((2, 8), (8, 32), (40, 40)):
+        trainer = engine.Trainer(changed(tiny_row, train={"batch_size": size}), coloured)
+        parts, real = [], trainer.augmented.forward
+
+        def forward(pixels, parts=parts, real=real):
+            parts.append(len(pixels))
+            return real(pixels)
+
+        monkeypatch.setattr(trainer.augmented, "forward", forward)
+        trainer.epoch(0, engine.tqdm(disable=True))
+        assert max(parts) == most
+
+
+def test_an_empty_part_is_said_before_training(tiny_row, coloured, tmp_path):
+    nothing = coloured._replace(targets=coloured.targets[:0])
+    with pytest.raises(TrainError, match=r"no validation image: train.validation = 0.15"):
+        fit(tiny_row, coloured, nothing, tmp_path / "c.pt")
+
+
+def test_compiled_it_computes_the_same(tiny_row, coloured, tmp_path, monkeypatch):
+    """Traced and differentiated ahead, in both phases; generating machine code would take a minute."""
+    row = changed(tiny_row, train={"epochs": 2, "freeze": 1})
+    eager, _, expected = fit(row, coloured, coloured, tmp_path / "a.pt")
+    graphs, real = [], torch.compile
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return lookup_backend("aot_eager")(graph, inputs)
+
+    monkeypatch.setattr(torch, "compile", lambda model: real(model, backend=backend))
+    compiled, _, progress = fit(changed(row, train={"compile": True}), coloured, coloured, tmp_path / "b.pt")
+    assert len(graphs) >= 2
+    assert np.allclose(progress.history, expected.history, rtol=1e-3)
+    assert list(compiled.state_dict()) == list(eager.state_dict())
