@@ -3,15 +3,16 @@
     python -m benchmarks.unusual FOLDER OUTSIDERS… --json unusual.json
 
 FOLDER holds real cells in the project's layout (`images/` and `labels.csv`), OUTSIDERS are further folders, files or
-patterns of cells, whose classes are not asked. One network each is trained, with the settings of `--row`, on the drawn
-sample and on a part of FOLDER; then each scores a held-out part of its own laboratory against all cells of the others.
+patterns of cells, whose classes are not asked. The network of `--row`, which learned from the drawn sample, and another
+with its settings, trained here on a part of FOLDER, each score a held-out part of their own laboratory's cells against
+the others'.
 
 For every score: AUROC, the share of its own cells that are flagged where 95% of the others are (FPR@95), and what is
 flagged of both at the threshold that `classify` uses, 99 of 100 validation images. `ours` is `wbc.network.reference`,
 the rest is pytorch-ood's, on the logits, on the head's middle layer (ViM, whose last layer is the classifier) or on the
 pooled embedding. `Mahalanobis, embedding` is the distance of the last layer, as this project had it before.
 
-Needs `dvc repro pack validation` and pytorch-ood; takes two CPU cores some five minutes.
+Needs `dvc repro train@efficientnet`, or that of another row, and pytorch-ood.
 """
 
 import argparse
@@ -30,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="holds images/ and labels.csv")
     parser.add_argument("outsiders", nargs="*", help="folders, files or patterns of more cells")
-    parser.add_argument("--row", default="efficientnet", help="whose settings train (default: %(default)s)")
+    parser.add_argument("--row", default="efficientnet", help="(default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     arguments = parser.parse_args()
     pin(2, "native")
@@ -56,7 +57,9 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
     from wbc.data.listing import read_rows
     from wbc.data.tables import SUBMISSION
     from wbc.network.inference import device
+    from wbc.network.model import load_model
     from wbc.network.pixels import Part, Pixels, load_part
+    from wbc.train.engine import fit
     from wbc.use.classify import find, read_all
 
     row, where = load(f"configs/{row_name}.yaml", Row), device()
@@ -85,35 +88,37 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
         if (chosen := (low <= place) & (place < high)).any()
     }
     others = {pattern: part(find([pattern])) for pattern in outsiders}
+    trained = load_model(f"models/{row_name}.safetensors")
+    with tempfile.TemporaryDirectory() as scratch:
+        model, normalisation, _ = fit(row, real["train"], real["validation"], Path(scratch) / "checkpoint.pt")
     return {
-        "drawn": measure(row, drawn, {str(folder): part(files)} | others),
-        str(folder): measure(row, real, {"drawn": drawn["test"]} | others),
+        "drawn": measure(trained, drawn, {str(folder): part(files)} | others),
+        str(folder): measure(
+            trained._replace(model=model, normalisation=normalisation), real, {"drawn": drawn["test"]} | others
+        ),
     }
 
 
-def measure(row, own: dict, others: dict) -> dict:
-    """Train on `own["train"]` and score its other parts and `others`."""
+def measure(trained, own: dict, others: dict) -> dict:
+    """Score the parts of a trained model's own laboratory and the others'."""
     import torch
     from pytorch_ood.detector import KNN, RMD, EnergyBased, MaxSoftmax, ViM
     from sklearn.metrics import roc_auc_score
 
-    from wbc.network.model import Trained
     from wbc.network.reference import gaussians, reference
-    from wbc.train.engine import fit
 
-    with tempfile.TemporaryDirectory() as scratch:
-        model, normalisation, _ = fit(row, own["train"], own["validation"], Path(scratch) / "checkpoint.pt")
-    known = reference(model.backbone, normalisation, own["train"], own["validation"])
-    trained = Trained(model, row.model_dump(exclude_none=True), normalisation, own["train"].pixels.size, known)
+    head = trained.model.head
+    known = reference(trained.model.backbone, trained.normalisation, own["train"], own["validation"])
+    trained = trained._replace(reference=known)
     parts = own | others
     embedded = {name: trained.embeddings(part.pixels) for name, part in parts.items()}
     with torch.inference_mode():
-        hidden = {name: model.head[:-1](values) for name, values in embedded.items()}
-        logits = {name: model.head[-1](values) for name, values in hidden.items()}
+        hidden = {name: head[:-1](values) for name, values in embedded.items()}
+        logits = {name: head[-1](values) for name, values in hidden.items()}
     targets = own["train"].targets
     means, precision = gaussians(embedded["train"], targets)
     knn = KNN(None, k=10).fit_features(embedded["train"], targets)
-    vim = ViM(None, 64, model.head[-1].weight, model.head[-1].bias).fit_features(hidden["train"], targets)
+    vim = ViM(None, 64, head[-1].weight, head[-1].bias).fit_features(hidden["train"], targets)
     relative = RMD(None).fit_features(hidden["train"], targets.unique(return_inverse=True)[1])
     scores = {
         "max softmax": {name: MaxSoftmax(None).predict_logits(values) for name, values in logits.items()},

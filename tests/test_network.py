@@ -149,6 +149,8 @@ def test_a_saved_model_comes_back_the_same_and_in_the_same_bytes(tiny_row, tmp_p
     assert loaded[1:4] == trained[1:4]
     assert torch.equal(loaded.reference.means, known.means)
     assert loaded.reference[2:] == (3.5, 1)
+    save_model(tmp_path / "a", trained._replace(reference=None))
+    assert load_model(tmp_path / "a").reference is None
     (tmp_path / "c").write_bytes(b"not a model")
     with pytest.raises(WeightsError, match="not a model of this project"):
         load_model(tmp_path / "c")

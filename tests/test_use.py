@@ -71,6 +71,8 @@ def test_classes_and_probabilities_are_the_models(trained, folder, coloured):
         assert row.runner_up_probability == pytest.approx(probabilities[second].item(), abs=1e-6)
     assert [bool(row.note) for row in rows] == [False, False, False, True]
     assert "unlike the training images" in rows[3].note
+    silent = list(classify(trained._replace(reference=None), find([str(folder)]), CPU))
+    assert [row._replace(note="") for row in rows] == silent
     views = list(classify(trained, find([str(folder)]), CPU, TTA(passes=2, temperature=0.8)))
     assert [row.probability for row in views] != [row.probability for row in rows]
 

@@ -95,7 +95,7 @@ class Trained(NamedTuple):
     settings: dict[str, Any]  # the row's, resolved
     normalisation: dict[str, list[float]]  # `mean` and `std` per channel, of values in 0…1
     size: int  # pixels a side of its images
-    reference: Reference
+    reference: Reference | None  # None where it cannot tell foreign images
 
     def prepare(self, augment: Augment | None = None) -> Prepare:
         """From packed bytes to what the network takes, in one of the views that test-time augmentation averages over.
@@ -134,11 +134,11 @@ def save_model(path: Path, trained: Trained) -> None:
         "settings": trained.settings,
         "normalisation": trained.normalisation,
         "size": trained.size,
-        "threshold": trained.reference.threshold,
-        "layer": trained.reference.layer,
     }
     tensors = {name: tensor.contiguous() for name, tensor in trained.model.state_dict().items()}
-    tensors |= {"reference.means": trained.reference.means, "reference.precision": trained.reference.precision}
+    if known := trained.reference:
+        header |= {"threshold": known.threshold, "layer": known.layer}
+        tensors |= {"reference.means": known.means, "reference.precision": known.precision}
     # one entry, since safetensors writes several in no fixed order
     with atomic(path) as temporary:
         temporary.write_bytes(save(tensors, metadata={"wbc": json.dumps(header)}))
@@ -171,10 +171,12 @@ def load_model(path: str | Path) -> Trained:
         Augment(**settings["augment"])
         model, _ = build(Model(**settings["model"]), header["size"], pretrained=False)
         tensors = load_file(path)
-        means, precision = (tensors.pop(f"reference.{name}") for name in ("means", "precision"))
+        known = None
+        if "threshold" in header:
+            means, precision = (tensors.pop(f"reference.{name}") for name in ("means", "precision"))
+            known = Reference(means, precision, header["threshold"], header.get("layer"))
         model.load_state_dict(tensors)
-        reference = Reference(means, precision, header["threshold"], header.get("layer"))
-        return Trained(model.eval(), settings, header["normalisation"], header["size"], reference)
+        return Trained(model.eval(), settings, header["normalisation"], header["size"], known)
     except ValidationError as error:
         first = error.errors()[0]
         raise WeightsError(f"{path}: its setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -63,6 +63,7 @@ def classify(trained: Trained, files: Sequence[Path], where: torch.device, tta: 
         where: the device to use.
         tta: test-time augmentation.
     """
+    known = trained.reference
     for start in tqdm(range(0, len(files), BATCH), "classify", unit="batch", disable=None):
         some = files[start : start + BATCH]
         images, problems = read_all(some, trained.size)
@@ -71,14 +72,15 @@ def classify(trained: Trained, files: Sequence[Path], where: torch.device, tta: 
             continue
         pixels = Pixels(images, np.arange(len(images)), where)
         likeliest = trained.probabilities(pixels, tta).topk(2)
-        rows = zip(*(values.tolist() for values in likeliest), trained.distances(pixels).tolist(), strict=True)
+        distances = trained.distances(pixels).tolist() if known else [0.0] * len(images)
+        rows = zip(*(values.tolist() for values in likeliest), distances, strict=True)
         for file in some:
             if file in problems:
                 yield Classified(str(file), note=problems[file])
                 continue
             (first, second), (best, other), distance = next(rows)
-            unusual = distance > trained.reference.threshold
-            note = f"unlike the training images ({distance:.1f} > {trained.reference.threshold:.1f})" if unusual else ""
+            unusual = known and distance > known.threshold
+            note = f"unlike the training images ({distance:.1f} > {known.threshold:.1f})" if unusual else ""
             yield Classified(str(file), CLASSES[best], first, CLASSES[other], second, note)
 
 
