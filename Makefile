@@ -28,10 +28,11 @@ report: install ## bring plots/report.html up to date, with whatever it needs, a
 	dvc repro report
 	@echo '$(CURDIR)/plots/report.html'
 
-test: install lint ## lint, then run the tests with coverage
-	pytest --cov --cov-report=term-missing:skip-covered
+test: install lint ## lint, then run the tests that take minutes, a tiny pipeline among them
+	pytest -m 'not slow'
 
-test-all: test ## every test
+test-all: install lint ## lint, then run every test, with coverage (half an hour)
+	pytest --cov --cov-report=term-missing:skip-covered
 
 fuzz: install ## feed the readers of lists, settings and images 50,000 random inputs each (half an hour)
 	WBC_FUZZ=1 pytest tests/test_fuzz.py

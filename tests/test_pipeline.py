@@ -90,7 +90,6 @@ def test_every_stage_says_what_it_does():
 # --- the pipeline itself, on a copy
 
 
-@pytest.mark.slow
 def test_the_whole_study_runs_and_fills_its_table(study):
     results = json.loads((study / "metrics/results.json").read_text())
     rows = list(yaml.safe_load((study / "configs/report.yaml").read_text())["models"])

@@ -137,9 +137,15 @@ def _fit(
         say(f"resuming after epoch {progress.epoch}")
 
     saver = Saver(checkpoint)
-    images, quiet = whole(len(train.targets), row.train.batch_size), True if distributed.rank() else None
-    done, ahead = progress.epoch * images, row.train.epochs * images
-    with tqdm(total=ahead, initial=done, unit="img", unit_scale=True, disable=quiet) as bar:
+    images = whole(len(train.targets), row.train.batch_size)
+    bar = tqdm(
+        total=row.train.epochs * images,
+        initial=progress.epoch * images,
+        unit="img",
+        unit_scale=True,
+        disable=True if distributed.rank() else None,  # None: where nobody watches
+    )
+    with bar:
         while not progress.finished(row.train.epochs, row.train.patience):
             started = time.perf_counter()
             rates, train_loss, train_f1 = trainer.epoch(progress.epoch, bar)
