@@ -20,6 +20,7 @@ import yaml
 from study import ROOT, dvc, git, ran, restore, run
 from wbc.classes import CLASSES
 from wbc.config import read_yaml
+from wbc.network.model import load_model
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 CONFIG = (ROOT / "wbc/config.py").read_text(encoding="utf-8")
@@ -96,6 +97,8 @@ def test_the_whole_study_runs_and_fills_its_table(study):
     assert set(results) == {"classical_v1", "classical_v2", "gridsearch", *rows}
     assert set(results["efficientnet"]) == {"val_f1", "val_f1_tta", "test_f1", "test_f1_tta", "test_accuracy"}
     assert all(0 <= value <= 1 for row in results.values() for value in row.values())
+    known = {row: load_model(study / "models" / f"{row}.safetensors").reference for row in rows}
+    assert [row for row in rows if known[row]] == ["efficientnet"]  # the others start without pretrained weights
     stale = dvc(study, "repro", "--allow-missing", "--dry")
     assert not ran(stale)
 
