@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wbc.compute import pin, used
-from wbc.config import load
+from wbc.config import read_yaml
 from wbc.errors import UserError
 
 COMPUTE = Path("configs/compute.yaml")
 if COMPUTE.exists():  # all but the very first `configure`; before NumPy or PyTorch is imported
-    compute = load(COMPUTE)
+    compute = read_yaml(COMPUTE)  # not validated: `configure` must start whatever an older version left there
     pin(compute["threads"], compute["isa"])
 
 

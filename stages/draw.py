@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from stages import run
-from wbc.config import Data, Synthetic, load
+from wbc.config import load
 from wbc.data.synthetic import write_dataset
 
 FOLDER = Path("data/synthetic")
@@ -12,14 +12,13 @@ FOLDER = Path("data/synthetic")
 
 def main() -> None:
     config = load("configs/data.yaml")
-    settings = Synthetic(**config["synthetic"])
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
-    if Data(**config["data"]).source != "synthetic":
+    if config.data.source != "synthetic":
         print("nothing to draw: the images come from a folder")
         return
-    write_dataset(FOLDER, **settings.model_dump(), seed=config["seed"])
-    print(f"drew {len(list(FOLDER.glob('images/*')))} cells of {settings.size}×{settings.size} pixels")
+    write_dataset(FOLDER, **config.synthetic.model_dump(), seed=config.seed)
+    print(f"drew {len(list(FOLDER.glob('images/*')))} cells of {config.synthetic.size}×{config.synthetic.size} pixels")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from stages import run
 from wbc.classes import CLASSES
-from wbc.config import Row, load
+from wbc.config import load
 from wbc.io import write_csv, write_npz
 from wbc.network.inference import device
 from wbc.network.model import load_model
@@ -11,7 +11,7 @@ from wbc.projection import project
 
 
 def main(name: str) -> None:
-    row = load(f"configs/{name}.yaml", Row)
+    row = load(f"configs/{name}.yaml")
     where = device()
     trained = load_model(f"models/{name}.safetensors")
     ids, pixels, targets = load_part("validation", row.train.validation, where)

@@ -3,17 +3,17 @@
 from stages import run
 from wbc.classical.gridsearch import importance, named, search
 from wbc.classical.table import test, training
-from wbc.config import GridSearch, load
+from wbc.config import load
 from wbc.data.tables import write_submission
 from wbc.evaluate.scores import accuracy, confusion, macro_f1, per_class
 from wbc.io import write_csv, write_json
 
 
 def main() -> None:
-    config, backend = load("configs/gridsearch.yaml"), load("configs/compute.yaml")["joblib_backend"]
-    seed = config.pop("seed")
+    config, backend = load("configs/gridsearch.yaml"), load("configs/compute.yaml").joblib_backend
+    seed = config.seed
     train, held = training("v2"), test("v2")
-    found = search(GridSearch(**config), seed, train.features, train.target, train.fold, backend)
+    found = search(config, seed, train.features, train.target, train.fold, backend)
     metrics = {"val_f1": found.best_score_, **named(found.best_params_)}
     grid = found.cv_results_
     points = [

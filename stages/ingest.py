@@ -4,7 +4,7 @@ from pathlib import Path
 
 from stages import run
 from wbc.classes import CLASSES, TABLE_1
-from wbc.config import Data, load
+from wbc.config import load
 from wbc.data.contact import contact_sheet
 from wbc.data.images import read, write_jpeg
 from wbc.data.ingest import ingest
@@ -18,8 +18,8 @@ COLUMNS = 8
 
 def main() -> None:
     config = load("configs/data.yaml")
-    data = Data(**config["data"])
-    found = ingest(data.source, Path(data.path), data.test_fraction, config["seed"], data.strict)
+    data = config.data
+    found = ingest(data.source, Path(data.path), data.test_fraction, config.seed, data.strict)
     for path, table in ((REJECTS, found.rejects), (LEAKS, found.leaks), (MANIFEST, found.manifest)):
         write_csv(path, table.columns, table.itertuples(index=False))
     leaks = {kind: int((found.leaks["kind"] == kind).sum()) for kind in KINDS}

@@ -1,7 +1,7 @@
 """Predict the validation and test parts with one trained row, plainly and with test-time augmentation."""
 
 from stages import run
-from wbc.config import Row, load
+from wbc.config import load
 from wbc.data.tables import write_submission
 from wbc.evaluate.scores import accuracy, confusion, macro_f1, per_class
 from wbc.io import write_csv, write_json, write_npz
@@ -11,7 +11,7 @@ from wbc.network.pixels import load_part
 
 
 def main(name: str) -> None:
-    row = load(f"configs/{name}.yaml", Row)
+    row = load(f"configs/{name}.yaml")
     where = device()
     trained = load_model(f"models/{name}.safetensors")
     metrics, arrays, submission = {}, [], ([], [])

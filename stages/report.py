@@ -10,7 +10,7 @@ from wbc.report.study import DATA, METRICS, PLOTS, read_study
 
 
 def main() -> None:
-    study = read_study(load("configs/report.yaml"))
+    study = read_study(load("configs/report.yaml").model_dump())
     public = read_public_scores(DATA / "public_scores.csv", ["gridsearch", *study.ladder])
     table = results(study, public)
     measured = {row: {key: scores[key] for key in MEASURED if key in scores} for row, scores in study.measured.items()}

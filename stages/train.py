@@ -10,7 +10,7 @@ from dvclive import Live
 from filelock import FileLock, Timeout
 
 from stages import run
-from wbc.config import Row, load
+from wbc.config import load
 from wbc.data.tables import MANIFEST, PIXELS, VALIDATION
 from wbc.errors import UserError
 from wbc.io import atomic, rounded, write_json
@@ -29,14 +29,14 @@ SCRATCH = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch" / "train"
 
 def main(name: str) -> None:
     compute, images = load("configs/compute.yaml"), load("configs/images.yaml")
-    if compute["launch"] == "torchrun" and not distributed.launched():
+    if compute.launch == "torchrun" and not distributed.launched():
         distributed.relaunch("stages.train", name)
     with distributed.group():
-        train_row(name, compute, images)
+        train_row(name, compute.model_dump(), images.model_dump())
 
 
 def train_row(name: str, *shared: dict) -> None:
-    row = load(f"configs/{name}.yaml", Row)
+    row = load(f"configs/{name}.yaml")
     settings = row.model_dump(exclude_none=True, exclude={"tta", "embed"})  # those act after training
     where = device()
     train, validation = (load_part(part, row.train.validation, where) for part in ("train", "validation"))

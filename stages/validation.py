@@ -8,7 +8,7 @@ from wbc.data.tables import VALIDATION, read_manifest, write_split
 
 def main() -> None:
     manifest = read_manifest()
-    place = validation(manifest, load("configs/data.yaml")["seed"])
+    place = validation(manifest, load("configs/data.yaml").seed)
     write_split(VALIDATION, manifest["id"], place)
     print(f"{place.notna().sum()} training images in order")
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from wbc.config import read_yaml
+from wbc.features import feature_set
 from wbc.report import published
 
 ROOT = Path(__file__).parent.parent
@@ -35,12 +37,17 @@ COPIED += ("data/weights", ".dvc/plots", ".gitattributes", ".gitignore", ".dvcig
 LEFT_OUT = ("convnext_cosine", "mixup", "cutmix")  # rows that take time; what they change, the next one does
 
 
+def of_the_report(features: str) -> tuple[str, ...]:
+    """The features of a set that the report names or leaves open, without those that somebody added."""
+    return tuple(feature.name for feature in feature_set(features).TABLE if re.search("§|chosen", feature.source))
+
+
 def study_params() -> dict:
     """params.yaml without the rows and feature sets that somebody added to the study's: what the tests speak of."""
-    return of_the_study(read_yaml(ROOT / "params.yaml"))
+    return without_additions(read_yaml(ROOT / "params.yaml"))
 
 
-def of_the_study(params: dict) -> dict:
+def without_additions(params: dict) -> dict:
     for group, names in (("ladder", published.ROWS), ("features", published.CLASSIFIERS)):
         for name in params[group].keys() - names:
             del params[group][name]
@@ -82,7 +89,7 @@ def make(path: Path) -> None:
 
 
 def tiny(params: dict) -> None:
-    of_the_study(params)
+    without_additions(params)
     shrink(params, TINY)
     ladder = params["ladder"]
     following = dict(pairwise(ladder))

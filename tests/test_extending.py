@@ -1,14 +1,14 @@
-"""What CONTRIBUTING.md says one adds for a feature and for a segmentation method, done to a copy of the code."""
+"""What CONTRIBUTING.md says one adds of one's own, done to a copy of the repository: it works, and the tests stay green."""
 
 import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from study import ROOT, git, name_the_author, run
+
 PROBE = """
 import numpy as np
 from wbc.features.__main__ import markdown
@@ -23,23 +23,67 @@ row = dict(zip(v2.NAMES, v2.extract(image, mask), strict=True))
 assert len(row) == 90 and "nucleus_cytoplasm_ratio" in markdown()
 assert row["nucleus_cytoplasm_ratio"] == row["nucleus_area"] / row["cytoplasm_area"] > 0
 """
+SET = """from wbc.features.sets.v1 import NAMES, TABLE, extract
+
+__all__ = ["NAMES", "TABLE", "extract"]
+"""
+CONCERNED = ("config", "knobs", "features", "segment", "report", "bad_input", "pipeline", "readme", "fuzz")
 
 
 @pytest.fixture
-def blocks():
-    return re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
-
-
-def test_the_feature_and_the_segmentation_work_as_they_stand_there(blocks, tmp_path):
-    entry, value, method = blocks
-    assert all(block.count("\n") <= 12 for block in blocks)
-    shutil.copytree(ROOT / "wbc", tmp_path / "wbc", ignore=shutil.ignore_patterns("__pycache__"))
+def extended(tmp_path):
+    """The repository with that row, feature and segmentation method, and with a third feature set."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    entry, value, method = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (row,) = re.findall(r"`(mine: .*?)`", text)
+    for name in git(ROOT, "ls-files").splitlines():
+        if (ROOT / name).exists():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / name)
     features = tmp_path / "wbc/features/sets/v2.py"
     put_after(features, "TABLE = (\n", entry)
     put_after(features, "values |= hu(cell) | glcm(levels, cell) | lbp(levels, cell)\n", value)
+    (tmp_path / "wbc/features/sets/v3.py").write_text(SET, encoding="utf-8")
     (tmp_path / "wbc/segment/methods/disc.py").write_text(method, encoding="utf-8")
-    done = subprocess.run([sys.executable, "-c", PROBE], cwd=tmp_path, capture_output=True, text=True)
+    put_after(tmp_path / "dvc.yaml", "foreach: [hsv, lab, polar", ", disc")
+    put_after(tmp_path / "params.yaml", "\nfeatures:", "\n  v3:\n    masks: disc")
+    with (tmp_path / "params.yaml").open("a", encoding="utf-8") as file:
+        file.write(f"  {row}\n")
+    listed = run(tmp_path, sys.executable, "-m", "wbc.features")
+    (tmp_path / "docs/features.md").write_text(listed, encoding="utf-8")
+    return tmp_path
+
+
+def test_the_feature_and_the_segmentation_work_as_they_stand_there(extended):
+    done = subprocess.run([sys.executable, "-c", PROBE], cwd=extended, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_they_are_configured(extended):
+    run(extended, sys.executable, "-m", "stages.configure")
+    stages = run(extended, sys.executable, "-c", STAGES)
+    assert {"segment@disc", "features@v3", "classical@v3-knn", "train@mine"} <= set(stages.split())
+
+
+STAGES = """
+import yaml
+from dvc.parsing import DataResolver
+from dvc.repo import Repo
+from pathlib import Path
+repo = Repo(uninitialized=True)
+definition = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
+print(*DataResolver(repo, "", definition).resolve()["stages"])
+"""
+
+
+@pytest.mark.slow
+def test_the_tests_stay_green(extended):
+    git(extended, "init", "-q")
+    name_the_author(extended)
+    git(extended, "add", "-A")
+    git(extended, "commit", "-qm", "extended")
+    suites = [f"tests/test_{name}.py" for name in CONCERNED]
+    print(run(extended, sys.executable, "-m", "pytest", "-m", "not slow", *suites))
 
 
 def put_after(path, line, addition):

@@ -65,7 +65,9 @@ def test_a_stage_depends_on_exactly_the_code_it_imports(name, stage):
     modules = {m for m in modules if m.as_posix() not in EXEMPT or name == "configure"}
     modules -= {Path("stages/__init__.py"), Path("wbc/compute.py")}
     if name == "configure":  # it reads the names in their tables
-        modules |= {Path("wbc", path) for path in re.findall(r'key_of\("\w+", "(.+?)"\)', CONFIG)}
+        found = re.findall(r'(?:key_of\("\w+", |file_in\()"(.+?)"\)', CONFIG)
+        paths = (path for name in found for path in (ROOT / "wbc").glob(name if "." in name else f"{name}/*.py"))
+        modules |= {path.relative_to(ROOT) for path in paths}
     modules = {
         m for m in modules if len(ast.parse((ROOT / m).read_text(encoding="utf-8")).body) > 1
     }  # more than a docstring

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from study import ROOT
+from study import ROOT, of_the_report
 from wbc.classes import CLASSES, TABLE_1
 from wbc.config import resolve
 from wbc.data.synthetic import draw
 from wbc.errors import UserError
+from wbc.features import feature_set
 from wbc.io import write_csv, write_text
 from wbc.report import charts, page, published
 from wbc.report.results import HEADINGS, lines, markdown, read_public_scores, results
@@ -117,7 +118,7 @@ def test_a_setting_without_words_of_its_own_is_said_by_its_name():
 def test_titles_of_the_classical_rows_name_what_was_chosen(study):
     classical = {**study.classical, "v2-knn": {**study.classical["v2-knn"], "f1": 0.5}}
     found = titles(replace(study, classical=classical))
-    assert found["classical_v2"] == "KNN, 89 features: best of 6 classifiers"
+    assert found["classical_v2"] == f"KNN, {len(feature_set('v2').NAMES)} features: best of 6 classifiers"
     assert found["gridsearch"] == "SMOTE, gradient boosting: 300 rounds, depth 7 of the grid"
 
 
@@ -179,9 +180,11 @@ def test_each_table_of_the_report_is_there_with_its_numbers_and_ours(study):
     assert list(tables) == ["Table 1", "Masks", *(f"Table {i}" for i in range(2, 9)), "Single classes", "Other numbers"]
     assert ["SNE (segmented neutrophil)", "13,015", "45.03", "60", "30.00", "5"] in tables["Table 1"]
     assert len(tables["Table 1"]) == len(TABLE_1)
-    assert tables["Table 2"][-1] == ["Total", "9", "9", "89", "89"]
+    v1, v2 = (feature_set(name).TABLE for name in ("v1", "v2"))
+    assert tables["Table 2"][-1] == ["Total", "9", str(len(v1)), "89", str(len(v2))]
     assert [int(here) for _, _, here, _, _ in tables["Table 2"][:-1]] == [4, 3, 2, 0]
-    assert [int(line[4]) for line in tables["Table 2"][:-1]] == [20, 39, 20, 10]
+    own = len(v2) - len(of_the_report("v2"))
+    assert [int(line[4]) for line in tables["Table 2"][:-1]] == [20 + own, 39, 20, 10]
     assert tables["Table 3"][0] == ["Random forest", "0.783", "0.700 ± 0.020", "0.326", "0.400 ± 0.010"]
     assert tables["Table 4"][0] == ["Gradient boosting", "0.824", "0.700 ± 0.020", "0.400", "0.400 ± 0.010"]
     assert all(printed == here for _, printed, here in tables["Table 5"])  # params.yaml is the report's

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def classify(arguments: argparse.Namespace) -> None:
     """One line per image: class, probability, runner-up and what to beware of."""
-    from wbc.config import Row, load
+    from wbc.config import load
     from wbc.data.images import decode, write_jpeg
     from wbc.io import rounded, write_csv
     from wbc.network.inference import device
@@ -57,7 +57,7 @@ def classify(arguments: argparse.Namespace) -> None:
     files, trained = find(arguments.images), load_model(arguments.model)
     tta = PLAIN
     if arguments.tta:  # it acts after training, so a model file cannot know it
-        tta = load(arguments.settings or f"configs/{arguments.model.stem}.yaml", Row).tta
+        tta = load(arguments.settings or f"configs/{arguments.model.stem}.yaml").tta
     rows = list(classified(trained, files, device(), tta))
     if arguments.out:
         write_csv(arguments.out, Classified._fields, rows)

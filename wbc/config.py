@@ -10,7 +10,7 @@ import difflib
 import hashlib
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -29,11 +29,10 @@ Grid = Annotated[list[Count], Field(min_length=1)]
 Range = Annotated[list[Positive], Field(min_length=2, max_length=2)]
 PROFILES = ("report", "sample")  # a knob without a value for the chosen one takes the first's
 BASE = "base"  # what a row's `from` calls the values above the ladder
-# Names that no row may have: the last are those of results without a network.
-RESERVED = {BASE, *PROFILES, "classical_v1", "classical_v2", "convnext_restarts_tta"}
+RESERVED = {BASE, *PROFILES, "convnext_restarts_tta"}  # no row's name, as those of the other settings files and results
 FINAL = "final"  # the study's last row, of which its Table 5 speaks
 WEIGHTS = Path("data/weights")  # what lies there is a dependency of `configure`
-MaskMethod = Literal["hsv", "lab", "polar"]
+Implementation = Literal["hist", "exact"]  # of gradient boosting
 
 
 class ConfigError(UserError):
@@ -51,6 +50,11 @@ def key_of(table: str, module: str) -> Any:
     raise LookupError(f"{module} has no table {table}")
 
 
+def file_in(folder: str) -> Any:
+    """The type of a setting that names a module in a folder of `wbc`."""
+    return Literal[tuple(sorted(path.stem for path in (Path(__file__).parent / folder).glob("[!_]*.py")))]
+
+
 class Group(BaseModel):
     """One group of `params.yaml`: every key known, required, and of its type (an integer may stand for a float)."""
 
@@ -65,7 +69,7 @@ class Compute(Group):
 
 
 class Data(Group):
-    source: Literal["synthetic", "folder", "wbcbench", "kaggle"]
+    source: key_of("SOURCES", "data/sources.py")
     path: Annotated[str, Field(min_length=1)]
     test_fraction: OpenFraction
     strict: bool
@@ -89,16 +93,11 @@ class Images(Group):
 
 
 class FeatureSet(Group):
-    masks: MaskMethod
-
-
-class Features(Group):
-    v1: FeatureSet
-    v2: FeatureSet
+    masks: file_in("segment/methods")
 
 
 class GridSearch(Group):
-    implementation: Literal["hist", "exact"]
+    implementation: Implementation
     n_estimators: Grid
     max_depth: Grid
     smote_neighbors: Count
@@ -131,7 +130,7 @@ class Optim(Group):
 
 
 class Schedule(Group):
-    name: Literal["cosine", "restarts"]
+    name: key_of("SCHEDULES", "train/schedule.py")
     period: Count | None = None  # absent where the schedule has none
     floor: Fraction
 
@@ -218,9 +217,43 @@ class Study(RowKnobs):
     synthetic: Synthetic
     split: Split
     images: Images
-    features: Features
+    features: Annotated[dict[file_in("features/sets"), FeatureSet], Field(min_length=1)]
     grid: GridSearch
     ladder: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], dict[str, Any]], Field(min_length=1)]
+
+
+class DataFile(Group):
+    seed: Index
+    data: Data
+    synthetic: Synthetic
+    split: Split
+
+
+class ClassicalFile(Group):
+    seed: Index
+    implementation: Implementation
+
+
+class GridSearchFile(GridSearch):
+    seed: Index
+
+
+class ReportFile(Group):
+    profile: Literal[PROFILES]
+    source: str
+    models: dict[str, str]  # of every row of the ladder, in its order
+    ladder: dict[str, dict[str, Any]]  # by row: `from`, the row it stands on or `base`, and what differs from that
+    augment: Augment | None  # of the study's last row, if there still is one
+
+
+FILES = {  # in configs/, beside one of every row of the ladder
+    "compute": Compute,
+    "data": DataFile,
+    "images": Images,
+    "classical": ClassicalFile,
+    "gridsearch": GridSearchFile,
+    "report": ReportFile,
+}
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -241,10 +274,9 @@ def read_yaml(path: str | Path) -> Any:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
-def load(path: str | Path, schema: type[Group] | None = None) -> Any:
-    """A resolved settings file: validated as `schema`, or as plain values where none is given."""
-    values = read_yaml(path)
-    return values if schema is None else _validate(schema, values, prefix=f"{path}: ")
+def load(path: str | Path) -> Any:
+    """A settings file that `configure` wrote, as what `FILES` has for its name; a row of the ladder's as a `Row`."""
+    return _validate(FILES.get(Path(path).stem, Row), read_yaml(path), prefix=f"{path}: ")
 
 
 def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -260,7 +292,8 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"profile = {profile!r}: allowed: {', '.join(PROFILES)}{_hint(str(profile), PROFILES)}")
     study = _validate(Study, {key: _chosen(value, profile, key) for key, value in params.items()})
     values = study.model_dump(exclude_none=True)
-
+    if missing := {"v1", "v2"} - study.features.keys():
+        raise ConfigError(f"features.{min(missing)} is missing: the report's tables are of it")
     rows = _rows(values)
     above = zip(values["ladder"].items(), [BASE, *rows], strict=False)
     starts = {name: delta.get("from", row) for (name, delta), row in above}
@@ -279,7 +312,7 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "augment": rows[FINAL]["augment"] if FINAL in rows else None,
         },
     }
-    if clash := set(rows) & (set(shared) | RESERVED):
+    if clash := rows.keys() & (FILES.keys() | RESERVED | {f"classical_{name}" for name in study.features}):
         raise ConfigError(f"ladder: row name {_listed(clash)} is taken; choose another")
     if study.data.source == "synthetic":  # drawn images live in their own folder, wherever data.path points
         shared["data"]["data"]["path"] = "data/synthetic"
@@ -389,7 +422,7 @@ def _validate(schema: type[Group], values: Any, prefix: str = "") -> Any:
 
 def _one_line(schema: type[Group], error: dict[str, Any]) -> str:
     """The first complaint of pydantic as `key = value: what is allowed`."""
-    *parents, last = (str(part) for part in error["loc"]) if error["loc"] else ("",)
+    *parents, last = [str(part) for part in error["loc"] if part != "[key]"] or [""]
     key, value = ".".join([*parents, last]), error["input"]
     if error["type"] == "extra_forbidden":
         known = _keys(schema, parents)
@@ -404,5 +437,6 @@ def _one_line(schema: type[Group], error: dict[str, Any]) -> str:
 
 def _keys(schema: type[Group], parents: list[str]) -> list[str]:
     for parent in parents:
-        schema = schema.model_fields[parent].annotation
+        fields = getattr(schema, "model_fields", None)
+        schema = fields[parent].annotation if fields else get_args(schema)[1]  # of a dict its values'
     return list(schema.model_fields)

@@ -16,12 +16,11 @@ import vl_convert
 from wbc.classes import CLASSES, NAMES, TABLE_1
 from wbc.data.pack import resize
 from wbc.data.tables import PIXELS, read_manifest
-from wbc.features.sets.v1 import NAMES as V1
-from wbc.features.sets.v2 import NAMES as V2
+from wbc.features import feature_set
 from wbc.report import charts
 from wbc.report.published import ROWS
 from wbc.report.results import HEADINGS, MEASURED, WORDS, lines
-from wbc.report.study import DATA, PLOTS, Study
+from wbc.report.study import DATA, PLOTS, Study, feature_sets
 from wbc.report.tables import Table, number, ratio
 
 PER_CLASS = 60  # points of a class in the projection: rare classes are seen, and the page stays under 5 MB
@@ -102,7 +101,7 @@ def page(study: Study, results: pd.DataFrame, tables: Sequence[Table]) -> str:
         contact_sheet=_jpeg(PLOTS / "contact_sheet.jpg"),
         masks={path.stem: _jpeg(path) for path in sorted(PLOTS.glob("segment/*.jpg"))},
         masks_say=MASKS,
-        features=(len(V1), len(V2)),
+        features={name: len(feature_set(name).NAMES) for name in feature_sets(study.classical)},
         classes=CLASSES,
         challenge=study.source in CHALLENGE,
         per_class=PER_CLASS,

@@ -57,7 +57,7 @@ def read_public_scores(path: Path, rows: Sequence[str]) -> dict[str, float]:
 
 
 def results(study: Study, public: Mapping[str, float] = MappingProxyType({})) -> pd.DataFrame:
-    """One line per row, with the columns of `HEADINGS`: the report's rows, and after them those only the ladder has.
+    """One line per row, with the columns of `HEADINGS`: the report's rows, and after them those that somebody added.
 
     Args:
         study: what the stages wrote.
@@ -71,7 +71,7 @@ def results(study: Study, public: Mapping[str, float] = MappingProxyType({})) ->
         scores = measured["convnext_restarts"].items()
         measured["convnext_restarts_tta"] = {key: value for key, value in scores if key.endswith("tta")}
     entries = []
-    for name in [*ROWS, *(row for row in study.ladder if row not in ROWS)]:
+    for name in [*ROWS, *(row for row in measured if row not in ROWS)]:
         published = ROWS.get(name, Published())
         entry = {"row": name, "title": here.get(name), **{f"published_{k}": v for k, v in published._asdict().items()}}
         entries.append(entry | measured.get(name, {}) | {"public_score": public.get(name)})

@@ -60,7 +60,7 @@ def read_study(settings: Mapping[str, Any]) -> Study:
         confusions[f"{row}-test"] = pd.read_csv(PLOTS / f"predict/{row}/confusion_test.csv")
     grid = _json(METRICS / "gridsearch.json")
     measured = {row: _json(METRICS / f"predict/{row}.json") for row in rows} | {"gridsearch": grid}
-    for features in ("v1", "v2"):
+    for features in feature_sets(classical):
         measured[f"classical_{features}"] = {"val_f1": classical[best_classifier(classical, features)]["f1"]}
     return Study(
         **settings,
@@ -75,6 +75,11 @@ def read_study(settings: Mapping[str, Any]) -> Study:
         histories={row: _history(PLOTS / f"train/{row}/plots/metrics") for row in rows},
         confusions=confusions,
     )
+
+
+def feature_sets(classical: Mapping[str, Any]) -> list[str]:
+    """Those that classifiers were fitted to, of which `classical` has one by <features>-<classifier>."""
+    return sorted({name.split("-")[0] for name in classical})
 
 
 def best_classifier(classical: Mapping[str, Mapping[str, float]], features: str) -> str:

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from wbc.config import BASE
-from wbc.features.sets.v1 import NAMES as V1
-from wbc.features.sets.v2 import NAMES as V2
+from wbc.features import feature_set
 from wbc.report.published import NAMES
-from wbc.report.study import Study, best_classifier
+from wbc.report.study import Study, best_classifier, feature_sets
 
 # Settings in the order of a title; those up to the epochs are said of a row that stands on no other.
 WORDS = {
@@ -65,7 +64,8 @@ def _said(key: str, value: Any) -> str:
 def titles(study: Study) -> dict[str, str]:
     """By row of the results: what ran here, the classical rows first, then the ladder's."""
     found = {}
-    for features, names in (("v1", V1), ("v2", V2)):
+    for features in feature_sets(study.classical):
+        names = feature_set(features).NAMES
         best = best_classifier(study.classical, features).removeprefix(f"{features}-")
         count = sum(name.startswith(f"{features}-") for name in study.classical)
         found[f"classical_{features}"] = f"{NAMES.get(best, best)}, {len(names)} features: best of {count} classifiers"

@@ -5,15 +5,20 @@ import math
 from wbc.config import Schedule
 
 
-def factor(settings: Schedule, epoch: int, epochs: int) -> float:
-    """What every learning rate is multiplied with in `epoch` (from 0), constant within it.
+def _cosine(epoch: int, period: int) -> float:
+    """From 1 down to 0 over a period, and again (report, eq. 5; Loshchilov and Hutter 2017)."""
+    return (1 + math.cos(math.pi * (epoch % period) / period)) / 2
 
-    `cosine` falls once over all `epochs`; `restarts` falls over each `period` and starts again (report, eq. 5;
-    Loshchilov and Hutter 2017). `floor` is the fraction left at the end.
-    """
-    period = epochs if settings.name == "cosine" else settings.period
-    cosine = (1 + math.cos(math.pi * (epoch % period) / period)) / 2
-    return settings.floor + (1 - settings.floor) * cosine
+
+SCHEDULES = {  # schedule.name, whose allowed values are these: settings, epoch (from 0) and all epochs → 0…1
+    "cosine": lambda settings, epoch, epochs: _cosine(epoch, epochs),
+    "restarts": lambda settings, epoch, epochs: _cosine(epoch, settings.period),
+}
+
+
+def factor(settings: Schedule, epoch: int, epochs: int) -> float:
+    """What every learning rate is multiplied with in `epoch` (from 0), constant within it; never below `floor`."""
+    return settings.floor + (1 - settings.floor) * SCHEDULES[settings.name](settings, epoch, epochs)
 
 
 def factors(settings: Schedule, epoch: int, epochs: int, freeze: int) -> tuple[float, float]:
