@@ -23,9 +23,16 @@ row = dict(zip(v2.NAMES, v2.extract(image, mask), strict=True))
 assert len(row) == 90 and "nucleus_cytoplasm_ratio" in markdown()
 assert row["nucleus_cytoplasm_ratio"] == row["nucleus_area"] / row["cytoplasm_area"] > 0
 """
-SET = """from wbc.features.sets.v1 import NAMES, TABLE, extract
+SET = """import numpy as np
 
-__all__ = ["NAMES", "TABLE", "extract"]
+from wbc.features.definitions import Feature
+
+TABLE = (Feature("cell_share", "share of the image's pixels that are the cell's", "1", "mine"),)
+NAMES = ("cell_share",)
+
+
+def extract(image, mask):
+    return np.array([(mask > 0).mean()])
 """
 CONCERNED = ("config", "knobs", "features", "segment", "report", "bad_input", "pipeline", "readme", "fuzz")
 

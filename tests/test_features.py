@@ -95,7 +95,7 @@ def test_names_are_unique_and_grouped_as_in_the_report():
     assert (len(V2) - colour - glcm - lbp, colour, glcm, lbp) == (20, 39, 20, 10)
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", ["v1", "v2"])
 def test_a_set_measures_what_it_names(name):
     names, extract = feature_set(name).NAMES, feature_set(name).extract
     values = extract(noise(), LOPSIDED)
@@ -428,7 +428,7 @@ DEGENERATE = {
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("mask", DEGENERATE.values(), ids=DEGENERATE)
 @pytest.mark.parametrize("image", [noise(), np.zeros((120, 140, 3), np.uint8)], ids=["noise", "black"])
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", ["v1", "v2"])
 def test_degenerate_cells_have_finite_features(name, image, mask):
     assert np.isfinite(feature_set(name).extract(image, mask)).all()
 
@@ -446,7 +446,7 @@ def test_what_is_not_there_is_zero():
     assert (dot["nucleus_area"], dot["nucleus_circularity"], dot["nucleus_lobes"]) == (1, 0, 1)
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", ["v1", "v2"])
 @pytest.mark.parametrize("mask", [np.ones((40, 50), np.uint8), np.zeros((40, 50), np.uint8)], ids=["full", "empty"])
 def test_an_image_of_another_size_than_its_mask_is_refused(name, mask):
     with pytest.raises(ValueError, match="height and width must agree"):
@@ -490,7 +490,7 @@ def test_a_set_without_nuclei_counts_none_of_their_kinds():
 # --- the stage --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", ["v1", "v2"])
 def test_the_stage_writes_every_cell_in_the_manifest_s_order_and_counts_the_odd_ones(tmp_path, monkeypatch, name):
     from stages.features import main
 

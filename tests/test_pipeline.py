@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import functools
 import hashlib
 import json
 import os
@@ -55,12 +56,14 @@ def expanded(stage: dict) -> list[dict]:
     return [yaml.safe_load(text.replace("${item}", item).replace("${key}", item)) for item in items]
 
 
-@pytest.mark.parametrize(("name", "stage"), [(name, one) for name in STAGES for one in expanded(STAGES[name])])
-def test_a_stage_depends_on_exactly_the_code_it_imports(name, stage):
-    """A method of segmentation and a feature set are imported by their name, which the stage alone depends on."""
-    listed = {Path(dep) for dep in stage["deps"] if dep.startswith(("wbc", "stages"))}
-    chosen = {path for path in listed if path.parent.name in ("methods", "sets")}
-    assert len(chosen) == (name in ("segment", "features"))
+def listed(stage: dict) -> set[Path]:
+    """The code that it depends on."""
+    return {Path(dep) for dep in stage["deps"] if dep.startswith(("wbc", "stages"))}
+
+
+@functools.cache
+def used(name: str, chosen: frozenset[Path]) -> set[Path]:
+    """The code that a stage imports, with the method or set chosen for it."""
     modules = set().union(*map(imported, [Path(f"stages/{name}.py"), *chosen]))
     modules = {m for m in modules if m.as_posix() not in EXEMPT or name == "configure"}
     modules -= {Path("stages/__init__.py"), Path("wbc/compute.py")}
@@ -68,12 +71,20 @@ def test_a_stage_depends_on_exactly_the_code_it_imports(name, stage):
         found = re.findall(r'(?:key_of\("\w+", |file_in\()"(.+?)"\)', CONFIG)
         paths = (path for name in found for path in (ROOT / "wbc").glob(name if "." in name else f"{name}/*.py"))
         modules |= {path.relative_to(ROOT) for path in paths}
-    modules = {
-        m for m in modules if len(ast.parse((ROOT / m).read_text(encoding="utf-8")).body) > 1
-    }  # more than a docstring
-    uncovered = {m for m in modules if not ({m, *m.parents} & listed)}
+    return {m for m in modules if len(ast.parse((ROOT / m).read_text(encoding="utf-8")).body) > 1}  # beyond a docstring
+
+
+@pytest.mark.parametrize(("name", "stage"), [(name, one) for name in STAGES for one in expanded(STAGES[name])])
+def test_a_stage_depends_on_exactly_the_code_it_imports(name, stage):
+    """A method of segmentation and a feature set are imported by their name, which the stage alone depends on."""
+
+    def modules(stage):
+        return used(name, frozenset(path for path in listed(stage) if path.parent.name in ("methods", "sets")))
+
+    uncovered = {m for m in modules(stage) if not ({m, *m.parents} & listed(stage))}
     assert not uncovered
-    unused = {dep for dep in listed if not any(dep in (m, *m.parents) for m in modules)}
+    by_any = set().union(*map(modules, expanded(STAGES[name])))
+    unused = {dep for dep in listed(stage) if not any(dep in (m, *m.parents) for m in by_any)}
     assert not unused
 
 
