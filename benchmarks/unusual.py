@@ -53,7 +53,7 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
     import torch
 
     from wbc.classes import CLASSES
-    from wbc.config import Row, load
+    from wbc.config import load
     from wbc.data.listing import read_rows
     from wbc.data.tables import SUBMISSION
     from wbc.network.inference import device
@@ -62,7 +62,7 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
     from wbc.train.engine import fit
     from wbc.use.classify import find, read_all
 
-    row, where = load(f"configs/{row_name}.yaml", Row), device()
+    row, where = load(f"configs/{row_name}.yaml"), device()
     drawn = {name: load_part(name, row.train.validation, where) for name in ("train", "validation", "test")}
     size = drawn["train"].pixels.size
 

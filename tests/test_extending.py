@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md says one adds of one's own, done to a copy of the repository: it works, and the tests stay green."""
+"""What CONTRIBUTING.md says one adds of one's own, done to a copy of the repository: it works, and tests stay green."""
 
 import re
 import shutil
