@@ -252,13 +252,13 @@ def test_a_knob_set_once_acts_in_every_profile(params, profile):
 def test_what_acts_nowhere_is_said(params, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     said = []
-    for change in ("seed=205", "images.size.report=96", "loss.gamma=1.5"):
+    for change in ("seed=205", "images.size.report=96", "features.v1.masks=lab", "loss.gamma=1.5"):
         set_knob(params, change)
         Path("params.yaml").write_text(json.dumps(params))
         configure.main()
         said.append(capsys.readouterr().out.split("; ")[1].strip())
     files = "convnext_cosine, convnext_restarts, cutmix, freeze, mixup, report"
-    assert said[1:] == ["none changed", f"{files} changed"]
+    assert said[1:] == ["none changed", "report changed", f"{files} changed"]
 
 
 def test_a_resolved_file_loads_as_it_was_resolved(params, tmp_path):

@@ -108,9 +108,7 @@ def test_targets_options_and_knobs_in_a_command_exist(document):
             before, after = (study_params() for _ in range(2))
             for change in changes:
                 set_knob(after, change)
-            # the features' masks are read by dvc.yaml itself
-            acts = resolve(after) != resolve(before) or after["features"] != before["features"]
-            assert acts, f"{command} changes nothing"
+            assert resolve(after) != resolve(before), f"{command} changes nothing"
 
 
 def commands_to_run(document: Path) -> list[str]:

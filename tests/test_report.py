@@ -47,6 +47,7 @@ def study(params):
             "mine": {"from": "convnext_restarts", "loss": {"gamma": 3.0}},
         },
         augment=params["augment"],
+        features=params["features"],
         images={"train": 200, "test": 65},
         classes=pd.DataFrame({"label": CLASSES, "train": [60, 30, *[10] * 11], "test": [5] * 13}),
         masks={"hsv": {"failed": 0.25, "cell_dice": 0.6, "cell_iou": 0.5}, "disc": {"failed": 0.0}},

@@ -244,6 +244,7 @@ class ReportFile(Group):
     models: dict[str, str]  # of every row of the ladder, in its order
     ladder: dict[str, dict[str, Any]]  # by row: `from`, the row it stands on or `base`, and what differs from that
     augment: Augment | None  # of the study's last row, if there still is one
+    features: dict[str, FeatureSet]
 
 
 FILES = {  # in configs/, beside one of every row of the ladder
@@ -310,6 +311,7 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "models": {name: row["model"]["name"] for name, row in rows.items()},
             "ladder": ladder,
             "augment": rows[FINAL]["augment"] if FINAL in rows else None,
+            "features": values["features"],
         },
     }
     if clash := rows.keys() & (FILES.keys() | RESERVED | {f"classical_{name}" for name in study.features}):

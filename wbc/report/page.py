@@ -20,7 +20,7 @@ from wbc.features import feature_set
 from wbc.report import charts
 from wbc.report.published import ROWS
 from wbc.report.results import HEADINGS, MEASURED, WORDS, lines
-from wbc.report.study import DATA, PLOTS, Study, feature_sets
+from wbc.report.study import DATA, PLOTS, Study
 from wbc.report.tables import Table, number, ratio
 
 PER_CLASS = 60  # points of a class in the projection: rare classes are seen, and the page stays under 5 MB
@@ -101,7 +101,7 @@ def page(study: Study, results: pd.DataFrame, tables: Sequence[Table]) -> str:
         contact_sheet=_jpeg(PLOTS / "contact_sheet.jpg"),
         masks={path.stem: _jpeg(path) for path in sorted(PLOTS.glob("segment/*.jpg"))},
         masks_say=MASKS,
-        features={name: len(feature_set(name).NAMES) for name in feature_sets(study.classical)},
+        features={name: len(feature_set(name).NAMES) for name in study.features},
         classes=CLASSES,
         challenge=study.source in CHALLENGE,
         per_class=PER_CLASS,

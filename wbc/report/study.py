@@ -24,6 +24,7 @@ class Study:
     models: Mapping[str, str]  # the network of every row of the ladder, in its order
     ladder: Mapping[str, Mapping[str, Any]]  # by row: `from`, `base` or a row, and the settings that differ from that
     augment: Mapping[str, Any] | None  # settings of the augmentation of the study's last row, if there still is one
+    features: Mapping[str, Mapping[str, str]]  # by set, `masks`: the segmentation that it is measured on
     images: Mapping[str, int]  # in the parts `train` and `test`, labelled or not
     classes: pd.DataFrame  # label, train, test: labelled images
     masks: Mapping[str, Mapping[str, float]]  # by segmentation method: Dice and IoU with true masks, share of failures
@@ -60,7 +61,7 @@ def read_study(settings: Mapping[str, Any]) -> Study:
         confusions[f"{row}-test"] = pd.read_csv(PLOTS / f"predict/{row}/confusion_test.csv")
     grid = _json(METRICS / "gridsearch.json")
     measured = {row: _json(METRICS / f"predict/{row}.json") for row in rows} | {"gridsearch": grid}
-    for features in feature_sets(classical):
+    for features in settings["features"]:
         measured[f"classical_{features}"] = {"val_f1": classical[best_classifier(classical, features)]["f1"]}
     return Study(
         **settings,
@@ -75,11 +76,6 @@ def read_study(settings: Mapping[str, Any]) -> Study:
         histories={row: _history(PLOTS / f"train/{row}/plots/metrics") for row in rows},
         confusions=confusions,
     )
-
-
-def feature_sets(classical: Mapping[str, Any]) -> list[str]:
-    """Those that classifiers were fitted to, of which `classical` has one by <features>-<classifier>."""
-    return sorted({name.split("-")[0] for name in classical})
 
 
 def best_classifier(classical: Mapping[str, Mapping[str, float]], features: str) -> str:

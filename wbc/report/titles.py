@@ -6,7 +6,7 @@ from typing import Any
 from wbc.config import BASE
 from wbc.features import feature_set
 from wbc.report.published import NAMES
-from wbc.report.study import Study, best_classifier, feature_sets
+from wbc.report.study import Study, best_classifier
 
 # Settings in the order of a title; those up to the epochs are said of a row that stands on no other.
 WORDS = {
@@ -64,7 +64,7 @@ def _said(key: str, value: Any) -> str:
 def titles(study: Study) -> dict[str, str]:
     """By row of the results: what ran here, the classical rows first, then the ladder's."""
     found = {}
-    for features in feature_sets(study.classical):
+    for features in study.features:
         names = feature_set(features).NAMES
         best = best_classifier(study.classical, features).removeprefix(f"{features}-")
         count = sum(name.startswith(f"{features}-") for name in study.classical)
