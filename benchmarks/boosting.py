@@ -39,7 +39,7 @@ from wbc.data.sources import scan  # noqa: E402
 from wbc.errors import UserError  # noqa: E402
 from wbc.evaluate.scores import macro_f1  # noqa: E402
 from wbc.features import feature_set  # noqa: E402
-from wbc.parallel import each  # noqa: E402
+from wbc.parallel import parallel_map  # noqa: E402
 from wbc.segment import method  # noqa: E402
 
 IMPLEMENTATIONS = ("exact", "hist")
@@ -83,7 +83,7 @@ def main() -> None:
 def measured(folder: Path) -> Cells:
     """The folder's training images, of Table 1's rarest class no more than there."""
     items = [item for item in scan("folder", folder) if item.part != "test"]
-    rows = each(features, [(item.path,) for item in items], len(items), "features")
+    rows = parallel_map(features, [(item.path,) for item in items], len(items), "features")
     cells = Cells(np.array(list(rows)), np.array([CLASSES.index(item.label) for item in items]))
     rarest = min(TABLE_1, key=TABLE_1.get)
     spare = np.flatnonzero(cells.target == CLASSES.index(rarest))[TABLE_1[rarest] :]
@@ -104,7 +104,7 @@ def scores(data: Cells, draws: int, rounds: int, depth: int, neighbors: int) -> 
     """Macro F1 of each fold of each draw, by implementation."""
     folds = list(RepeatedStratifiedKFold(n_splits=FOLDS, n_repeats=draws, random_state=0).split(*data))
     fits = [(data, *fold, boosting(name, rounds, depth), neighbors) for fold in folds for name in IMPLEMENTATIONS]
-    values = list(each(score, fits, len(fits), "fits"))
+    values = list(parallel_map(score, fits, len(fits), "fits"))
     return {name: values[i :: len(IMPLEMENTATIONS)] for i, name in enumerate(IMPLEMENTATIONS)}
 
 

@@ -44,7 +44,7 @@ def main() -> None:
     for stage in STAGES:
         seconds, memory, output = measured(["repro", "--single-item", "--force", stage], study)
         results["stages"][stage] = {"seconds": seconds, "peak_mib": memory}
-        print(f"{stage:14} {seconds:7.1f} s {memory:7.0f} MiB   {said(output)}", flush=True)
+        print(f"{stage:14} {seconds:7.1f} s {memory:7.0f} MiB   {last_line(output)}", flush=True)
     for name, command in NOTHING_TO_DO.items():
         times = [measured(command, study)[0] for _ in range(REPEATS)]
         results[name] = times
@@ -149,7 +149,7 @@ def resident(process) -> float:
     return sum(map(int, re.findall(r"^Pss_(?:Anon|Shmem): +(\d+)", text, re.MULTILINE))) / 1024
 
 
-def said(output: str) -> str:
+def last_line(output: str) -> str:
     """The stage's own last words."""
     lines = [line.strip() for line in output.splitlines() if "CPU time" in line]
     return lines[-1] if lines else ""

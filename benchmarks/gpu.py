@@ -56,7 +56,7 @@ from wbc.config import Row, read_yaml, resolve
 from wbc.data.images import write_jpeg
 from wbc.data.synthetic import draw
 from wbc.network import distributed
-from wbc.network.inference import MemoryShort, device
+from wbc.network.inference import MemoryShort, choose_device
 from wbc.network.model import Trained, load_model, save_model
 from wbc.network.pixels import STREAMING, Part, Pixels
 from wbc.network.prepare import Prepare
@@ -83,7 +83,7 @@ class Line(NamedTuple):
 class Bench:
     """What the checks run on; a test of the checks themselves takes less of everything."""
 
-    where: torch.device
+    device: torch.device
     folder: Path
     model: str = ""  # in place of each row's own
     size: int = 224
@@ -120,7 +120,7 @@ class Bench:
     def part(self, resident: bool | None = None, images: int = 0) -> Part:
         """`images` of them, or each once."""
         places = np.arange(images or self.few) % self.few
-        pixels = Pixels(self.packed, places, self.where, resident)
+        pixels = Pixels(self.packed, places, self.device, resident)
         return Part(places.astype(str), pixels, torch.from_numpy(places % len(CLASSES)))
 
 
@@ -128,7 +128,7 @@ class Fitted(NamedTuple):
     digest: str  # of weights and history
     trained: Trained
     history: list[list[float]]
-    said: str
+    printed: str
 
 
 def rng(seed: int) -> np.random.Generator:
@@ -138,15 +138,15 @@ def rng(seed: int) -> np.random.Generator:
 def train(bench: Bench, row: Row, train: Part | None = None, checkpoint: Path | None = None) -> Fitted:
     """`fit`, on each image once if not told otherwise."""
     part, validation = train or bench.part(), bench.part()
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()) as said:
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()) as printed:
         path = checkpoint or Path(folder) / "checkpoint.pt"
         model, normalisation, progress = fit(row, part, validation, path)
     digest = hashlib.sha256(repr(progress.history).encode())
     for tensor in model.state_dict().values():
         digest.update(tensor.numpy().tobytes())
-    known = reference(model.to(bench.where).backbone, normalisation, validation, validation)
+    known = reference(model.to(bench.device).backbone, normalisation, validation, validation)
     trained = Trained(model, row.model_dump(exclude_none=True), normalisation, bench.size, known)
-    return Fitted(digest.hexdigest()[:16], trained, progress.history, said.getvalue())
+    return Fitted(digest.hexdigest()[:16], trained, progress.history, printed.getvalue())
 
 
 def same(what: str, *fitted: Fitted) -> Line:
@@ -166,9 +166,9 @@ def depthwise(bench: Bench) -> Iterator[Line]:
     for channels, side in STAGES:
         seconds = {}
         for kind, (memory_format, deterministic) in kinds.items():
-            images = torch.randn(bench.batch_size, channels, side, side, device=bench.where, dtype=torch.bfloat16)
+            images = torch.randn(bench.batch_size, channels, side, side, device=bench.device, dtype=torch.bfloat16)
             images = images.contiguous(memory_format=memory_format)
-            layer = nn.Conv2d(channels, channels, 7, padding=3, groups=channels).to(bench.where, torch.bfloat16)
+            layer = nn.Conv2d(channels, channels, 7, padding=3, groups=channels).to(bench.device, torch.bfloat16)
             with determinism(deterministic):
                 output = layer(images)
                 gradient = torch.randn_like(output)
@@ -182,9 +182,9 @@ def depthwise(bench: Bench) -> Iterator[Line]:
         yield Line(f"weight gradient of 7×7 depthwise, {channels} channels at {side}²", found)
     trainer = Trainer(bench.row(), bench.part(resident=False))
     trainer.begin(frozen=False)
-    images = torch.randn(bench.batch_size, 3, bench.size, bench.size, device=bench.where)
+    images = torch.randn(bench.batch_size, 3, bench.size, bench.size, device=bench.device)
     images = images.contiguous(memory_format=torch.channels_last)
-    targets = torch.eye(len(CLASSES), device=bench.where)[torch.arange(bench.batch_size) % len(CLASSES)]
+    targets = torch.eye(len(CLASSES), device=bench.device)[torch.arange(bench.batch_size) % len(CLASSES)]
     speeds = []
     for deterministic in (True, False):
         with determinism(deterministic):
@@ -232,14 +232,14 @@ def draws(bench: Bench) -> Iterator[Line]:
     row, pixels = bench.row(), torch.from_numpy(bench.packed[: bench.batch_size].copy())
     mean_and_std = {"mean": [0.5] * 3, "std": [0.25] * 3}
     prepared = []
-    for where in (torch.device("cpu"), bench.where):
-        prepare, batch = Prepare(mean_and_std, row.augment).to(where), pixels.to(where)
+    for device in (torch.device("cpu"), bench.device):
+        prepare, batch = Prepare(mean_and_std, row.augment).to(device), pixels.to(device)
         torch.manual_seed(0)
         prepared.append(prepare(batch).cpu())
     apart = (prepared[0] - prepared[1]).abs().max().item()
     yield Line("augmented as on the CPU", f"{apart:.1e} apart at most, of values to 2", "≤ 0.01", apart <= 0.01)
-    if bench.where.type == "cuda":
-        prepare, batch = Prepare(mean_and_std, row.augment).to(bench.where), pixels.to(bench.where)
+    if bench.device.type == "cuda":
+        prepare, batch = Prepare(mean_and_std, row.augment).to(bench.device), pixels.to(bench.device)
         prepare(batch)
         with warnings.catch_warnings(record=True) as waits, synchronisations():
             prepare(batch)
@@ -249,19 +249,19 @@ def draws(bench: Bench) -> Iterator[Line]:
 def memory(bench: Bench) -> Iterator[Line]:
     # Images that need as much as the training: both do not fit into one and a half times as much, either does.
     row, images = bench.row(train={"batch_size": max(1, bench.batch_size // 4), "epochs": 1, "freeze": 0}), bench.few
-    free_memory(bench.where)
+    free_memory(bench.device)
     train(bench, row, bench.part(resident=False))
     needed = 0
-    if bench.where.type == "cuda":
-        needed = torch.cuda.max_memory_reserved(bench.where)
+    if bench.device.type == "cuda":
+        needed = torch.cuda.max_memory_reserved(bench.device)
         images = max(images, needed // bench.packed[:1].nbytes)
     streamed = train(bench, row, bench.part(resident=False, images=images))
     part = bench.part(resident=True, images=images)
     with limited(bench, 1.5 * needed):
         fallen_back = train(bench, row, part)
-    said = STREAMING in fallen_back.said
-    found = "streams them and says so" if said else "says nothing"
-    yield Line(f"out of memory with {images:,} images on the GPU", found, "", said)
+    printed = STREAMING in fallen_back.printed
+    found = "streams them and says so" if printed else "says nothing"
+    yield Line(f"out of memory with {images:,} images on the GPU", found, "", printed)
     yield same("its result, and that of a training that streamed from the start", streamed, fallen_back)
     del part
     message = "trains"
@@ -329,12 +329,12 @@ def torchrun(bench: Bench) -> Iterator[Line]:
     with tempfile.TemporaryDirectory() as folder:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         together = finish(start(bench, row, Path(folder), launcher), Path(folder))
-    backend = "NCCL" if bench.where.type == "cuda" else "gloo"
+    backend = "NCCL" if bench.device.type == "cuda" else "gloo"
     yield losses(f"torchrun over {backend}, processes: {processes}; beside one alone", alone, together)
 
 
 def throughput(bench: Bench, name: str) -> Iterator[Line]:
-    figures = measure_row(measured(bench.settings[name]), bench.packed, bench.images, bench.rounds, bench.where)
+    figures = measure_row(measured(bench.settings[name]), bench.packed, bench.images, bench.rounds, bench.device)
     bench.figures[name] = figures
     speeds = {way: statistics.median(values) for way, values in figures["images_per_second"].items()}
     share = speeds["end to end"] / speeds["step alone"]
@@ -364,7 +364,7 @@ CHECKS |= {f"row-{name}": functools.partial(throughput, name=name) for name in R
 
 def median(call: Callable[[], object], bench: Bench) -> float:
     """Seconds of a call, of `rounds` after one that warms up."""
-    return statistics.median([timed(call, bench.where) for _ in range(bench.rounds + 1)][1:])
+    return statistics.median([timed(call, bench.device) for _ in range(bench.rounds + 1)][1:])
 
 
 def losses(what: str, *fitted: Fitted) -> Line:
@@ -389,7 +389,7 @@ def determinism(on: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        device()
+        choose_device()
 
 
 @contextmanager
@@ -397,7 +397,7 @@ def full_precision() -> Iterator[None]:
     """No bfloat16 and no TF32."""
     allowed = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
-    exact = mock.Mock(side_effect=lambda where: nullcontext())
+    exact = mock.Mock(side_effect=lambda device: nullcontext())
     try:
         with mock.patch("wbc.train.engine.autocast", exact), mock.patch("wbc.network.inference.autocast", exact):
             yield
@@ -419,14 +419,14 @@ def synchronisations() -> Iterator[None]:
 @contextmanager
 def limited(bench: Bench, memory: float, streaming: bool = False) -> Iterator[None]:
     """No more than `memory` bytes of the GPU; on a CPU, steps fail with resident images or, if so said, always."""
-    if bench.where.type == "cuda":
-        free_memory(bench.where)
-        total = torch.cuda.get_device_properties(bench.where).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, memory / total), bench.where)
+    if bench.device.type == "cuda":
+        free_memory(bench.device)
+        total = torch.cuda.get_device_properties(bench.device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, memory / total), bench.device)
         try:
             yield
         finally:
-            torch.cuda.set_per_process_memory_fraction(1.0, bench.where)
+            torch.cuda.set_per_process_memory_fraction(1.0, bench.device)
         return
     step = Trainer._step
 
@@ -439,10 +439,10 @@ def limited(bench: Bench, memory: float, streaming: bool = False) -> Iterator[No
         yield
 
 
-def free_memory(where: torch.device) -> None:
-    if where.type == "cuda":
+def free_memory(device: torch.device) -> None:
+    if device.type == "cuda":
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(where)
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def wbc(*arguments: object, environment: dict[str, str] | None = None) -> str:
@@ -457,7 +457,7 @@ def start(bench: Bench, row: Row, folder: Path, launcher: list[str] | None = Non
     """A process that trains the row with its checkpoint in `folder`."""
     (folder / "task.pkl").write_bytes(pickle.dumps((asdict(bench), row.model_dump(exclude_none=True))))
     command = [sys.executable, *(launcher or []), "-m", "benchmarks.gpu", "--task", str(folder)]
-    variables = os.environ | ({} if bench.where.type == "cuda" else {"CUDA_VISIBLE_DEVICES": ""})
+    variables = os.environ | ({} if bench.device.type == "cuda" else {"CUDA_VISIBLE_DEVICES": ""})
     return subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.DEVNULL)
 
 
@@ -475,8 +475,8 @@ def finish(process: subprocess.Popen, folder: Path) -> Fitted:
 def task(folder: Path) -> None:
     """The other side of `start`."""
     settings, row = pickle.loads((folder / "task.pkl").read_bytes())
-    with distributed.group():
-        bench = Bench(**settings | {"where": device()})
+    with distributed.process_group():
+        bench = Bench(**settings | {"device": choose_device()})
         with mock.patch.object(engine, "CHECKPOINT_SHARE", math.inf):  # after every epoch
             fitted = train(bench, Row(**row), checkpoint=folder / "checkpoint.pt")
         if not distributed.rank():
@@ -551,13 +551,13 @@ def main() -> None:
     if not torch.cuda.is_available():
         print(f"skipped {', '.join(names)}: {NO_GPU}")
         return
-    where, kept = device(), arguments.json
-    on, earlier = machine(where), json.loads(kept.read_text()) if kept and kept.exists() else {}
+    device, kept = choose_device(), arguments.json
+    on, earlier = machine(device), json.loads(kept.read_text()) if kept and kept.exists() else {}
     if earlier.get("machine", on) != on:
         sys.exit(f"error: {kept} holds what another machine found: {earlier['machine']}")
     found = {name: [Line(*line) for line in lines] for name, lines in earlier.get("checks", {}).items()}
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(where, Path(folder), figures=earlier.get("figures", {}))
+        bench = Bench(device, Path(folder), figures=earlier.get("figures", {}))
         for name in names:
             started = time.perf_counter()
             found[name] = run(bench, name)

@@ -68,7 +68,7 @@ def serve(name: str, images: int, changes: dict[str, str]) -> None:
     from tqdm import tqdm
 
     from wbc.network.pixels import Part, Pixels
-    from wbc.train.engine import Trainer, whole
+    from wbc.train.engine import Trainer, drop_last
 
     row = Row(**settings[name] | {"model": settings[name]["model"] | {"weights": "none"}})
     size, order = settings["images"]["size"], np.arange(images)
@@ -78,7 +78,7 @@ def serve(name: str, images: int, changes: dict[str, str]) -> None:
     for _ in sys.stdin:
         started = time.perf_counter()
         trainer.epoch(row.train.freeze, tqdm(disable=True))
-        print(whole(images, row.train.batch_size) / (time.perf_counter() - started), flush=True)
+        print(drop_last(images, row.train.batch_size) / (time.perf_counter() - started), flush=True)
 
 
 def measure(row: str, images: int, rounds: int) -> dict:

@@ -66,27 +66,27 @@ def measure(settings: dict, files: list[Path], images: int, rounds: int) -> dict
     import numpy as np
 
     from wbc.data.pack import resize
-    from wbc.network.inference import device
+    from wbc.network.inference import choose_device
 
-    where, size = device(), settings["images"]["size"]
+    device, size = choose_device(), settings["images"]["size"]
     few = np.stack([resize(cv2.imread(str(file)), size) for file in files[:256]])
-    results = machine(where) | {
+    results = machine(device) | {
         "size": size,
         "images": images,
         "rounds": rounds,
-        "matrix_flops": matrix_speed(where),
+        "matrix_flops": matrix_speed(device),
         "rows": {},
     }
     for row in ROWS:
-        results["rows"][row] = measure_row(measured(settings[row]), few, images, rounds, where, files)
+        results["rows"][row] = measure_row(measured(settings[row]), few, images, rounds, device, files)
     return results
 
 
-def machine(where) -> dict:
+def machine(device) -> dict:
     """What was measured on."""
     import torch
 
-    name = torch.cuda.get_device_name(where) if where.type == "cuda" else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {"device": name, "cores": os.cpu_count(), "torch": torch.__version__}
 
 
@@ -96,7 +96,7 @@ def measured(settings: dict) -> Row:
     return Row(**settings | {group: settings[group] | values for group, values in changes.items()})
 
 
-def measure_row(row: Row, few, images: int, rounds: int, where, files: list[Path] | None = None) -> dict:
+def measure_row(row: Row, few, images: int, rounds: int, device, files: list[Path] | None = None) -> dict:
     """The figures of one row.
 
     Args:
@@ -104,7 +104,7 @@ def measure_row(row: Row, few, images: int, rounds: int, where, files: list[Path
         few: (M, H, W, 3) uint8, of which `images` are made by repetition.
         images: of an epoch.
         rounds: repetitions, after one that warms up.
-        where: the device.
+        device: the device.
         files: JPEGs for `DataLoader`, which is left out without them.
 
     Returns:
@@ -117,21 +117,21 @@ def measure_row(row: Row, few, images: int, rounds: int, where, files: list[Path
 
     from wbc.network.inference import infer
     from wbc.network.pixels import Part, Pixels
-    from wbc.train.engine import Progress, Saver, Trainer, whole
+    from wbc.train.engine import Progress, Saver, Trainer, drop_last
     from wbc.train.mixing import one_hot
 
-    gpu, size, batch = where.type == "cuda", few.shape[1], row.train.batch_size
+    gpu, size, batch = device.type == "cuda", few.shape[1], row.train.batch_size
     places, targets = np.arange(images) % len(few), torch.arange(images) % 13
     part, streamed = (
-        Part(places.astype(str), Pixels(few, places, where, resident=resident), targets) for resident in (gpu, False)
+        Part(places.astype(str), Pixels(few, places, device, resident=resident), targets) for resident in (gpu, False)
     )
-    counted = whole(images, batch)
-    held = torch.cuda.memory_allocated(where) if gpu else 0  # the images
+    counted = drop_last(images, batch)
+    held = torch.cuda.memory_allocated(device) if gpu else 0  # the images
     trainer = Trainer(row, part)
     compiled = Trainer(row.model_copy(update={"train": row.train.model_copy(update={"compile": True})}), part)
     silent = tqdm(disable=True)
-    constant = torch.randn(batch, 3, size, size).to(where, memory_format=torch.channels_last)
-    constant_targets = one_hot(torch.arange(batch) % 13).to(where)
+    constant = torch.randn(batch, 3, size, size).to(device, memory_format=torch.channels_last)
+    constant_targets = one_hot(torch.arange(batch) % 13).to(device)
 
     def epoch_of(images: Part) -> None:
         trainer.train = images
@@ -146,7 +146,7 @@ def measure_row(row: Row, few, images: int, rounds: int, where, files: list[Path
         trainer.model.train()
         for pixels, labels in loader:
             trainer._step(
-                pixels.to(where, memory_format=torch.channels_last, non_blocking=True), one_hot(labels).to(where)
+                pixels.to(device, memory_format=torch.channels_last, non_blocking=True), one_hot(labels).to(device)
             )
 
     ways: dict[str, Callable[[], object]] = {
@@ -165,19 +165,19 @@ def measure_row(row: Row, few, images: int, rounds: int, where, files: list[Path
     for round_ in range(rounds + 1):
         for way, call in ways.items():
             if gpu:
-                before = torch.cuda.memory_allocated(where)
-                torch.cuda.reset_peak_memory_stats(where)
-            seconds = timed(call, where)
+                before = torch.cuda.memory_allocated(device)
+                torch.cuda.reset_peak_memory_stats(device)
+            seconds = timed(call, device)
             if round_:  # the first one warms up
                 speeds[way].append((images if way == "inference" else counted) / seconds)
             if gpu:
                 # without what the other ways hold
                 own = state_bytes(compiled if way == "compiled" else trainer) + held * (way != "streaming")
-                peaks[way] = own + torch.cuda.max_memory_allocated(where) - before
+                peaks[way] = own + torch.cuda.max_memory_allocated(device) - before
     with tempfile.TemporaryDirectory() as folder:
         weights = {name: tensor.cpu().clone() for name, tensor in trainer.model.state_dict().items()}
         saver = Saver(Path(folder) / "checkpoint.pt")
-        checkpoint = timed(lambda: saver.save(trainer, Progress(epoch=1, best_weights=weights)), where)
+        checkpoint = timed(lambda: saver.save(trainer, Progress(epoch=1, best_weights=weights)), device)
     return {
         "model": row.model.name,
         "batch": batch,
@@ -195,11 +195,11 @@ def state_bytes(trainer) -> int:
     return sum(tensor.nbytes for tensor in [*tensors, *(value for state in states for value in state.values())])
 
 
-def timed(call: Callable[[], object], where) -> float:
+def timed(call: Callable[[], object], device) -> float:
     """Seconds of a call, what it started on the GPU included."""
     import torch
 
-    synchronise = torch.cuda.synchronize if where.type == "cuda" else lambda: None
+    synchronise = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     synchronise()
     started = time.perf_counter()
     call()
@@ -245,14 +245,14 @@ def flop(model, images) -> float:
     return 3 * counter.get_total_flops()
 
 
-def matrix_speed(where) -> float:
+def matrix_speed(device) -> float:
     """FLOP/s of a large square matrix product, in bfloat16 on a GPU and in float32 on a CPU; the best of five."""
     import torch
 
-    size, kind = (8192, torch.bfloat16) if where.type == "cuda" else (2048, torch.float32)
-    a, b = (torch.randn(size, size, device=where, dtype=kind) for _ in range(2))
-    timed(lambda: a @ b, where)
-    return 10 * 2 * size**3 / min(timed(lambda: [a @ b for _ in range(10)], where) for _ in range(5))
+    size, kind = (8192, torch.bfloat16) if device.type == "cuda" else (2048, torch.float32)
+    a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
+    timed(lambda: a @ b, device)
+    return 10 * 2 * size**3 / min(timed(lambda: [a @ b for _ in range(10)], device) for _ in range(5))
 
 
 def show(results: dict) -> None:

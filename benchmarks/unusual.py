@@ -56,14 +56,14 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
     from wbc.config import load
     from wbc.data.listing import read_rows
     from wbc.data.tables import SUBMISSION
-    from wbc.network.inference import device
+    from wbc.network.inference import choose_device
     from wbc.network.model import load_model
     from wbc.network.pixels import Part, Pixels, load_part
     from wbc.train.engine import fit
     from wbc.use.classify import find, read_all
 
-    row, where = load(f"configs/{row_name}.yaml"), device()
-    drawn = {name: load_part(name, row.train.validation, where) for name in ("train", "validation", "test")}
+    row, device = load(f"configs/{row_name}.yaml"), choose_device()
+    drawn = {name: load_part(name, row.train.validation, device) for name in ("train", "validation", "test")}
     size = drawn["train"].pixels.size
 
     def part(files, targets=None) -> Part:
@@ -71,7 +71,7 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
         if problems:
             raise UserError("; ".join(f"{file}: {problem}" for file, problem in problems.items()))
         targets = torch.full((len(files),), -1) if targets is None else torch.from_numpy(targets)
-        return Part(np.array(files, str), Pixels(images, np.arange(len(files)), where), targets)
+        return Part(np.array(files, str), Pixels(images, np.arange(len(files)), device), targets)
 
     listed = read_rows(folder / "labels.csv", SUBMISSION)
     files = np.array([folder / "images" / line["ID"] for line in listed])

@@ -16,7 +16,7 @@ if COMPUTE.exists():  # all but the very first `configure`; before NumPy or PyTo
 
 
 def run(main: Callable[..., None]) -> None:
-    """Call `main` with the command line's arguments; what a person can mend ends in one line, not in a traceback."""
+    """Call `main` with the command line's arguments; what a person can correct ends in one line, not in a traceback."""
     sys.stdout.reconfigure(line_buffering=True)  # an epoch's line is worth reading while the next one runs
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, if it did
     try:

@@ -4,7 +4,7 @@ from stages import run
 from wbc.classes import CLASSES
 from wbc.config import load
 from wbc.io import write_csv, write_npz
-from wbc.network.inference import device
+from wbc.network.inference import choose_device
 from wbc.network.model import load_model
 from wbc.network.pixels import load_part
 from wbc.projection import project
@@ -12,9 +12,9 @@ from wbc.projection import project
 
 def main(name: str) -> None:
     row = load(f"configs/{name}.yaml")
-    where = device()
+    device = choose_device()
     trained = load_model(f"models/{name}.safetensors")
-    ids, pixels, targets = load_part("validation", row.train.validation, where)
+    ids, pixels, targets = load_part("validation", row.train.validation, device)
     embeddings = trained.embeddings(pixels).numpy()
     points = project(embeddings, row.embed.perplexity, row.seed)
 

@@ -9,7 +9,7 @@ from wbc.data.images import read
 from wbc.data.tables import read_manifest
 from wbc.features import degenerate, feature_set
 from wbc.io import atomic, write_json
-from wbc.parallel import each
+from wbc.parallel import parallel_map
 
 
 def measure(path: str, sha256: str, mask: np.ndarray, name: str) -> np.ndarray:
@@ -23,7 +23,7 @@ def main(name: str, method: str) -> None:
     values = np.empty((len(ids), len(names)))  # all that grows with the number of images, and its table
     with np.load(f"data/masks/{method}.npz") as masks:  # reads a mask when it is asked for
         tasks = ((row.path, row.sha256, masks[row.id], name) for row in manifest.itertuples())
-        for i, result in enumerate(each(measure, tasks, len(ids), name)):
+        for i, result in enumerate(parallel_map(measure, tasks, len(ids), name)):
             values[i] = result
     table = pd.DataFrame(values, columns=names, index=ids)
     with atomic(f"data/features/{name}.parquet") as path:

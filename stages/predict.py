@@ -5,19 +5,19 @@ from wbc.config import load
 from wbc.data.tables import write_submission
 from wbc.evaluate.scores import accuracy, confusion, macro_f1, per_class
 from wbc.io import write_csv, write_json, write_npz
-from wbc.network.inference import device
+from wbc.network.inference import choose_device
 from wbc.network.model import load_model
 from wbc.network.pixels import load_part
 
 
 def main(name: str) -> None:
     row = load(f"configs/{name}.yaml")
-    where = device()
+    device = choose_device()
     trained = load_model(f"models/{name}.safetensors")
     metrics, arrays, submission = {}, [], ([], [])
     pairs = {"validation": [], "test": []}  # without TTA, as in the report's Figures 9, 11 and 13
     for part, short in (("validation", "val"), ("test", "test")):
-        ids, pixels, targets = load_part(part, row.train.validation, where)
+        ids, pixels, targets = load_part(part, row.train.validation, device)
         if not len(ids):
             continue
         targets = targets.numpy()

@@ -8,7 +8,7 @@ from wbc.classes import CLASSES
 from wbc.data.images import read, read_mask, write_jpeg
 from wbc.data.tables import read_manifest
 from wbc.io import write_json, write_npz
-from wbc.parallel import each
+from wbc.parallel import parallel_map
 from wbc.segment import failed, method, panel, score
 
 PANEL_CLASSES = CLASSES[::2]  # one cell of every second class makes a figure that fits a screen
@@ -40,7 +40,7 @@ def chosen(manifest: pd.DataFrame, scores: pd.DataFrame) -> dict[str, int]:
 def main(name: str) -> None:
     manifest = read_manifest()
     tasks = ((name, row.path, row.sha256, row.mask) for row in manifest.itertuples())
-    results = each(segmented, tasks, len(manifest), name)
+    results = parallel_map(segmented, tasks, len(manifest), name)
     scores = []
 
     def masks():

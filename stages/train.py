@@ -15,12 +15,12 @@ from wbc.data.tables import MANIFEST, PIXELS, VALIDATION
 from wbc.errors import UserError
 from wbc.io import atomic, rounded, write_json
 from wbc.network import distributed
-from wbc.network.inference import device
+from wbc.network.inference import choose_device
 from wbc.network.model import Trained, save_model
 from wbc.network.pixels import load_part
 from wbc.network.reference import reference
 from wbc.train.curves import curves
-from wbc.train.engine import fingerprint, fit, say
+from wbc.train.engine import checkpoint_key, fit, log
 
 # Not an output: DVC deletes those before a run, and an unfinished training must survive. Outside the throw-away copy
 # that `dvc exp run --temp` works in, which DVC_ROOT is the way out of.
@@ -31,27 +31,27 @@ def main(name: str) -> None:
     compute, images = load("configs/compute.yaml"), load("configs/images.yaml")
     if compute.launch == "torchrun" and not distributed.launched():
         distributed.relaunch("stages.train", name)
-    with distributed.group():
+    with distributed.process_group():
         train_row(name, compute.model_dump(), images.model_dump())
 
 
 def train_row(name: str, *shared: dict) -> None:
     row = load(f"configs/{name}.yaml")
     settings = row.model_dump(exclude_none=True, exclude={"tta", "embed"})  # those act after training
-    where = device()
-    train, validation = (load_part(part, row.train.validation, where) for part in ("train", "validation"))
-    say(f"{name}: {row.model.name} on {len(train.ids)} images, validation on {len(validation.ids)}")
+    device = choose_device()
+    train, validation = (load_part(part, row.train.validation, device) for part in ("train", "validation"))
+    log(f"{name}: {row.model.name} on {len(train.ids)} images, validation on {len(validation.ids)}")
 
-    inputs = [settings, *shared, where.type, distributed.world(), MANIFEST, VALIDATION, PIXELS, *code()]
-    scratch = SCRATCH / f"{name}-{fingerprint(*inputs)}"
+    inputs = [settings, *shared, device.type, distributed.world_size(), MANIFEST, VALIDATION, PIXELS, *code()]
+    scratch = SCRATCH / f"{name}-{checkpoint_key(*inputs)}"
     first = not distributed.rank()  # it alone writes
     with alone(scratch) if first else nullcontext():
-        with dvclive(f"plots/train/{name}") if first else nullcontext(lambda epoch: None) as log:
-            model, normalisation, progress = fit(row, train, validation, scratch / "checkpoint.pt", log)
+        with dvclive(f"plots/train/{name}") if first else nullcontext(lambda epoch: None) as on_epoch:
+            model, normalisation, progress = fit(row, train, validation, scratch / "checkpoint.pt", on_epoch)
         # in every process, since they share out the inference that this takes, whatever it is made of
         known = None
         if row.model.weights != "none":  # who saw nothing but these cells takes others for them: benchmarks.unusual
-            known = reference(model.backbone.to(where), normalisation, train, validation)
+            known = reference(model.backbone.to(device), normalisation, train, validation)
         if not first:
             return
         trained = Trained(model.cpu(), settings, normalisation, train.pixels.size, known)
@@ -90,13 +90,13 @@ def dvclive(folder: str) -> Iterator[Callable[[dict[str, float]], None]]:
     """What takes the values of each epoch and writes DVCLive's curves."""
     with Live(folder, dvcyaml=None, report=None, save_dvc_exp=False) as live:
 
-        def log(epoch: dict[str, float]) -> None:
+        def log_epoch(epoch: dict[str, float]) -> None:
             live.step = epoch.pop("epoch")
             for metric, value in rounded(epoch).items():
                 live.log_metric(metric, value)
             live.next_step()
 
-        yield log
+        yield log_epoch
 
 
 if __name__ == "__main__":

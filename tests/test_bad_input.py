@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs/bad-input.md"
 
 
-def said(main) -> str:
+def message(main) -> str:
     """What `main`, run as a stage or command is, ends with: its message without the `error: ` before it, or ""."""
     try:
         run(main)
@@ -52,7 +52,7 @@ def source(build, layout="folder", **knobs):
         Path("configs").mkdir()
         with open("configs/data.yaml", "w") as file:
             YAML().dump(resolve(params)["data"], file)
-        if stop := said(ingest.main):
+        if stop := message(ingest.main):
             return f"stops: `{stop}`"
         rejects = pd.read_csv("data/rejects.csv", keep_default_na=False).drop_duplicates(["reason", "detail"])
         if len(rejects):
@@ -231,7 +231,7 @@ def masked(make):
 
         source(lambda root: (rows()(root), make(root / "masks/0.png")))()
         row = next(read_manifest().itertuples())
-        return f"stops: `{said(lambda: segmented('hsv', row.path, row.sha256, row.mask))}`"
+        return f"stops: `{message(lambda: segmented('hsv', row.path, row.sha256, row.mask))}`"
 
     return outcome
 
@@ -245,7 +245,7 @@ def cross_validated(build, **knobs):
         ids = read_manifest()["id"]
         Path("data/features").mkdir()
         pd.DataFrame({"feature": 0.0}, index=ids).to_parquet("data/features/v1.parquet")
-        return f"stops: `{said(lambda: training('v1'))}`"
+        return f"stops: `{message(lambda: training('v1'))}`"
 
     return outcome
 
@@ -266,7 +266,7 @@ def trained(build):
         row = Row(**resolve(study_params())["final"])
         row = row.model_copy(update={"train": row.train.model_copy(update={"validation": 0.01})})
         parts = [load_part(name, row.train.validation, torch.device("cpu")) for name in ("train", "validation")]
-        return f"stops: `{said(lambda: fit(row, *parts, Path('checkpoint.pt')))}`"
+        return f"stops: `{message(lambda: fit(row, *parts, Path('checkpoint.pt')))}`"
 
     return outcome
 
@@ -277,7 +277,7 @@ def packed(change):
     def outcome():
         source(rows())()
         change(Path("data/raw/images/0.png"))
-        return f"stops: `{said(lambda: pack(read_manifest(), 8))}`"
+        return f"stops: `{message(lambda: pack(read_manifest(), 8))}`"
 
     return outcome
 
@@ -290,7 +290,7 @@ def unwritable():
     try:
         if user == 0:
             os.seteuid(65534)
-        return f"stops: `{said(lambda: write_csv('data/rejects.csv', ['name'], []))}`"
+        return f"stops: `{message(lambda: write_csv('data/rejects.csv', ['name'], []))}`"
     finally:
         os.seteuid(user)
 
@@ -318,7 +318,7 @@ def setting(key, value=None):
             del node[last]
         with open("params.yaml", "w") as file:
             YAML().dump(params, file)
-        return f"stops: `{said(configure.main)}`"
+        return f"stops: `{message(configure.main)}`"
 
     return outcome
 
@@ -327,7 +327,7 @@ def params_file(text):
     def outcome():
         if text is not None:
             Path("params.yaml").write_text(text)
-        return f"stops: `{said(configure.main)}`"
+        return f"stops: `{message(configure.main)}`"
 
     return outcome
 
@@ -339,7 +339,7 @@ def command(*arguments, content=None):
         put("cells/a.png")
         if content is not None:
             Path("model.safetensors").write_bytes(content)
-        return f"stops: `{said(lambda: wbc(arguments))}`"
+        return f"stops: `{message(lambda: wbc(arguments))}`"
 
     return outcome
 
@@ -353,7 +353,7 @@ def submitted(*pairs):
         with pytest.MonkeyPatch.context() as patch:
             printed = []
             patch.setattr("builtins.print", lambda *lines, **_: printed.extend(lines))
-            assert said(lambda: wbc(["submission", "row.csv", "--sample", "sample.csv"])) == "1"
+            assert message(lambda: wbc(["submission", "row.csv", "--sample", "sample.csv"])) == "1"
         return f"refused: {' and '.join(f'`{line}`' for line in printed)}"
 
     return outcome
@@ -361,7 +361,7 @@ def submitted(*pairs):
 
 def no_manifest():
     write_csv("row.csv", ["ID", "labels"], [("a", "LY")])
-    return f"stops: `{said(lambda: wbc(['submission', 'row.csv']))}`"
+    return f"stops: `{message(lambda: wbc(['submission', 'row.csv']))}`"
 
 
 CASES = {

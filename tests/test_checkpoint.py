@@ -15,7 +15,7 @@ from stages import train
 from study import ROOT
 from wbc.network.model import load_model
 from wbc.train import engine
-from wbc.train.engine import fingerprint, fit
+from wbc.train.engine import checkpoint_key, fit
 
 
 @pytest.fixture
@@ -31,15 +31,15 @@ def test_the_fingerprint_sees_settings_files_and_libraries(tmp_path, monkeypatch
     code, data = tmp_path / "a.py", tmp_path / "data.npy"
     code.write_text("1")
     data.write_text("1")
-    first = fingerprint({"lr": 1}, code, data)
-    assert fingerprint({"lr": 1}, code, data) == first
-    seen = {first, fingerprint({"lr": 2}, code, data)}
+    first = checkpoint_key({"lr": 1}, code, data)
+    assert checkpoint_key({"lr": 1}, code, data) == first
+    seen = {first, checkpoint_key({"lr": 2}, code, data)}
     for file in (code, data):
         file.write_text("2")
-        seen.add(fingerprint({"lr": 1}, code, data))
+        seen.add(checkpoint_key({"lr": 1}, code, data))
     for library in ("torch", "torchvision", "timm", "kornia"):
         monkeypatch.setattr(f"{library}.__version__", "9.9")
-        seen.add(fingerprint({"lr": 1}, code, data))
+        seen.add(checkpoint_key({"lr": 1}, code, data))
     assert len(seen) == 8
 
 

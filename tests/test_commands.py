@@ -67,8 +67,8 @@ def test_a_row_of_ones_own_needs_no_code(study):
 def experiments(study, tmp_path_factory):
     """A clone with two experiments on two rows of the ladder, one run at once and one from the queue."""
     path = clone(study, tmp_path_factory.mktemp("experiments") / "clone", cache=study)
-    said = dvc(path, "exp", "run", "--temp", "--name", "first", "-S", "+ladder.efficientnet.tta={passes: 4}")
-    assert ran(said) == {"configure", "predict@efficientnet", "report"}
+    message = dvc(path, "exp", "run", "--temp", "--name", "first", "-S", "+ladder.efficientnet.tta={passes: 4}")
+    assert ran(message) == {"configure", "predict@efficientnet", "report"}
     dvc(path, "exp", "run", "--queue", "--name", "last", "-S", "+ladder.final.tta={passes: 4}")
     dvc(path, "exp", "run", "--run-all")
     assert git(path, "status", "--porcelain") == ""

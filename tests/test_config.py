@@ -28,7 +28,7 @@ def changed(params, *edits):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
         ("loss.gamma", "two", "loss.gamma = 'two': should be a valid number"),
         ("loss.gamma", -1, "loss.gamma = -1: should be greater than or equal to 0"),
@@ -61,7 +61,7 @@ def changed(params, *edits):
         ("ladder.base", {}, "ladder: row name base is taken"),
     ],
 )
-def test_a_subtler_mistake_is_one_line_naming_key_value_and_choice(params, key, value, said):
+def test_a_subtler_mistake_is_one_line_naming_key_value_and_choice(params, key, value, message):
     *parents, last = key.split(".")
     node = params
     for parent in parents:
@@ -69,7 +69,7 @@ def test_a_subtler_mistake_is_one_line_naming_key_value_and_choice(params, key, 
     node[last] = value
     with pytest.raises(ConfigError) as error:
         resolve(params)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -167,7 +167,7 @@ def test_another_file_under_the_same_path_is_another_setting(resolved, params):
 
 
 @pytest.mark.parametrize(
-    ("row", "key", "value", "said"),
+    ("row", "key", "value", "message"),
     [
         ("final", "weights", "data/weights/x.pth", "final: model.weights = 'data/weights/x.pth': no such file"),
         ("final", "weights", "x.pth", "final: model.weights = 'x.pth': should be a file in data/weights/"),
@@ -176,25 +176,25 @@ def test_another_file_under_the_same_path_is_another_setting(resolved, params):
         ("data", "path", "data/raw", "data.path = 'data/raw': no such folder; "),
     ],
 )
-def test_what_is_not_there_is_one_line(resolved, row, key, value, said):
+def test_what_is_not_there_is_one_line(resolved, row, key, value, message):
     Path("x.pth").touch()
     resolved[row]["model" if row == "final" else row][key] = value
     resolved["data"]["data"]["source"] = "folder" if row == "data" else "synthetic"
     with pytest.raises(ConfigError) as error:
         complete(resolved, MODELS)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_a_new_row_is_told_what_it_resembles_and_an_old_one_is_not(params, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    said = []
+    messages = []
     for rows in ([], ["fnal", "mine"], []):
         params["ladder"] |= {row: {"tta": {"passes": 2}} for row in rows}
         Path("params.yaml").write_text(json.dumps(params))
         configure.main()
-        said.append([line.strip() for line in capsys.readouterr().out.splitlines() if "resembles" in line])
-    assert said == [[], ["ladder.fnal is a new row, whose name resembles 'final'"], []]
+        messages.append([line.strip() for line in capsys.readouterr().out.splitlines() if "resembles" in line])
+    assert messages == [[], ["ladder.fnal is a new row, whose name resembles 'final'"], []]
 
 
 def test_the_names_in_the_schema_are_those_of_the_tables():
@@ -251,14 +251,14 @@ def test_a_knob_set_once_acts_in_every_profile(params, profile):
 
 def test_what_acts_nowhere_is_said(params, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    said = []
+    messages = []
     for change in ("seed=205", "images.size.report=96", "features.v1.masks=lab", "loss.gamma=1.5"):
         set_knob(params, change)
         Path("params.yaml").write_text(json.dumps(params))
         configure.main()
-        said.append(capsys.readouterr().out.split("; ")[1].strip())
+        messages.append(capsys.readouterr().out.split("; ")[1].strip())
     files = "convnext_cosine, convnext_restarts, cutmix, freeze, mixup, report"
-    assert said[1:] == ["none changed", "report changed", f"{files} changed"]
+    assert messages[1:] == ["none changed", "report changed", f"{files} changed"]
 
 
 def test_a_resolved_file_loads_as_it_was_resolved(params, tmp_path):

@@ -94,9 +94,9 @@ from wbc.network import distributed
 from wbc.train.engine import fit
 out = Path(sys.argv[1])
 row, train = pickle.loads((out / "task.pkl").read_bytes())
-with distributed.group():
+with distributed.process_group():
     model, _, progress = fit(row, train, train, out / "checkpoint.pt")
-    assert len(distributed.share(torch.arange(12))) == 12 // distributed.world()
+    assert len(distributed.shard(torch.arange(12))) == 12 // distributed.world_size()
     states = distributed.gather(torch.cat([t.flatten().double() for t in model.state_dict().values()]))
     if not distributed.rank():
         torch.save((states, progress.history, model.state_dict()), out / "result.pt")

@@ -109,7 +109,7 @@ def test_killed_and_resumed_ends_in_the_same_bits(tiny_row, coloured, tmp_path, 
         fit(row, coloured, coloured, tmp_path / "killed.pt")
     torch.manual_seed(123)  # another process would have another state
     seen = []
-    resumed = fit(row, coloured, coloured, tmp_path / "killed.pt", log=seen.append)
+    resumed = fit(row, coloured, coloured, tmp_path / "killed.pt", on_epoch=seen.append)
     assert [list(epoch) for epoch in seen] == [list(HISTORY)] * 4  # those before the end of the first process too
     assert [list(epoch.values()) for epoch in seen] == resumed[2].history == through[2].history
     for name, tensor in through[0].state_dict().items():
@@ -249,7 +249,9 @@ def test_images_that_leave_too_little_memory_are_read_as_needed(tiny_row, colour
 
     monkeypatch.setattr(engine, "CHECKPOINT_SHARE", 1e-9)  # the first epoch's alone: the second comes again
     monkeypatch.setattr(engine.Trainer, "_step", step)
-    model, _, progress = fit(tiny_row, train, validation, tmp_path / "b.pt", log=lambda e: seen.append(e.pop("epoch")))
+    model, _, progress = fit(
+        tiny_row, train, validation, tmp_path / "b.pt", on_epoch=lambda e: seen.append(e.pop("epoch"))
+    )
     assert seen == [1, 2, 3, 4]
     assert progress.history == through.history
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in expected.state_dict().items())

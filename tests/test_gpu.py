@@ -44,7 +44,7 @@ def test_the_checks_themselves(name, bench, monkeypatch, capsys):
     found = gpu.run(bench, name)
     assert found
     assert [line for line in found if line.ok is False and not name.startswith("row-")] == []
-    gpu.show(bench, {name: found}, gpu.machine(bench.where))
+    gpu.show(bench, {name: found}, gpu.machine(bench.device))
     table = capsys.readouterr().out
     assert all(f"| `{name}` | {line.what} | {line.found} |" in table for line in found)
 
@@ -72,7 +72,7 @@ def test_the_ladder_is_extrapolated_from_every_rows_speed(bench, capsys):
     rows = [row["train"] for row in bench.settings.values()]
     images = sum(row["epochs"] * (1 - row["validation"]) for row in rows) * 28901
     assert gpu.ladder_minutes(bench, "end to end") == pytest.approx(images / 2000 / 60, rel=1e-3)
-    gpu.show(bench, {}, gpu.machine(bench.where))
+    gpu.show(bench, {}, gpu.machine(bench.device))
     table = capsys.readouterr().out
     assert f"{images / 4000 / 60:.0f} minutes | < 60" in table
     assert "| final: final | 2,000 (2,000–2,000); 7.0 | – | 4,000" in table
@@ -81,7 +81,7 @@ def test_the_ladder_is_extrapolated_from_every_rows_speed(bench, capsys):
 def test_slices_add_up_in_one_file(tmp_path, monkeypatch, capsys):
     """As on a GPU, with checks that take no time."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(gpu, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(gpu, "choose_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(
         gpu, "CHECKS", {name: lambda bench, n=name: iter([gpu.Line(n, "1", "", n != "b")]) for name in "ab"}
     )

@@ -9,7 +9,16 @@ import torch.nn.functional as F
 
 from wbc.classes import CLASSES, TABLE_1
 from wbc.config import Loss, Mix, Schedule
-from wbc.train.losses import CLASS_WEIGHTS, LOSSES, Kind, focal, inverse_sqrt, log_dampened, mass, per_image
+from wbc.train.losses import (
+    CLASS_WEIGHTS,
+    LOSSES,
+    LossFunction,
+    focal,
+    inverse_sqrt,
+    log_dampened,
+    normaliser,
+    per_image,
+)
 from wbc.train.mixing import Mixing, one_hot
 from wbc.train.schedule import factor, factors
 
@@ -83,21 +92,23 @@ def test_the_losses_are_averaged_as_documented():
     logits, hard, weights = torch.tensor([[0.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]), torch.tensor([1.0, 3.0])
     target = torch.eye(2)[hard]
     cross_entropy = Loss(name="cross_entropy", class_weights="none")
-    value = per_image(cross_entropy, logits, target, weights).sum() / mass(cross_entropy, target, weights)
+    value = per_image(cross_entropy, logits, target, weights).sum() / normaliser(cross_entropy, target, weights)
     assert value.item() == pytest.approx((math.log(2) + 3 * math.log(1 + math.e**2)) / 4)
     torch.testing.assert_close(value, F.cross_entropy(logits, hard, weights))
-    assert mass(Loss(name="focal", gamma=2.0, class_weights="none"), target, weights) == 2
+    assert normaliser(Loss(name="focal", gamma=2.0, class_weights="none"), target, weights) == 2
 
 
 def test_a_new_loss_is_an_entry_of_its_own(monkeypatch):
     """And is not trained as one of those there are."""
     logits, target, weights = torch.tensor([[2.0, 0.0]]), torch.eye(2)[[0]], torch.tensor([1.0, 3.0])
-    brier = Kind(lambda _, logits, target, weights: (logits.softmax(1) - target).square().sum(1), lambda *_: 7.0)
+    brier = LossFunction(
+        lambda _, logits, target, weights: (logits.softmax(1) - target).square().sum(1), lambda *_: 7.0
+    )
     monkeypatch.setitem(LOSSES, "brier", brier)
     settings = Loss.model_construct(name="brier", class_weights="none")
     expected = 2 * (1 - torch.sigmoid(torch.tensor(2.0))) ** 2
     torch.testing.assert_close(per_image(settings, logits, target, weights), expected[None])
-    assert mass(settings, target, weights) == 7.0
+    assert normaliser(settings, target, weights) == 7.0
     with pytest.raises(KeyError):
         per_image(settings.model_copy(update={"name": "hinge"}), logits, target, weights)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from settings import STILL
-from wbc.network.inference import MemoryShort, device, infer
+from wbc.network.inference import MemoryShort, choose_device, infer
 from wbc.network.model import Trained, WeightsError, build, load_model, save_model
 from wbc.network.pixels import Pixels, fits
 from wbc.network.prepare import Prepare
@@ -102,15 +102,15 @@ def test_unreachable_weights_say_what_to_fetch(tiny_row, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"name": "convnext_tinny"}, "model.name = 'convnext_tinny'"),
         ({"weights": "nowhere.safetensors"}, "no such file"),
         ({"weights": "params.yaml"}, "model.weights = 'params.yaml'"),
     ],
 )
-def test_wrong_names_and_files_are_one_line(tiny_row, change, said):
-    with pytest.raises(WeightsError, match=said) as error:
+def test_wrong_names_and_files_are_one_line(tiny_row, change, message):
+    with pytest.raises(WeightsError, match=message) as error:
         build(tiny_row.model.model_copy(update=change))
     assert "\n" not in str(error.value)
 
@@ -175,7 +175,7 @@ def test_all_parts_together_take_at_most_half_of_the_gpus_memory(monkeypatch):
     """Of 100 bytes that the process may have: 30 of training images fit, another 30 of validation images do not."""
     held = {"mem_get_info": (100, 120), "memory_reserved": 0, "memory_allocated": 0}
     for name in held:
-        monkeypatch.setattr(torch.cuda, name, lambda where, name=name: held[name])
+        monkeypatch.setattr(torch.cuda, name, lambda device, name=name: held[name])
     assert fits(50, CPU)
     assert not fits(51, CPU)
     held |= {"mem_get_info": (60, 120), "memory_reserved": 40, "memory_allocated": 30}
@@ -220,7 +220,7 @@ def test_where_torch_is_made_deterministic_cublas_is_too(monkeypatch):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     before = torch.are_deterministic_algorithms_enabled()
     try:
-        device()
+        choose_device()
         assert torch.are_deterministic_algorithms_enabled()
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     finally:

@@ -29,7 +29,7 @@ def browser():
 @pytest.fixture
 def open_page(browser, study):
     """Opens the page without a network and waits until all charts are drawn; afterwards nobody has complained."""
-    said, contexts = [], []
+    logged, contexts = [], []
 
     def open_page(size="desktop", scheme="light"):
         width, height = SIZES[size]
@@ -37,9 +37,9 @@ def open_page(browser, study):
             browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, offline=True)
         )
         page = contexts[-1].new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: said.append(request.url) if request.url.startswith("http") else None)
+        page.on("console", lambda message: logged.append(message.text))
+        page.on("pageerror", lambda error: logged.append(str(error)))
+        page.on("request", lambda request: logged.append(request.url) if request.url.startswith("http") else None)
         page.goto((study / "plots/report.html").as_uri())
         page.wait_for_selector("body[data-ready]")
         return page
@@ -47,7 +47,7 @@ def open_page(browser, study):
     yield open_page
     for context in contexts:
         context.close()
-    assert said == []
+    assert logged == []
 
 
 def rows(study):
@@ -171,8 +171,8 @@ def test_a_cell_shows_itself_when_pointed_at(open_page, study):
     picture = page.locator("#vg-tooltip-element img")
     picture.wait_for(state="visible")
     assert picture.evaluate("image => image.naturalWidth") > 0
-    said = page.locator("#vg-tooltip-element").inner_text().split()
-    assert {"label": said[said.index("label") + 1], "id": said[said.index("id") + 1]} in [
+    logged = page.locator("#vg-tooltip-element").inner_text().split()
+    assert {"label": logged[logged.index("label") + 1], "id": logged[logged.index("id") + 1]} in [
         {"label": row["label"], "id": row["id"]} for row in expected
     ]
 

@@ -21,7 +21,7 @@ def noted(folder: Path, number: int) -> int:
 def test_results_are_made_only_so_far_ahead_of_what_is_taken(tmp_path, threads):
     ahead = parallel.AHEAD * cpu_count()
     many = 10 * ahead
-    results = iter(parallel.each(noted, ((tmp_path, i) for i in range(many)), many, "test", threads))
+    results = iter(parallel.parallel_map(noted, ((tmp_path, i) for i in range(many)), many, "test", threads))
     for taken in (1, 2, 3 * ahead):
         while next(results) < taken - 1:
             pass
@@ -35,10 +35,10 @@ def test_results_are_made_only_so_far_ahead_of_what_is_taken(tmp_path, threads):
 FAILING = """
 from operator import truediv
 
-from wbc.parallel import each
+from wbc.parallel import parallel_map
 
 try:
-    for result in each(truediv, ((1, i - 3) for i in range(500)), 500, "test", threads={threads}):
+    for result in parallel_map(truediv, ((1, i - 3) for i in range(500)), 500, "test", threads={threads}):
         print(round(1 / result))
 except ZeroDivisionError:
     print("as it should")

@@ -224,7 +224,7 @@ def test_public_scores_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("entries", "said"),
+    ("entries", "message"),
     [
         ("finale,0.7", "row 1: 'finale' is no row"),
         ("final,0.7\nfinal,0.8", "row 2: 'final' is listed twice"),
@@ -233,9 +233,9 @@ def test_public_scores_are_read(tmp_path):
         ("final,nan", "row 1: score 'nan' should be a number from 0 to 1"),
     ],
 )
-def test_a_public_score_that_cannot_be_is_named(tmp_path, entries, said):
+def test_a_public_score_that_cannot_be_is_named(tmp_path, entries, message):
     write_text(tmp_path / "scores.csv", f"row,score\n{entries}\n")
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         read_public_scores(tmp_path / "scores.csv", ["final"])
 
 

@@ -13,7 +13,7 @@ from benchmarks.full_size import POOL
 from wbc.classes import TABLE_1
 from wbc.data import leaks
 from wbc.data.ingest import ingest
-from wbc.data.leaks import copies, copy_of, fingerprint, near_pairs, two_labels
+from wbc.data.leaks import copies, copy_of, near_pairs, perceptual_hash, two_labels
 from wbc.data.sources import SourceError, scan
 from wbc.data.split import folds, held_back, validation
 from wbc.data.synthetic import draw
@@ -149,7 +149,7 @@ def test_a_name_that_occurs_twice_is_ambiguous_and_its_path_is_not(listed):
 def test_strict_takes_a_good_source_and_stops_at_contradictory_labels(listed):
     assert len(found(listed, strict=True).manifest) == 24
     shutil.copy(listed / "images" / "000.png", listed / "images" / "020.png")  # SNE and LY
-    with pytest.raises(SourceError, match=r"'000\.png': same image under two labels: 020\.png; mend it"):
+    with pytest.raises(SourceError, match=r"'000\.png': same image under two labels: 020\.png; correct it"):
         found(listed, strict=True)
 
 
@@ -210,14 +210,14 @@ def test_an_unlabelled_copy_contradicts_no_label():
 def test_different_cells_of_one_class_are_far_apart_and_changed_copies_close():
     rng = np.random.default_rng(0)
     cells = [draw("LY", 128, rng)[0] for _ in range(30)]
-    prints = np.array([fingerprint(cell) for cell in cells])
+    prints = np.array([perceptual_hash(cell) for cell in cells])
     between = np.bitwise_count(prints[:, None] ^ prints[None]).sum(-1)[np.triu_indices(30, 1)]
     assert between.min() > 2 * leaks.THRESHOLD
     for cell, own in zip(cells, prints, strict=True):
         compressed = cv2.imdecode(cv2.imencode(".jpg", cell, [cv2.IMWRITE_JPEG_QUALITY, 75])[1], cv2.IMREAD_COLOR)
         brighter = np.clip(cell * 1.05 + 5, 0, 255).astype(np.uint8)
         for copy in (compressed, brighter, cv2.resize(cell, (96, 100))):
-            assert np.bitwise_count(fingerprint(copy) ^ own).sum() <= leaks.THRESHOLD
+            assert np.bitwise_count(perceptual_hash(copy) ^ own).sum() <= leaks.THRESHOLD
 
 
 def test_parts_without_images_have_no_copies():
@@ -230,7 +230,7 @@ def test_parts_without_images_have_no_copies():
 
 @pytest.fixture
 def prints():
-    """2,000 fingerprints, 300 of them others with 1 to 20 bits turned, 17 with those turned that leave a single band
+    """2,000 hashes, 300 of them others with 1 to 20 bits turned, 17 with those turned that leave a single band
     whole, and 40 with all that they have at the rim.
     """
     rng = np.random.default_rng(0)

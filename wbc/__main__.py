@@ -49,7 +49,7 @@ def classify(arguments: argparse.Namespace) -> None:
     from wbc.config import load
     from wbc.data.images import decode, write_jpeg
     from wbc.io import rounded, write_csv
-    from wbc.network.inference import device
+    from wbc.network.inference import choose_device
     from wbc.network.model import PLAIN, load_model
     from wbc.use.classify import Classified, find, layer_cam
     from wbc.use.classify import classify as classified
@@ -58,7 +58,7 @@ def classify(arguments: argparse.Namespace) -> None:
     tta = PLAIN
     if arguments.tta:  # it acts after training, so a model file cannot know it
         tta = load(arguments.settings or f"configs/{arguments.model.stem}.yaml").tta
-    rows = list(classified(trained, files, device(), tta))
+    rows = list(classified(trained, files, choose_device(), tta))
     if arguments.out:
         write_csv(arguments.out, Classified._fields, rows)
         print(f"{len(rows)} images in {arguments.out}")

@@ -208,7 +208,7 @@ class Row(RowKnobs):
     model: Model
 
 
-class Study(RowKnobs):
+class Params(RowKnobs):
     """The whole of `params.yaml`, of each knob the profile's value."""
 
     profile: Literal[PROFILES]
@@ -291,7 +291,7 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     profile = params.get("profile", "")
     if profile not in PROFILES:
         raise ConfigError(f"profile = {profile!r}: allowed: {', '.join(PROFILES)}{_hint(str(profile), PROFILES)}")
-    study = _validate(Study, {key: _chosen(value, profile, key) for key, value in params.items()})
+    study = _validate(Params, {key: _chosen(value, profile, key) for key, value in params.items()})
     values = study.model_dump(exclude_none=True)
     if missing := {"v1", "v2"} - study.features.keys():
         raise ConfigError(f"features.{min(missing)} is missing: the report's tables are of it")

@@ -1,4 +1,4 @@
-"""The one kind of error a person using the pipeline can cause and mend."""
+"""The one kind of error a person using the pipeline can cause and correct."""
 
 
 class UserError(Exception):

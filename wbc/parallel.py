@@ -12,7 +12,7 @@ from tqdm import tqdm
 AHEAD = 16  # calls of a core that are under way or done before their results are taken
 
 
-def each(
+def parallel_map(
     function: Callable[..., Any], arguments: Iterable[tuple], total: int, title: str, threads: bool = False
 ) -> Iterator[Any]:
     """`function(*args)` for all of `arguments`, in their order, with a progress bar.

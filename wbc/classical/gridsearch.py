@@ -84,7 +84,7 @@ def importance(
     """How much macro F1 is lost when one feature is shuffled (Breiman 2001), on a fold the model has not seen.
 
     Args:
-        model: the search's best, which is fitted anew on all folds but the first.
+        model: the search's best, which is fitted again on all folds but the first.
         features: (N, D) float64.
         target: (N,) int64 classes.
         fold: (N,) int64 cross-validation folds.

@@ -11,7 +11,7 @@ from wbc.errors import UserError
 FEWEST = 5  # images to train a classifier on: the nearest neighbours that the one of that name asks for
 
 
-class Table(NamedTuple):
+class Dataset(NamedTuple):
     """N cells of one part."""
 
     ids: np.ndarray  # (N,) str
@@ -21,7 +21,7 @@ class Table(NamedTuple):
     names: list[str]  # of the D features
 
 
-def training(features: str) -> Table:
+def training(features: str) -> Dataset:
     """The training part of the feature set `v1` or `v2`.
 
     Raises:
@@ -39,16 +39,16 @@ def training(features: str) -> Table:
     return table
 
 
-def test(features: str) -> Table:
+def test(features: str) -> Dataset:
     """Its test part, which may have no labels."""
     return _part(features, "test")
 
 
-def _part(features: str, part: str) -> Table:
+def _part(features: str, part: str) -> Dataset:
     manifest = read_manifest()
     chosen = (manifest["part"] == part).to_numpy()
     values = pd.read_parquet(f"data/features/{features}.parquet")
-    return Table(
+    return Dataset(
         manifest["id"].to_numpy()[chosen],
         values.to_numpy()[chosen],
         targets(manifest)[chosen],

@@ -12,10 +12,10 @@ import pandas as pd
 
 from wbc.classes import CLASSES
 from wbc.data.images import ImageError, decode, sha256
-from wbc.data.leaks import copies, copy_of, fingerprint, two_labels
+from wbc.data.leaks import copies, copy_of, perceptual_hash, two_labels
 from wbc.data.sources import Item, SourceError, mask_of, scan
 from wbc.data.split import held_back
-from wbc.parallel import each
+from wbc.parallel import parallel_map
 
 COLUMNS = ["id", "path", "sha256", "width", "height", "label", "part", "mask", "group", "copy_of"]
 
@@ -52,13 +52,13 @@ def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: boo
     def reject(name: str, why: str) -> None:
         name = name.encode(errors="backslashreplace").decode()  # a name that is not UTF-8 must be writable
         if strict:
-            raise SourceError(f"{root}: {name!r}: {why}; mend it or take it out, or set data.strict to false")
+            raise SourceError(f"{root}: {name!r}: {why}; correct it or take it out, or set data.strict to false")
         reason, _, detail = why.partition(": ")
         rejects.append((name, reason, detail))
 
     tasks = ((item, fault, root) for item, fault in zip(items, _faults(items), strict=True))
     rows, prints = [], []
-    for item, result in zip(items, each(_look, tasks, len(items), "ingest", threads=True), strict=True):
+    for item, result in zip(items, parallel_map(_look, tasks, len(items), "ingest", threads=True), strict=True):
         if isinstance(result, str):
             reject(item.id, result)
         else:
@@ -126,14 +126,14 @@ def _label_fault(label: str) -> str:
 
 
 def _look(item: Item, fault: str, root: Path) -> tuple[tuple, np.ndarray] | str:
-    """The manifest's row of an item and its fingerprint, or why it is rejected."""
+    """The manifest's row of an item and its perceptual hash, or why it is rejected."""
     if fault:
         return fault
     try:
         str(item.path).encode()
     except UnicodeEncodeError:
         return "name is not UTF-8"
-    if not Path(os.path.realpath(item.path)).is_relative_to(os.path.realpath(root)):  # bears a link to itself
+    if not Path(os.path.realpath(item.path)).is_relative_to(os.path.realpath(root)):  # copes with a link to itself
         return "path outside the folder"
     try:
         if not stat.S_ISREG(item.path.stat().st_mode):
@@ -158,7 +158,7 @@ def _look(item: Item, fault: str, root: Path) -> tuple[tuple, np.ndarray] | str:
         item.group,
         "",  # whether it is a copy, all of them together will show
     )
-    return row, fingerprint(image)
+    return row, perceptual_hash(image)
 
 
 def _relative(path: Path) -> str:

@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import connected_components
 COLUMNS = ["kind", "id", "other", "distance"]
 LEAKING = ("identical", "near_identical", "two_labels")
 KINDS = (*LEAKING, "within_training")  # which leaks nothing: folds and validation keep copies together
-SIDE = 16  # a fingerprint has SIDE² bits
+SIDE = 16  # a perceptual hash has SIDE² bits
 MARGIN = 1  # grey levels: without it the bits of the plain background are noise
 # Bits in which copies may differ. Copies of 150 real cells (PBC, Acevedo et al. 2020) differ in at most 13 after JPEG
 # at quality 50, brightening, scaling to 224 pixels or to a half, and in at most 17 after losing 2 pixels on every side;
@@ -17,7 +17,7 @@ MARGIN = 1  # grey levels: without it the bits of the plain background are noise
 THRESHOLD = 16
 
 
-def fingerprint(image: np.ndarray) -> np.ndarray:
+def perceptual_hash(image: np.ndarray) -> np.ndarray:
     """A difference hash: which pixel is darker than its right neighbour in the image shrunk to 17×16.
 
     It survives scaling, compression and a change of brightness, not rotation or mirroring.
@@ -32,25 +32,25 @@ def fingerprint(image: np.ndarray) -> np.ndarray:
     return np.packbits(np.diff(small.astype(np.int16)) > MARGIN).view(np.uint64)
 
 
-def near_pairs(fingerprints: np.ndarray) -> np.ndarray:
-    """All pairs of fingerprints that differ in at most `THRESHOLD` bits.
+def near_pairs(hashes: np.ndarray) -> np.ndarray:
+    """All pairs of perceptual hashes that differ in at most `THRESHOLD` bits.
 
     Two such agree in all of one of `THRESHOLD + 1` bands of the bits, or else they would differ in one of each. So only
     those are compared that agree in a band: sorted by its bits they are neighbours.
 
     Args:
-        fingerprints: (N, 4) uint64, no two equal.
+        hashes: (N, 4) uint64, no two equal.
 
     Returns:
         (K, 2) int64 places, the smaller first and each pair once.
     """
-    bits = np.unpackbits(fingerprints.view(np.uint8), axis=1)
+    bits = np.unpackbits(hashes.view(np.uint8), axis=1)
     found = [np.empty((0, 2), np.int64)]
     for band in range(THRESHOLD + 1):
         # every 17th bit, not 15 that are neighbours: those of the background agree in most images
         keys = np.packbits(bits[:, band :: THRESHOLD + 1], axis=1, bitorder="little").view(np.uint16).ravel()
         order = np.argsort(keys, kind="stable")
-        keys, sorted_prints = keys[order], fingerprints[order]
+        keys, sorted_prints = keys[order], hashes[order]
         end = np.searchsorted(keys, keys, side="right")  # of the run of equal keys
         here, step = np.arange(len(keys)), 1
         while len(here := here[here + step < end[here]]):
@@ -61,14 +61,14 @@ def near_pairs(fingerprints: np.ndarray) -> np.ndarray:
     return np.unique(np.concatenate(found), axis=0)
 
 
-def copy_of(ids: pd.Series, fingerprints: np.ndarray) -> pd.Series:
-    """The id of the first image that each is a copy of, by fingerprint and also by way of others; "" where it is none.
+def copy_of(ids: pd.Series, hashes: np.ndarray) -> pd.Series:
+    """The id of the first image that each copies, by perceptual hash and also by way of others; "" where it is none.
 
     Args:
         ids: of N images.
-        fingerprints: theirs, (N, 4) uint64.
+        hashes: theirs, (N, 4) uint64.
     """
-    unique, place = np.unique(fingerprints, axis=0, return_inverse=True)
+    unique, place = np.unique(hashes, axis=0, return_inverse=True)
     pairs = near_pairs(unique)
     links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(unique), len(unique)))
     cluster = connected_components(links, directed=False)[1][place]
@@ -76,19 +76,19 @@ def copy_of(ids: pd.Series, fingerprints: np.ndarray) -> pd.Series:
     return first.where(first != ids, "")
 
 
-def copies(manifest: pd.DataFrame, fingerprints: np.ndarray) -> pd.DataFrame:
+def copies(manifest: pd.DataFrame, hashes: np.ndarray) -> pd.DataFrame:
     """Images that training has already, listed beside its copy.
 
     Args:
         manifest: N images, with `id`, `sha256`, `part` and `copy_of`.
-        fingerprints: theirs, (N, 4) uint64.
+        hashes: theirs, (N, 4) uint64.
 
     Returns:
         One row per such image, columns `COLUMNS`: of a test image `identical` (equal bytes) or `near_identical`, its
-        id, the id of the closest training image, and the bits in which their fingerprints differ; of a training image
+        id, the id of the closest training image, and the bits in which their hashes differ; of a training image
         `within_training` and the first that it repeats.
     """
-    ids, hashes = manifest["id"].to_numpy(), manifest["sha256"].to_numpy()
+    ids, contents = manifest["id"].to_numpy(), manifest["sha256"].to_numpy()
     train = (manifest["part"] == "train").to_numpy()
     cluster = first_copy(manifest).to_numpy()
     several = pd.Series(np.flatnonzero(pd.Series(cluster).duplicated(keep=False)))
@@ -97,8 +97,8 @@ def copies(manifest: pd.DataFrame, fingerprints: np.ndarray) -> pd.DataFrame:
         places = places.to_numpy()
         known = places[train[places]]
         for place in places if len(known) else ():
-            distances = np.bitwise_count(fingerprints[known] ^ fingerprints[place]).sum(1, dtype=np.int64)
-            same = hashes[known] == hashes[place]
+            distances = np.bitwise_count(hashes[known] ^ hashes[place]).sum(1, dtype=np.int64)
+            same = contents[known] == contents[place]
             best = 0 if train[place] else np.lexsort((distances, ~same))[0]
             if known[best] != place:
                 kind = "within_training" if train[place] else "identical" if same[best] else "near_identical"

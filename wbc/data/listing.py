@@ -65,7 +65,7 @@ def parse(content: bytes, name: str, columns: Sequence[str]) -> list[dict[str, s
     return [blank | dict(zip(known, row, strict=False)) for _, row in rows if any(row)]
 
 
-class Images:
+class ImageFolder:
     """The image files below a folder, hidden ones apart; folders that are links are not entered.
 
     Args:

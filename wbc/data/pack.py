@@ -9,7 +9,7 @@ import pandas as pd
 from wbc.data.images import read
 from wbc.data.tables import PIXELS
 from wbc.io import atomic
-from wbc.parallel import each
+from wbc.parallel import parallel_map
 
 HALF_UP = 0.501  # to round by: halves, which are frequent, go up even where a sum's last bits leave them just below
 
@@ -37,7 +37,7 @@ def pack(manifest: pd.DataFrame, size: int, path: Path = PIXELS) -> None:
     # written from front to back: a disk that fills up under a memory map kills the process
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for image in each(_load, tasks, len(manifest), "pack", threads=True):
+        for image in parallel_map(_load, tasks, len(manifest), "pack", threads=True):
             file.write(image.tobytes())
 
 

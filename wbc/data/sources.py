@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wbc.data.images import SUFFIXES
-from wbc.data.listing import Images, read_rows
+from wbc.data.listing import ImageFolder, read_rows
 from wbc.errors import UserError
 
 LISTED = ("ID", "labels")
@@ -60,7 +60,7 @@ def _folder(root: Path) -> list[Item]:
     if table.exists():
         if not images.is_dir():
             raise SourceError(f"{images}: no such folder; {table.name} needs one beside it")
-        return _listed(table, Images(images))
+        return _listed(table, ImageFolder(images))
     parts = [name for name in ("train", "test") if (root / name).is_dir()]
     return [
         Item(path.relative_to(root).as_posix(), path, path.parent.name, part)
@@ -74,10 +74,10 @@ def _wbcbench(root: Path) -> list[Item]:
     """The public WBCBench 2026 archive: the three labelled lists, joined to one pool of 38,535 images.
 
     Assumed: the lists lie in `root` itself with columns ID and labels, and an image's name occurs once anywhere below
-    it. Other columns, `split` among them, are ignored: the pool is divided anew, as the study's was. So are images
+    it. Other columns, `split` among them, are ignored: the pool is divided again, as the study's was. So are images
     that no list names, since the archive's own test part has no labels.
     """
-    images = Images(root)
+    images = ImageFolder(root)
     return [item for name in WBCBENCH for item in _listed(root / name, images)]
 
 
@@ -88,7 +88,7 @@ def _kaggle(root: Path) -> list[Item]:
     in it, whose IDs then are the test part, in its order (its labels are placeholders). Without it the test part is
     every image that the training list does not name; an ID has a suffix where those of the list have.
     """
-    images = Images(root)
+    images = ImageFolder(root)
     table, sample = _one(root, "train"), _one(root, "submission")
     if table is None:
         raise SourceError(f"{root}: no CSV file with 'train' in its name, whose columns are {','.join(LISTED)}")
@@ -109,7 +109,7 @@ def _one(root: Path, word: str) -> Path | None:
     return found[0] if found else None
 
 
-def _listed(table: Path, images: Images) -> list[Item]:
+def _listed(table: Path, images: ImageFolder) -> list[Item]:
     """The items of a CSV file with columns `ID,labels[,part,group]`, of which there must be one."""
     items, rows = [], read_rows(table, LISTED)
     if not rows:

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from wbc.classes import CLASSES, TABLE_1
-from wbc.parallel import each
+from wbc.parallel import parallel_map
 
 SUPERSAMPLE = 2  # painted at twice the size, then averaged down: anti-aliasing
 LIGHT = (250, 225, 200)  # RGB of the empty background under the reference stain
@@ -209,7 +209,7 @@ def write_dataset(
     table.insert(0, "ID", [f"{i:06d}" for i in range(len(table))])
 
     tasks = ((folder, row.ID, row.labels, size, [seed, row.Index]) for row in table.itertuples())
-    for _ in each(_write_image, tasks, len(table), "draw"):
+    for _ in parallel_map(_write_image, tasks, len(table), "draw"):
         pass
     table.to_csv(folder / "labels.csv", index=False, lineterminator="\n")
 

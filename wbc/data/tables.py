@@ -26,7 +26,7 @@ def read_manifest(path: Path = MANIFEST) -> pd.DataFrame:
 
 def read_split(path: Path) -> np.ndarray:
     """(N,) the folds or validation places as `wbc.data.split` returned them, row by row those of the manifest."""
-    return pd.read_csv(path, usecols=[1], float_precision="round_trip").to_numpy().ravel()
+    return pd.read_csv(path, usecols=[1]).to_numpy().ravel()
 
 
 def write_split(path: Path, ids: pd.Series, values: pd.Series) -> None:

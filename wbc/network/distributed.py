@@ -37,7 +37,7 @@ def relaunch(module: str, *arguments: str) -> None:
 
 
 @contextmanager
-def group() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Join the other processes for the block, if torchrun started this one."""
     if not launched():
         yield
@@ -59,54 +59,54 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
-def world() -> int:
+def world_size() -> int:
     """Number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def share(index: torch.Tensor) -> torch.Tensor:
-    """Every `world`-th of (N,) places, from this process's own."""
-    return index[rank() :: world()]
+def shard(index: torch.Tensor) -> torch.Tensor:
+    """Every `world_size`-th of (N,) places, from this process's own."""
+    return index[rank() :: world_size()]
 
 
 def gather(part: torch.Tensor) -> list[torch.Tensor]:
     """Every process's tensor of its own length, on the CPU, in all of them."""
     parts = [part.cpu()]
-    if world() > 1:
-        parts = [None] * world()
+    if world_size() > 1:
+        parts = [None] * world_size()
         dist.all_gather_object(parts, part.cpu())
     return parts
 
 
-def total(value: torch.Tensor) -> torch.Tensor:
+def all_reduce(value: torch.Tensor) -> torch.Tensor:
     """The sum of a tensor over the processes."""
-    if world() > 1:
+    if world_size() > 1:
         dist.all_reduce(value)
     return value
 
 
-def same(value: object) -> object:
+def broadcast(value: object) -> object:
     """The first process's value, in all of them."""
     values = [value]
-    if world() > 1:
+    if world_size() > 1:
         dist.broadcast_object_list(values)
     return values[0]
 
 
-def same_buffers(model: nn.Module) -> None:
-    """Give every process the first one's buffers: with gloo, each one's batch norms know its share of images alone."""
-    if world() > 1:
+def broadcast_buffers(model: nn.Module) -> None:
+    """Give every process the first one's buffers: with gloo, each one's batch norms know its shard of images alone."""
+    if world_size() > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)
 
 
-def parallel(model: nn.Module, where: torch.device) -> nn.Module:
+def data_parallel(model: nn.Module, device: torch.device) -> nn.Module:
     """The model with its gradients averaged over the processes."""
-    if world() == 1:
+    if world_size() == 1:
         return model
-    return DistributedDataParallel(model, device_ids=[where] if where.type == "cuda" else None)
+    return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
 
 
-def synchronised(model: nn.Module, where: torch.device) -> nn.Module:
-    """The model with batch norm over the whole batch; gloo cannot, so on a CPU it sees its process's share."""
-    return convert_sync_batchnorm(model) if world() > 1 and where.type == "cuda" else model
+def sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model with batch norm over the whole batch; gloo cannot, so on a CPU it sees its process's shard."""
+    return convert_sync_batchnorm(model) if world_size() > 1 and device.type == "cuda" else model

@@ -18,7 +18,7 @@ class MemoryShort(UserError):
     """The device's memory does not suffice; the message is one line saying what to lower."""
 
 
-def device() -> torch.device:
+def choose_device() -> torch.device:
     """This process's GPU if there is one, set up so that the same input gives the same output."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS may not be deterministic
     torch.use_deterministic_algorithms(True)
@@ -26,14 +26,14 @@ def device() -> torch.device:
     torch.backends.cudnn.benchmark = False
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    where = torch.device("cuda", distributed.local_rank())
-    torch.cuda.set_device(where)
-    return where
+    device = torch.device("cuda", distributed.local_rank())
+    torch.cuda.set_device(device)
+    return device
 
 
-def autocast(where: torch.device) -> AbstractContextManager:
+def autocast(device: torch.device) -> AbstractContextManager:
     """bfloat16 on a GPU; full precision on a CPU, whose results must not depend on its make."""
-    return torch.autocast("cuda", torch.bfloat16) if where.type == "cuda" else nullcontext()
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
 
 
 @contextmanager
@@ -64,12 +64,12 @@ def infer(model: nn.Module, prepare: nn.Module, pixels: Pixels) -> torch.Tensor:
     """
     model.eval()
     outputs, at_once = [], BATCH
-    for batch in pixels.batches(distributed.share(torch.arange(len(pixels))).split(BATCH)):
+    for batch in pixels.batches(distributed.shard(torch.arange(len(pixels))).split(BATCH)):
         with enough_memory(f"at images.size = {pixels.size}: lower it, or free the GPU of other programs"):
             prepared = prepare(batch)  # in full precision: coordinates in bfloat16 would be off by pixels
             while True:
                 try:
-                    with autocast(pixels.where):
+                    with autocast(pixels.device):
                         outputs.append(torch.cat([model(some).float() for some in prepared.split(at_once)]))
                     break
                 except torch.OutOfMemoryError:
@@ -77,7 +77,7 @@ def infer(model: nn.Module, prepare: nn.Module, pixels: Pixels) -> torch.Tensor:
                         raise
                 at_once //= 2
     parts = distributed.gather(torch.cat(outputs))
-    whole = parts[0].new_empty(len(pixels), *parts[0].shape[1:])
+    gathered = parts[0].new_empty(len(pixels), *parts[0].shape[1:])
     for rank, part in enumerate(parts):
-        whole[rank :: len(parts)] = part
-    return whole
+        gathered[rank :: len(parts)] = part
+    return gathered

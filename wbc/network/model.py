@@ -113,16 +113,16 @@ class Trained(NamedTuple):
         """
         torch.manual_seed(self.settings["seed"])
         passes = [self.prepare()] + [self.prepare(Augment(**self.settings["augment"]))] * tta.passes
-        logits = (infer(self.model.to(pixels.where), prepare.to(pixels.where), pixels) for prepare in passes)
+        logits = (infer(self.model.to(pixels.device), prepare.to(pixels.device), pixels) for prepare in passes)
         return sum((each / tta.temperature).softmax(1) for each in logits) / len(passes)
 
     def embeddings(self, pixels: Pixels) -> torch.Tensor:
         """(N, D) float32 pooled outputs of the backbone: what the report calls its avgpool layer (§7.2.2)."""
-        return infer(self.model.backbone.to(pixels.where), self.prepare().to(pixels.where), pixels)
+        return infer(self.model.backbone.to(pixels.device), self.prepare().to(pixels.device), pixels)
 
     def distances(self, pixels: Pixels) -> torch.Tensor:
         """(N,) float32: how far N images lie from the training's; beyond `reference.threshold` they are unusual."""
-        backbone = self.model.backbone.to(pixels.where)
+        backbone = self.model.backbone.to(pixels.device)
         return self.reference.distance(channel_means(backbone, self.normalisation, pixels, self.reference.layer))
 
 

@@ -22,18 +22,18 @@ class Pixels:
     Args:
         packed: (M, H, W, 3) uint8, usually a memory map.
         rows: (N,) places in it.
-        where: the device of the batches.
+        device: the device of the batches.
         resident: whether to copy all of them; measured where not given.
     """
 
-    def __init__(self, packed: np.ndarray, rows: np.ndarray, where: torch.device, resident: bool | None = None):
-        self.packed, self.rows, self.where = packed, rows, where
+    def __init__(self, packed: np.ndarray, rows: np.ndarray, device: torch.device, resident: bool | None = None):
+        self.packed, self.rows, self.device = packed, rows, device
         if resident is None:
-            resident = where.type == "cuda" and fits(len(rows) * packed[:1].nbytes, where)
+            resident = device.type == "cuda" and fits(len(rows) * packed[:1].nbytes, device)
         self.images = None
         if resident:
             try:
-                self.images = torch.empty((len(rows), *packed.shape[1:]), dtype=torch.uint8, device=where)
+                self.images = torch.empty((len(rows), *packed.shape[1:]), dtype=torch.uint8, device=device)
             except torch.OutOfMemoryError:
                 print(STREAMING)
                 return
@@ -61,8 +61,8 @@ class Pixels:
         """For each (B,) int64 index tensor of `order`, on the CPU, its (B, H, W, 3) uint8 images on the device."""
         if self.resident:
             for index in order:
-                yield self.images[index.to(self.where, non_blocking=True)]
-        elif self.where.type == "cpu":
+                yield self.images[index.to(self.device, non_blocking=True)]
+        elif self.device.type == "cpu":
             yield from map(self._read, order)
         else:
             yield from self._ahead(order)
@@ -71,11 +71,11 @@ class Pixels:
         return torch.from_numpy(self.packed[self.rows[index.numpy()]])
 
     def _ahead(self, order: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-        stream = torch.cuda.Stream(self.where)
+        stream = torch.cuda.Stream(self.device)
 
         def copy(index: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event]:
             with torch.cuda.stream(stream):
-                images = self._read(index).pin_memory().to(self.where, non_blocking=True)
+                images = self._read(index).pin_memory().to(self.device, non_blocking=True)
                 return images, stream.record_event()
 
         with ThreadPoolExecutor(1) as reader:
@@ -89,16 +89,16 @@ class Pixels:
                 yield self._arrived(*pending.result())
 
     def _arrived(self, images: torch.Tensor, event: torch.cuda.Event) -> torch.Tensor:
-        current = torch.cuda.current_stream(self.where)
+        current = torch.cuda.current_stream(self.device)
         current.wait_event(event)
         images.record_stream(current)  # its memory is not reused before this stream is done with it
         return images
 
 
-def fits(needed: int, where: torch.device) -> bool:
+def fits(needed: int, device: torch.device) -> bool:
     """Whether `needed` bytes of images more, with all that the process holds on the GPU, are within `SHARE` of it."""
-    memory = torch.cuda.mem_get_info(where)[0] + torch.cuda.memory_reserved(where)
-    return torch.cuda.memory_allocated(where) + needed <= SHARE * memory
+    memory = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    return torch.cuda.memory_allocated(device) + needed <= SHARE * memory
 
 
 class Part(NamedTuple):
@@ -109,11 +109,11 @@ class Part(NamedTuple):
     targets: torch.Tensor  # (N,) int64 on the CPU, -1 where unlabelled
 
 
-def load_part(name: str, validation: float, where: torch.device) -> Part:
+def load_part(name: str, validation: float, device: torch.device) -> Part:
     """The part `train`, `validation` (the share `validation` of each class's training images) or `test`."""
     manifest, held_out = read_manifest(), read_split(VALIDATION) < validation
     part = manifest["part"].to_numpy()
     chosen = {"train": (part == "train") & ~held_out, "validation": held_out, "test": part == "test"}[name]
     ids, labels = manifest["id"].to_numpy(), targets(manifest)
-    pixels = Pixels(np.load(PIXELS, mmap_mode="r"), np.flatnonzero(chosen), where)
+    pixels = Pixels(np.load(PIXELS, mmap_mode="r"), np.flatnonzero(chosen), device)
     return Part(ids[chosen], pixels, torch.from_numpy(labels[chosen]))

@@ -51,7 +51,7 @@ def channel_means(
     backbone: nn.Module, normalisation: dict[str, list[float]], pixels: Pixels, layer: int | None
 ) -> torch.Tensor:
     """(N, D) float32 channel means of N images, on the CPU."""
-    return infer(ChannelMeans(backbone, layer), Prepare(normalisation).to(pixels.where), pixels)
+    return infer(ChannelMeans(backbone, layer), Prepare(normalisation).to(pixels.device), pixels)
 
 
 def gaussians(features: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -100,7 +100,7 @@ def page(study: Study, results: pd.DataFrame, tables: Sequence[Table]) -> str:
         mistakes=_mistakes(best, images),
         contact_sheet=_jpeg(PLOTS / "contact_sheet.jpg"),
         masks={path.stem: _jpeg(path) for path in sorted(PLOTS.glob("segment/*.jpg"))},
-        masks_say=MASKS,
+        mask_notes=MASKS,
         features={name: len(feature_set(name).NAMES) for name in study.features},
         classes=CLASSES,
         challenge=study.source in CHALLENGE,

@@ -87,7 +87,7 @@ def _classes(study: Study) -> Table:
 
 
 def ratio(counts: pd.Series) -> str:
-    """Images of the commonest class for one of the rarest."""
+    """Images of the most common class for one of the rarest."""
     return f"{counts.max() / counts[counts > 0].min():.0f} : 1"
 
 

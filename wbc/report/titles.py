@@ -49,12 +49,12 @@ def title(row: Mapping[str, Any]) -> str:
         settings |= {f"{group}.{key}": value for key, value in values.items()} if nested else {group: values}
     base = settings.pop("from")
     if base == BASE:
-        return ", ".join(_said(key, settings[key]) for key in ALONE if settings.get(key))  # a share of 0 does not act
+        return ", ".join(_phrase(key, settings[key]) for key in ALONE if settings.get(key))  # a share of 0 does not act
     keys = [*(key for key in WORDS if key in settings), *(key for key in settings if key not in WORDS)]
-    return f"{base} + " + (", ".join(_said(key, settings[key]) for key in keys) or "nothing")
+    return f"{base} + " + (", ".join(_phrase(key, settings[key]) for key in keys) or "nothing")
 
 
-def _said(key: str, value: Any) -> str:
+def _phrase(key: str, value: Any) -> str:
     words = WORDS.get(key, f"{key} {{}}")
     if isinstance(words, Mapping):
         words = words.get(value, f"{key} {{}}")

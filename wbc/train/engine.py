@@ -28,7 +28,7 @@ from wbc.network.inference import MemoryShort, autocast, enough_memory, infer
 from wbc.network.model import Classifier, build
 from wbc.network.pixels import STREAMING, Part
 from wbc.network.prepare import Prepare
-from wbc.train.losses import CLASS_WEIGHTS, mass, per_image
+from wbc.train.losses import CLASS_WEIGHTS, normaliser, per_image
 from wbc.train.mixing import Mixing, one_hot
 from wbc.train.schedule import factors
 
@@ -57,7 +57,7 @@ class Progress:
         return self.epoch >= epochs or self.epoch - self.best_epoch >= patience
 
 
-def fingerprint(*parts: Any) -> str:
+def checkpoint_key(*parts: Any) -> str:
     """Short hash of settings (anything JSON can hold), of whole files (as `Path`) and of the libraries' versions."""
     digest = hashlib.sha256(repr([library.__version__ for library in (torch, torchvision, timm, kornia)]).encode())
     for part in parts:
@@ -74,7 +74,7 @@ def fit(
     train: Part,
     validation: Part,
     checkpoint: Path,
-    log: Callable[[dict[str, float]], None] = lambda epoch: None,
+    on_epoch: Callable[[dict[str, float]], None] = lambda epoch: None,
 ) -> tuple[Classifier, dict[str, list[float]], Progress]:
     """Train a row's classifier and keep the epoch of the best validation macro F1.
 
@@ -88,7 +88,7 @@ def fit(
         validation: those that choose the epoch.
         checkpoint: where the state after an epoch is kept. If it exists, training goes on from it; its name must
             identify settings, code and data, because nothing else is compared. A damaged one is set aside.
-        log: takes the values of `HISTORY` by name after every epoch, also of those before an interruption.
+        on_epoch: takes the values of `HISTORY` by name after every epoch, also of those before an interruption.
 
     Returns:
         The classifier with the best epoch's weights, the normalisation of its input, and the history.
@@ -104,40 +104,40 @@ def fit(
     advice = f"at train.batch_size = {row.train.batch_size} and images.size = {train.pixels.size}: lower one of them"
     logged = 0
 
-    def once(epoch: dict[str, float]) -> None:
+    def log_new(epoch: dict[str, float]) -> None:
         nonlocal logged
         if epoch["epoch"] > logged:
             logged = epoch["epoch"]
-            log(epoch)
+            on_epoch(epoch)
 
     while True:
         try:
             with enough_memory(advice):
-                return _fit(row, train, validation, checkpoint, once)
+                return _fit(row, train, validation, checkpoint, log_new)
         except MemoryShort:
             resident = [part.pixels for part in (train, validation) if part.pixels.resident]
-            if not resident or distributed.world() > 1:  # another process would wait for this one's step
+            if not resident or distributed.world_size() > 1:  # another process would wait for this one's step
                 raise
         for pixels in resident:  # beyond `except`, which holds on to the step that failed
             pixels.stream()
         gc.collect()
         torch.cuda.empty_cache()
-        say(STREAMING)
+        log(STREAMING)
 
 
 def _fit(
-    row: Row, train: Part, validation: Part, checkpoint: Path, log: Callable[[dict[str, float]], None]
+    row: Row, train: Part, validation: Part, checkpoint: Path, on_epoch: Callable[[dict[str, float]], None]
 ) -> tuple[Classifier, dict[str, list[float]], Progress]:
     trainer = Trainer(row, train)
     progress = Progress()
-    if state := distributed.same(_read(checkpoint)):
+    if state := distributed.broadcast(_read(checkpoint)):
         progress = trainer.restore(state)
         for epoch in progress.history:
-            log(dict(zip(HISTORY, epoch, strict=True)))
-        say(f"resuming after epoch {progress.epoch}")
+            on_epoch(dict(zip(HISTORY, epoch, strict=True)))
+        log(f"resuming after epoch {progress.epoch}")
 
     saver = Saver(checkpoint)
-    images = whole(len(train.targets), row.train.batch_size)
+    images = drop_last(len(train.targets), row.train.batch_size)
     bar = tqdm(
         total=row.train.epochs * images,
         initial=progress.epoch * images,
@@ -157,8 +157,8 @@ def _fit(
                 progress.best_f1, progress.best_epoch = val_f1, progress.epoch
                 progress.best_weights = {k: t.cpu().clone() for k, t in trainer.model.state_dict().items()}
             saver.save(trainer, progress)
-            log(dict(zip(HISTORY, progress.history[-1], strict=True)))
-            say(
+            on_epoch(dict(zip(HISTORY, progress.history[-1], strict=True)))
+            log(
                 f"epoch {progress.epoch:>3}/{row.train.epochs}  loss {train_loss:.4f}  val loss {val_loss:.4f}  "
                 f"val F1 {val_f1:.4f}  best {progress.best_f1:.4f} ({progress.best_epoch})  {speed:,.0f} images/s"
             )
@@ -171,20 +171,20 @@ class Trainer:
     """A model with all that changes it, epoch by epoch."""
 
     def __init__(self, row: Row, train: Part):
-        self.row, self.train, self.where = row, train, train.pixels.where
-        if row.train.batch_size < distributed.world():
+        self.row, self.train, self.device = row, train, train.pixels.device
+        if row.train.batch_size < distributed.world_size():
             raise TrainError(f"train.batch_size = {row.train.batch_size}: fewer than processes")
         torch.manual_seed(row.seed)
         model, self.normalisation = build(row.model, train.pixels.size)
-        model = distributed.synchronised(model, self.where)
-        self.model = model.to(self.where, memory_format=torch.channels_last)
-        self.augmented = Prepare(self.normalisation, row.augment).to(self.where)
-        self.plain = Prepare(self.normalisation).to(self.where)
+        model = distributed.sync_batchnorm(model, self.device)
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.augmented = Prepare(self.normalisation, row.augment).to(self.device)
+        self.plain = Prepare(self.normalisation).to(self.device)
         self.mixing = Mixing(row.mix)
-        self.targets = train.targets.to(self.where)
+        self.targets = train.targets.to(self.device)
         self.counts = np.bincount(train.targets.numpy(), minlength=len(CLASSES))
         weights = CLASS_WEIGHTS[row.loss.class_weights](self.counts)
-        self.weights = torch.tensor(weights, dtype=torch.float32, device=self.where)
+        self.weights = torch.tensor(weights, dtype=torch.float32, device=self.device)
         self.begin(frozen=row.train.freeze > 0)
 
     def begin(self, frozen: bool) -> None:
@@ -221,23 +221,23 @@ class Trainer:
         self.model.train()
         self.model.backbone.train(not self.frozen)
         # once an epoch, since its first step decides in which order the next ones sum, in a resumed training too
-        self.network = distributed.parallel(self.local, self.where)
+        self.network = distributed.data_parallel(self.local, self.device)
         losses, predicted, drawn = [], [], []
-        for prepared, index in self._prepared([distributed.share(batch) for batch in batches]):
+        for prepared, index in self._prepared([distributed.shard(batch) for batch in batches]):
             images, targets = self.mixing(prepared, self.targets[index])
             value, logits = self._step(images, targets)
             losses.append(value)  # read at the end: a look at every step would wait for the GPU
             predicted.append(logits.argmax(1))
             drawn.append(targets.argmax(1))
             bar.update(row.train.batch_size)
-        losses = distributed.total(torch.stack(losses)).cpu()
+        losses = distributed.all_reduce(torch.stack(losses)).cpu()
         if not losses.isfinite().all():
             step = int((~losses.isfinite()).nonzero()[0])
             raise TrainError(
                 f"epoch {number + 1}, step {step + 1}: the loss is {losses[step]} at learning rates "
                 f"{rates[0]:g} (backbone) and {rates[1]:g} (head): lower optim.lr_backbone and optim.lr_head"
             )
-        distributed.same_buffers(self.model)
+        distributed.broadcast_buffers(self.model)
         drawn, predicted = (torch.cat(distributed.gather(torch.cat(each))).numpy() for each in (drawn, predicted))
         return rates, losses.mean().item(), macro_f1(drawn, predicted)
 
@@ -245,28 +245,28 @@ class Trainer:
         """Loss and macro F1 of a part, without augmentation."""
         logits = infer(self.model, self.plain, part.pixels)
         targets, weights = one_hot(part.targets), self.weights.cpu()
-        loss = per_image(self.row.loss, logits, targets, weights).sum() / mass(self.row.loss, targets, weights)
+        loss = per_image(self.row.loss, logits, targets, weights).sum() / normaliser(self.row.loss, targets, weights)
         return loss.item(), macro_f1(part.targets.numpy(), logits.argmax(1).numpy())
 
     def _prepared(self, batches: list[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Each batch's augmented images and its places, augmented several batches at a time."""
-        group = max(1, min(CHUNK[self.where.type], BATCHES * self.row.train.batch_size) // len(batches[0]))
+        group = max(1, min(CHUNK[self.device.type], BATCHES * self.row.train.batch_size) // len(batches[0]))
         chunks = [batches[i : i + group] for i in range(0, len(batches), group)]
         for chunk, pixels in zip(chunks, self.train.pixels.batches(map(torch.cat, chunks)), strict=True):
             prepared = self.augmented(pixels).split([len(batch) for batch in chunk])
             for images, batch in zip(prepared, chunk, strict=True):
-                yield images, batch.to(self.where, non_blocking=True)
+                yield images, batch.to(self.device, non_blocking=True)
 
     def _step(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """One optimiser step: this process's part of the batch's mean loss, and the logits."""
         row = self.row
-        with autocast(self.where):
+        with autocast(self.device):
             logits = self.network(images)
         logits = logits.float()
-        divisor = distributed.total(mass(row.loss, targets, self.weights))
+        divisor = distributed.all_reduce(normaliser(row.loss, targets, self.weights))
         value = per_image(row.loss, logits, targets, self.weights).sum() / divisor
         self.optimiser.zero_grad(set_to_none=True)
-        (value * distributed.world()).backward()  # gradients are averaged over the processes, the loss is a sum
+        (value * distributed.world_size()).backward()  # gradients are averaged over the processes, the loss is a sum
         if row.optim.clip_norm > 0:
             nn.utils.clip_grad_norm_(self.model.parameters(), row.optim.clip_norm)
         self.optimiser.step()
@@ -307,7 +307,7 @@ def _read(checkpoint: Path) -> dict[str, Any] | None:
         raise
     except Exception as error:  # PyTorch raises many kinds
         aside = checkpoint.replace(checkpoint.with_suffix(".damaged"))
-        say(f"{checkpoint} is damaged ({type(error).__name__}), now {aside.name}: training starts from the beginning")
+        log(f"{checkpoint} is damaged ({type(error).__name__}), now {aside.name}: training starts from the beginning")
         return None
 
 
@@ -341,10 +341,10 @@ def sample(
         order = torch.multinomial(weights[targets], len(targets), replacement=True, generator=generator)
     else:
         order = torch.randperm(len(targets), generator=generator)
-    return order[: whole(len(order), batch_size)].split(batch_size)
+    return order[: drop_last(len(order), batch_size)].split(batch_size)
 
 
-def whole(count: int, batch_size: int) -> int:
+def drop_last(count: int, batch_size: int) -> int:
     """Images of an epoch: a last, smaller batch is left out, since batch norm would see too few images in it."""
     return count - count % batch_size or count
 
@@ -354,7 +354,7 @@ def seeded(*parts: int | str) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """Print a line above the progress bar, in one process only."""
     if not distributed.rank():
         tqdm.write(line)

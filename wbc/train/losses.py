@@ -75,25 +75,27 @@ def focal(logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor, gam
     return -(target * weights * rest**gamma * log_p).sum(1)
 
 
-class Kind(NamedTuple):
+class LossFunction(NamedTuple):
     """A loss of each image, and what their sum over a batch is divided by: both of soft targets and class weights."""
 
     per_image: Callable[[Loss, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-    divisor: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    normaliser: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 LOSSES = {  # loss.name, whose allowed values are these
-    "focal": Kind(lambda loss, *batch: focal(*batch, loss.gamma), lambda target, weights: target.sum()),
+    "focal": LossFunction(lambda loss, *batch: focal(*batch, loss.gamma), lambda target, weights: target.sum()),
     # divided by the summed weights, as PyTorch's cross-entropy is
-    "cross_entropy": Kind(lambda _, *batch: focal(*batch, 0.0), lambda target, weights: (target * weights).sum()),
+    "cross_entropy": LossFunction(
+        lambda _, *batch: focal(*batch, 0.0), lambda target, weights: (target * weights).sum()
+    ),
 }
 
 
 def per_image(settings: Loss, logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """(N,) losses of (N, C) logits and (N, C) target probabilities, to be summed and divided by `mass`."""
+    """(N,) losses of (N, C) logits and (N, C) target probabilities, to be summed and divided by `normaliser`."""
     return LOSSES[settings.name].per_image(settings, logits, target, weights)
 
 
-def mass(settings: Loss, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def normaliser(settings: Loss, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """What a batch's summed loss is divided by: its images, or as in PyTorch's cross-entropy their summed weights."""
-    return LOSSES[settings.name].divisor(target, weights)
+    return LOSSES[settings.name].normaliser(target, weights)

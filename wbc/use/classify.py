@@ -51,7 +51,7 @@ def find(patterns: Sequence[str]) -> list[Path]:
     return sorted(found)
 
 
-def classify(trained: Trained, files: Sequence[Path], where: torch.device, tta: TTA = PLAIN) -> Iterator[Classified]:
+def classify(trained: Trained, files: Sequence[Path], device: torch.device, tta: TTA = PLAIN) -> Iterator[Classified]:
     """Classify image files, in their order, `BATCH` at a time.
 
     An image is called unusual where it lies farther from the training images than 99 of 100 validation images
@@ -60,7 +60,7 @@ def classify(trained: Trained, files: Sequence[Path], where: torch.device, tta: 
     Args:
         trained: the model.
         files: any common image format.
-        where: the device to use.
+        device: the device to use.
         tta: test-time augmentation.
     """
     known = trained.reference
@@ -70,7 +70,7 @@ def classify(trained: Trained, files: Sequence[Path], where: torch.device, tta: 
         if not len(images):
             yield from (Classified(str(file), note=problems[file]) for file in some)
             continue
-        pixels = Pixels(images, np.arange(len(images)), where)
+        pixels = Pixels(images, np.arange(len(images)), device)
         likeliest = trained.probabilities(pixels, tta).topk(2)
         distances = trained.distances(pixels).tolist() if known else [0.0] * len(images)
         rows = zip(*(values.tolist() for values in likeliest), distances, strict=True)

@@ -40,7 +40,7 @@ class Resize(nn.Module):
         return (overlap.clamp(min=0) / box).float()
 
 
-class Whole(nn.Module):
+class EndToEnd(nn.Module):
     """From pixels to probabilities: scaling, normalisation, network, softmax."""
 
     def __init__(self, trained: Trained):
@@ -63,7 +63,7 @@ def export_onnx(trained: Trained, path: Path) -> None:
     example = torch.zeros(2, trained.size + 1, trained.size + 2, 3, dtype=torch.uint8)
     with atomic(path) as temporary:
         program = torch.onnx.export(
-            Whole(trained).eval(),
+            EndToEnd(trained).eval(),
             (example,),
             dynamo=True,
             input_names=["pixels"],
