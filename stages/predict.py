@@ -3,7 +3,7 @@
 from stages import run
 from wbc.config import load
 from wbc.data.tables import write_submission
-from wbc.evaluate.scores import accuracy, confusion, macro_f1, per_class
+from wbc.evaluate.scores import SCORES, confusion, per_class
 from wbc.io import write_csv, write_json, write_npz
 from wbc.network.inference import choose_device
 from wbc.network.model import load_model
@@ -30,8 +30,7 @@ def main(name: str) -> None:
             arrays.append((f"{short}_probabilities{way}", probabilities.numpy()))
             predicted = probabilities.argmax(1).numpy()[known]
             if known.any():
-                metrics[f"{short}_f1{way}"] = macro_f1(targets[known], predicted)
-                metrics[f"{short}_accuracy{way}"] = accuracy(targets[known], predicted)
+                metrics |= {f"{short}_{key}{way}": score(targets[known], predicted) for key, score in SCORES.items()}
             if not way:
                 pairs[part] = confusion(targets[known], predicted)
             if part == "validation" and not way:

@@ -19,6 +19,9 @@ def accuracy(target: np.ndarray, predicted: np.ndarray) -> float:
     return float(accuracy_score(target, predicted))
 
 
+SCORES = {"f1": macro_f1, "accuracy": accuracy}  # of a network's predictions of a part, as its metrics name them
+
+
 def per_class(target: np.ndarray, predicted: np.ndarray) -> list[tuple[str, float, float, float, int]]:
     """Class, precision, recall, F1 and number of targets, for every class among the (N,) integer targets."""
     if not len(target):  # an unlabelled part, which scikit-learn refuses
