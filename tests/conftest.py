@@ -106,11 +106,11 @@ def archives(tmp_path_factory):
 
 
 def wbcbench(root):
-    from wbc.data.sources import WBCBENCH
+    from wbc.data.sources.wbcbench import LISTS
     from wbc.io import write_csv
 
     header = ["", "ID", "labels", "split", "site"]  # the odd ones are a saved index and one more
-    for i, (name, folder) in enumerate(zip(WBCBENCH, ("phase1", "phase2/train", "phase2/eval"), strict=True)):
+    for i, (name, folder) in enumerate(zip(LISTS, ("phase1", "phase2/train", "phase2/eval"), strict=True)):
         labels = ["SNE"] * 8 + ["LY"] * 4 + ["BNE"] * 2 + ["PLY"] * (i == 0)
         rows = zip(cells(labels, root / folder, 1000 * i), labels, strict=True)
         write_csv(root / name, header, [(n, id, label, folder, 7) for n, (id, label) in enumerate(rows)])

@@ -69,7 +69,7 @@ class Compute(Group):
 
 
 class Data(Group):
-    source: key_of("SOURCES", "data/sources.py")
+    source: file_in("data/sources")
     path: Annotated[str, Field(min_length=1)]
     test_fraction: OpenFraction
     strict: bool
