@@ -1,0 +1,261 @@
+"""Scores, intervals and calibration, against hand-made cases and slower ways to the same numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, f1_score
+
+from benchmarks.coverage import IMAGES, matrix, predict, simulate
+from wbc.evaluate.calibration import BINS, calibrated, calibration, reliability, scaled, temperature
+from wbc.evaluate.intervals import bounded, confusion_matrix, differences, intervals, patients, scores
+
+
+def points(target, predicted):
+    confusion = confusion_matrix(target, predicted)
+    return scores(confusion, confusion.sum(1))
+
+
+def some(counts, right, seed=0):
+    """Targets with these class counts, and predictions of which about a share `right` is right."""
+    rng = np.random.default_rng(seed)
+    target = np.repeat(np.arange(len(counts)), counts)
+    return target, np.where(rng.random(len(target)) < right, target, rng.integers(0, len(counts), len(target)))
+
+
+def width(interval):
+    return interval.high - interval.low
+
+
+# --- scores
+
+
+def test_scores_by_hand():
+    target, predicted = np.array([0] * 6 + [1] * 5 + [2]), np.array([0] * 4 + [1] * 7 + [0])
+    found = points(target, predicted)
+    # F1: class 0 2·4/(6+5) = 8/11, class 1 2·5/(5+7) = 10/12, class 2 0; only class 2 has fewer than 5 images
+    assert found["f1"] == pytest.approx((8 / 11 + 10 / 12 + 0) / 3)
+    assert found["f1_common"] == pytest.approx((8 / 11 + 10 / 12) / 2)
+    assert found["accuracy"] == pytest.approx(9 / 12)
+
+
+def test_scores_agree_with_scikit_learn():
+    target, predicted = some([50, 20, 9, 3], 0.6)
+    found = points(target, predicted)
+    assert found["f1"] == pytest.approx(f1_score(target, predicted, average="macro", zero_division=0))
+    assert found["accuracy"] == accuracy_score(target, predicted)
+
+
+def test_a_class_without_images_has_no_part_in_the_mean_but_claiming_it_costs():
+    assert points(np.array([0, 5]), np.array([0, 5]))["f1"] == 1
+    assert points(np.array([0, 0, 5]), np.array([0, 7, 5]))["f1"] == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_targets_of_any_integer_type_but_no_unknown_ones():
+    target = np.array([0, 11, 12], np.int8)
+    assert points(target, target)["f1"] == intervals(target, target)["f1"].low == 1
+    for unknown in (np.array([0, -1, 12]), np.array([0, 13, 12])):
+        with pytest.raises(ValueError, match=r"invalid entry|negative"):
+            points(unknown, target)
+        with pytest.raises(ValueError, match=r"invalid entry|negative"):
+            intervals(unknown, target)
+
+
+# --- intervals
+
+
+def test_an_interval_is_that_of_resampling_the_images_one_by_one():
+    target, predicted = some([60, 30, 15, 6, 3], 0.7)
+    rng = np.random.default_rng(1)
+    images = [np.flatnonzero(target == c) for c in range(5)]
+    for stratified in (True, False):
+        drawn = []
+        for _ in range(3000):
+            if stratified:
+                chosen = np.concatenate([rng.choice(of_class, len(of_class)) for of_class in images])
+            else:
+                chosen = rng.integers(0, len(target), len(target))
+            drawn.append(scores(confusion_matrix(target[chosen], predicted[chosen]), np.bincount(target, minlength=13)))
+        for name, interval in intervals(target, predicted, stratified=stratified).items():
+            expected = np.quantile([draw[name] for draw in drawn], [0.025, 0.975])
+            assert [interval.low, interval.high] == pytest.approx(expected, abs=0.015), (name, stratified)
+
+
+def test_stratified_and_plain_bounds_of_accuracy_by_hand():
+    # 600 images all right, 400 right by half: the variance within classes is less than that of all together
+    target = np.repeat([0, 1], [600, 400])
+    predicted = np.where(np.arange(1000) < 800, target, 0)
+    for stratified, variance in ((True, 400 * 0.25), (False, 1000 * 0.8 * 0.2)):
+        interval = intervals(target, predicted, stratified=stratified)["accuracy"]
+        assert interval.value == 0.8
+        assert width(interval) == pytest.approx(2 * 1.96 * variance**0.5 / 1000, rel=0.05)
+
+
+def test_a_class_that_a_draw_leaves_out_counts_0():
+    target = np.array([0] * 50 + [1] * 50 + [2])  # all right; 37% of the plain draws have no image of class 2
+    interval = intervals(target, target, stratified=False)["f1"]
+    assert (interval.value, interval.low, interval.high) == (1.0, pytest.approx(2 / 3), 1.0)
+    assert intervals(target, target)["f1"].low == 1.0  # a stratified draw has every class
+
+
+def test_images_are_interchangeable_and_draws_repeat():
+    target, predicted = some([60, 30, 15, 6, 3], 0.7)
+    order = np.random.default_rng(1).permutation(len(target))
+    assert intervals(target, predicted) == intervals(target[order], predicted[order])
+    assert intervals(target, predicted) != intervals(target, predicted, seed=1)
+
+
+def test_patients_are_drawn_whole():
+    target, predicted = some([200, 100], 0.7)
+    alone = intervals(target, predicted, stratified=False)
+    of_one_each = intervals(target, predicted, np.arange(300))
+    target, predicted, pair = (np.tile(of_each, 2) for of_each in (target, predicted, np.arange(300)))
+    as_images, as_pairs = intervals(target, predicted, stratified=False), intervals(target, predicted, pair)
+    for name, interval in alone.items():
+        assert width(of_one_each[name]) == pytest.approx(width(interval), rel=0.05)
+        assert width(as_pairs[name]) == pytest.approx(width(interval), rel=0.05)  # copies teach nothing
+        assert width(as_images[name]) < 0.8 * width(interval)
+
+
+def test_the_coverage_benchmark_draws_what_it_takes_for_the_truth():
+    chances, images = matrix(), np.array(list(IMAGES.values()))
+    assert images.sum() == 9634
+    rng = np.random.default_rng(0)
+    target = np.repeat(np.arange(13), 2000)
+    drawn = confusion_matrix(target, predict(chances, target, rng)) / 2000
+    assert np.abs(drawn - chances).max() < 0.05
+    truth = {"f1": 0.0, "accuracy": 1.0, "f1_common": 0.0}
+    holds = [line[3] for line in simulate(chances, images, "random", 1, truth)]
+    assert not any(holds)  # no interval holds what is far from the truth
+
+
+# --- differences
+
+
+def test_a_difference_is_of_the_same_images():
+    target, a = some([500, 300, 100], 0.8)
+    same = differences(target, a, a)["f1"]
+    assert (same.value, same.low, same.high, same.p, same.verdict) == (0, 0, 0, 1, "undecided")
+    target = np.zeros(1000, int)
+    a = np.where(np.arange(1000) < 800, 0, 1)
+    b = np.where(np.arange(1000) < 780, 0, 1)  # 20 images fewer, all others alike
+    found = differences(target, a, b)["accuracy"]
+    assert found.value == pytest.approx(0.02)
+    # by hand: the sd of 20 of 1000 images' being drawn; of two independent rows it would be four times as much
+    assert width(found) == pytest.approx(2 * 1.96 * (1000 * 0.02 * 0.98) ** 0.5 / 1000, rel=0.1)
+    assert found.verdict == "higher"
+    assert differences(target, b, a)["accuracy"].verdict == "lower"
+
+
+@pytest.mark.parametrize(("apart", "verdict"), [(5, "undecided"), (10, "higher")])
+def test_p_is_that_of_swapping_by_hand(apart, verdict):
+    target = np.zeros(100, int)
+    b = np.where(np.arange(100) < apart, 1, 0)
+    found = differences(target, target, b)["accuracy"]
+    assert found.p == pytest.approx(2 / 2**apart, abs=0.006)  # all swaps to one side, or all to the other
+    assert found.low > 0  # by the interval alone, five images would decide
+    assert found.verdict == verdict
+
+
+def test_a_patient_swaps_whole():
+    target = np.zeros(100, int)
+    b = np.where(np.arange(100) < 10, 1, 0)
+    two_patients = np.where(np.arange(100) < 10, np.arange(100) // 5, 2)
+    assert differences(target, target, b, two_patients)["accuracy"].p == pytest.approx(0.5, abs=0.02)
+
+
+# --- calibration
+
+
+def test_reliability_by_hand():
+    confidence = np.arange(30, 0, -1) / 40
+    right = np.arange(30) % 4 == 0  # images 0, 4, 8, …: one bin of two in two has one that is right
+    curve = reliability(right, confidence)
+    assert curve.shape == (BINS, 3)
+    assert curve[0].tolist() == [pytest.approx((1 / 40 + 2 / 40) / 2), 0.5, 2]  # images 29 and 28
+    assert curve[1].tolist() == [pytest.approx((3 / 40 + 4 / 40) / 2), 0.0, 2]
+    assert curve[:, 2].sum() == 30
+    assert len(reliability(right[:4], confidence[:4])) == 4
+    sizes = reliability(np.ones(1000, bool), np.full(1000, 0.5))[:, 2]  # ties, and 1000 is no multiple of 15
+    assert set(sizes) == {66, 67}
+
+
+def test_calibration_by_hand():
+    probabilities = np.full((2, 13), 0.2 / 12)
+    probabilities[:, 0] = 0.8
+    found = calibration(np.array([0, 1]), probabilities)
+    p = 0.2 / 12
+    assert found["ece"] == pytest.approx((abs(0.8 - 1) + abs(0.8 - 0)) / 2)  # fewer images than bins: one each
+    assert found["nll"] == pytest.approx(-(np.log(0.8) + np.log(p)) / 2)
+    assert found["brier"] == pytest.approx(((0.2**2 + 12 * p**2) + (0.8**2 + (1 - p) ** 2 + 11 * p**2)) / 2)
+    # class 0: 0.2 and 0.8 off; class 1: p and 1 - p; the other eleven: p
+    assert found["classwise_ece"] == pytest.approx((0.5 + 0.5 + 11 * p) / 13)
+
+
+def overconfident(images, factor, seed=0):
+    """Targets drawn from softmax(logits), and the probabilities of `factor` times the logits."""
+    rng = np.random.default_rng(seed)
+    true = scaled(np.exp(2 * rng.standard_normal((images, 13))), 1.0)
+    target = (rng.random((images, 1)) > true.cumsum(1)[:, :-1]).sum(1)
+    return target, scaled(true, 1 / factor).astype(np.float32)
+
+
+@pytest.mark.parametrize("factor", [0.6, 1.0, 2.0])
+def test_temperature_undoes_a_factor_of_the_logits(factor):
+    target, probabilities = overconfident(4000, factor)
+    heat = temperature(target, probabilities)
+    assert heat == pytest.approx(factor, rel=0.06)
+    before, after = (calibration(target, scaled(probabilities, t)) for t in (1.0, heat))
+    assert after["nll"] <= before["nll"]
+    assert after["ece"] == pytest.approx(after["ece_by_chance"], abs=0.01)  # as well as 4,000 images can show
+    if factor != 1:
+        assert before["ece"] > 4 * before["ece_by_chance"]
+
+
+def test_probabilities_of_0_are_no_infinity():
+    probabilities = np.eye(13, dtype=np.float32)[[0, 1]]
+    assert np.isfinite(list(calibration(np.array([0, 2]), probabilities).values())).all()
+    assert np.isfinite(temperature(np.array([0, 2]), probabilities))
+
+
+@pytest.mark.parametrize("test_is", ["labelled", "of others"])
+def test_the_temperature_is_of_the_validation_part(test_is):
+    validation, (target, probabilities) = overconfident(1000, 2.0), overconfident(1000, 2.0, seed=1)
+    if test_is == "of others":  # other labels there change nothing that is chosen
+        target = np.zeros_like(target)
+    plain, tempered = calibrated(target, probabilities, validation)
+    assert plain == {"temperature": 1, **calibration(target, scaled(probabilities, 1))}
+    assert tempered["temperature"] == temperature(*validation) != temperature(target, probabilities)
+    assert [line["temperature"] for line in calibrated(target, probabilities, None)] == [1]
+
+
+# --- what the metrics have
+
+
+def test_bounds_of_a_test_part_of_which_some_labels_are_known():
+    target, predicted = some([60, 50, 40], 0.7)
+    unknown = np.where(np.arange(len(target)) < 30, -1, target)
+    found = bounded(unknown, predicted, way="_tta")
+    assert list(found) == [f"test_{score}_tta{of}" for score, of in ORDER]
+    assert found["test_f1_tta"] == points(target[30:], predicted[30:])["f1"]
+    assert found["test_f1_tta_low"] < found["test_f1_tta"] < found["test_f1_tta_high"]
+    assert bounded(np.full(3, -1), np.zeros(3, int)) == {}
+
+
+ORDER = [(score, of) for score in ("f1", "accuracy") for of in ("", "_low", "_high")]
+
+
+def test_bounds_where_classes_are_rare_and_patients_known():
+    target = np.repeat(np.arange(13), [60] * 12 + [3])
+    predicted = np.where(np.arange(len(target)) % 3 > 0, target, 0)
+    assert {"test_f1_common_low", "test_f1_plain_low", "test_f1_plain_high"} < set(bounded(target, predicted))
+    of_patients = bounded(target, predicted, np.arange(len(target)) // 9)
+    assert "test_f1_plain_low" not in of_patients
+    assert of_patients["test_f1_low"] != bounded(target, predicted)["test_f1_low"]
+
+
+def test_patients_are_the_manifests():
+    manifest = pd.DataFrame({"id": ["a", "b", "c", "d"], "group": ["p", "", "p", ""]})
+    of = patients(manifest, ["d", "c", "b", "a"])
+    assert of[1] == of[3]
+    assert len(set(of)) == 3  # each of the others is one of its own
+    assert patients(manifest, ["b", "d"]) is None
