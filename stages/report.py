@@ -4,8 +4,9 @@ from stages import run
 from wbc.config import load
 from wbc.io import atomic, write_csv, write_json, write_text
 from wbc.report import charts, tables
+from wbc.report.differences import compared
 from wbc.report.page import page
-from wbc.report.results import MEASURED, lines, markdown, read_public_scores, results
+from wbc.report.results import BOUNDS, MEASURED, lines, markdown, read_public_scores, results
 from wbc.report.study import DATA, METRICS, PLOTS, read_study
 
 
@@ -13,14 +14,19 @@ def main() -> None:
     study = read_study(load("configs/report.yaml").model_dump())
     public = read_public_scores(DATA / "public_scores.csv", ["gridsearch", *study.ladder])
     table = results(study, public)
-    measured = {row: {key: scores[key] for key in MEASURED if key in scores} for row, scores in study.measured.items()}
+    measured = {
+        row: {key: scores[key] for key in (*MEASURED, *BOUNDS) if key in scores}
+        for row, scores in study.measured.items()
+    }
     write_json(METRICS / "results.json", measured)
     write_csv(PLOTS / "results.csv", table.columns, lines(table))
     write_text(PLOTS / "results.md", markdown(table))
     with atomic(PLOTS / "results.png") as path:
         path.write_bytes(charts.picture(charts.progression(table)))
 
-    printed = tables.all_tables(study)
+    differences = compared(study)
+    write_csv(PLOTS / "differences.csv", differences.columns, lines(differences))
+    printed = tables.all_tables(study, differences)
     write_text(PLOTS / "tables.md", tables.markdown(printed))
     write_text(PLOTS / "report.html", page(study, table, printed))
     print(f"{len(table)} rows in plots/results.md, the study on a page in plots/report.html")

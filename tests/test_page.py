@@ -1,6 +1,7 @@
 """The report's page in a real browser, as the tiny study leaves it."""
 
 import csv
+import json
 import re
 import shutil
 from collections import Counter
@@ -75,9 +76,9 @@ def test_the_page_is_whole_fits_and_has_no_fault_that_axe_finds(open_page, size,
     page = open_page(size, scheme)
     charts = page.locator(".chart")
     drawn = page.locator(".chart svg")
-    assert charts.count() == drawn.count() == 7
-    assert all(drawn.nth(i).bounding_box()["height"] > 100 for i in range(7))
-    assert page.locator("table").count() == 12  # Tables 1 to 8, the results, the masks, and what the text prints
+    assert charts.count() == drawn.count() == 8
+    assert all(drawn.nth(i).bounding_box()["height"] > 100 for i in range(8))
+    assert page.locator("table").count() == 14  # Tables 1 to 8, results, masks, text, differences, calibration
     loaded = "images => images.every(image => image.complete && image.naturalWidth > 0 && image.alt)"
     assert page.locator("img").evaluate_all(loaded)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # only tables and matrices scroll
@@ -154,6 +155,19 @@ def test_a_difference_has_no_colour_of_its_own(open_page):
     assert small.count()
     colours = small.evaluate_all("all => all.map(one => getComputedStyle(one).color)")
     assert len(set(colours)) == 1
+
+
+def test_the_results_say_what_they_bear(open_page, study):
+    page = open_page()
+    text = page.locator("section[aria-labelledby=results]").inner_text()
+    assert "macro F1 of 0.725" in text
+    intervals = page.locator("table[aria-label='All rows'] small").filter(has_text="–")
+    assert intervals.count() >= 3 * len(rows(study))
+    differences = page.locator("table[aria-label^='Differences'] tbody tr")
+    assert differences.count() == len(table(study / "plots/differences.csv"))
+    best = max(rows(study), key=lambda row: json.loads((study / f"metrics/predict/{row}.json").read_text())["val_f1"])
+    points = page.locator("#reliability svg .mark-symbol.role-mark path")
+    assert points.count() == len(table(study / f"plots/predict/{best}/reliability.csv"))
 
 
 def test_a_cell_shows_itself_when_pointed_at(open_page, study):

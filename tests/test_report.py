@@ -18,15 +18,17 @@ from wbc.config import resolve
 from wbc.data.synthetic import draw
 from wbc.errors import UserError
 from wbc.features import feature_set
-from wbc.io import write_csv, write_text
+from wbc.io import write_csv, write_npz, write_text
 from wbc.report import charts, page, published
+from wbc.report.differences import BELOW, BEST, compared
 from wbc.report.results import HEADINGS, lines, markdown, read_public_scores, results
-from wbc.report.study import Study
+from wbc.report.study import Predictions, Study, predictions
 from wbc.report.tables import all_tables
 from wbc.report.tables import markdown as tables_markdown
 from wbc.report.titles import title, titles
 
 SCORES = {"val_f1": 0.5, "val_f1_tta": 0.6, "test_f1": 0.65, "test_f1_tta": 0.7, "test_accuracy": 0.8}
+SCORES |= {"test_f1_low": 0.6, "test_f1_high": 0.69, "test_f1_tta_low": 0.66, "test_f1_tta_high": 0.74}
 
 
 @pytest.fixture
@@ -61,6 +63,9 @@ def study(params):
             name: pd.DataFrame(pairs[:n], columns=["actual", "predicted"])
             for name, n in (("convnext_restarts", 5), ("convnext_restarts-test", 4), ("mine", 3), ("mine-test", 0))
         },
+        test=Predictions(np.empty(0, int), None, {}),
+        calibration=pd.DataFrame(columns=["row", "probabilities"]),
+        reliability=pd.DataFrame(columns=["row", "probabilities", "confidence", "right", "images"]),
     )
 
 
@@ -86,6 +91,74 @@ def test_the_results_as_markdown_have_dashes_and_no_empty_column(study):
     recorded = markdown(results(study, {"mine": 0.7739}))
     assert HEADINGS["public_score"] in recorded
     assert "0.774 |" in next(line for line in recorded.splitlines() if "`mine`" in line)
+
+
+def test_a_score_of_the_test_part_stands_with_its_interval(study):
+    line = next(line for line in markdown(results(study)).splitlines() if "`convnext_restarts`" in line)
+    assert "| 0.650 (0.600–0.690) |" in line
+    assert "| 0.700 (0.660–0.740) |" in line
+    tta = next(line for line in markdown(results(study)).splitlines() if "`convnext_restarts_tta`" in line)
+    assert "| 0.700 (0.660–0.740) |" in tta
+    spec = charts.progression(results(study)).to_dict()
+    (data,) = spec["datasets"].values()
+    bars = {(one["row"], one["f1"]): (one["low"], one["high"]) for one in data if one["low"] is not None}
+    assert bars[("convnext_restarts", 0.65)] == (0.6, 0.69)
+    assert ("convnext_restarts", 0.5) not in bars  # the validation part has none
+
+
+def scored(study, **predicted):
+    """The study with these predictions of 40 test images of SNE, 40 of LY and 3 of PLY."""
+    target = np.repeat([CLASSES.index(label) for label in ("SNE", "LY", "PLY")], [40, 40, 3])
+    rows = {row: np.where(np.arange(83) % 10 < tens, target, 2) for row, tens in predicted.items()}
+    return replace(study, test=Predictions(target, None, rows))
+
+
+def test_a_row_is_compared_with_the_row_that_it_stands_on_and_with_the_best(study):
+    rows = {"gridsearch": 5, "convnext_restarts": 7, "convnext_restarts_tta": 7, "mine": 9, "mine_tta": 9}
+    found = compared(scored(study, **rows))
+    assert found[["row", "against", "why"]].drop_duplicates().to_numpy().tolist() == [
+        ["gridsearch", "mine", BEST],
+        ["convnext_restarts", "mine", BEST],
+        ["convnext_restarts_tta", "convnext_restarts", BELOW],
+        ["mine", "convnext_restarts", BELOW],
+    ]
+    assert found["score"].tolist() == ["f1", "f1_common"] * 4  # of PLY there are three
+    without = found[found["score"] == "f1_common"].set_index("row")
+    assert without["verdict"].tolist() == ["lower", "lower", "undecided", "higher"]
+    assert (without.at["convnext_restarts_tta", "difference"], without.at["convnext_restarts_tta", "p"]) == (0, 1)
+    tables = {table.title.split(":")[0]: table for table in all_tables(scored(study, **rows), found)}
+    assert tables["Differences"].cells.iloc[-1].tolist()[:5] == [
+        "mine",
+        "higher",
+        "convnext_restarts",
+        BELOW,
+        "without rare classes",
+    ]
+    marked = [line[0] for line in tables["Table 1"].cells.to_numpy().tolist() if "†" in line[-1]]
+    assert marked == ["PLY (prolymphocyte)"]
+    assert "Differences" not in {table.title.split(":")[0] for table in all_tables(study, compared(study))}
+
+
+def test_the_predictions_of_all_rows_are_of_the_same_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    labels = {"a": "SNE", "b": "LY", "c": "", "d": "MO"}
+    manifest = pd.DataFrame({"id": [*labels, "t"], "label": [*labels.values(), "LY"], "part": ["test"] * 4 + ["train"]})
+    manifest["group"] = ["p", "", "p", "", ""]
+    mine = {"b": 1, "d": 0, "c": 0, "a": 0}  # another order than the manifest's
+    probabilities = np.eye(13)[list(mine.values())]
+    arrays = {"ids": np.array(list(mine)), "probabilities": probabilities, "probabilities_tta": probabilities[:, ::-1]}
+    write_npz("data/predictions/mine.npz", [(f"test_{name}", array) for name, array in arrays.items()])
+    write_csv(
+        "data/predictions/gridsearch.csv", ["ID", "labels"], [("d", "MO"), ("c", "LY"), ("b", "SNE"), ("a", "LY")]
+    )
+    found = predictions(["mine"], manifest)
+    assert found.target.tolist() == [0, 1, 2]
+    assert {row: of.tolist() for row, of in found.predicted.items()} == {
+        "gridsearch": [1, 0, 2],
+        "mine": [0, 1, 0],
+        "mine_tta": [12, 11, 12],
+    }
+    assert len(set(found.group)) == 3
 
 
 def test_titles_say_what_ran_and_not_what_the_report_did(params):
@@ -156,7 +229,7 @@ def test_rare_classes_are_seen_on_a_logarithmic_axis(study):
 
 
 def test_masks_have_their_agreement(study):
-    (table,) = (table for table in all_tables(study) if table.title.startswith("Masks"))
+    (table,) = (table for table in all_tables(study, compared(study)) if table.title.startswith("Masks"))
     assert table.cells.to_numpy().tolist() == [
         ["hsv", "0.600", "0.500", "–", "–", "25.0"],
         ["disc", "–", "–", "–", "–", "0.0"],
@@ -177,7 +250,9 @@ def test_what_the_report_prints_twice_agrees():
 
 
 def test_each_table_of_the_report_is_there_with_its_numbers_and_ours(study):
-    tables = {table.title.split(":")[0]: table.cells.to_numpy().tolist() for table in all_tables(study)}
+    tables = {
+        table.title.split(":")[0]: table.cells.to_numpy().tolist() for table in all_tables(study, compared(study))
+    }
     assert list(tables) == ["Table 1", "Masks", *(f"Table {i}" for i in range(2, 9)), "Single classes", "Other numbers"]
     assert ["SNE (segmented neutrophil)", "13,015", "45.03", "60", "30.00", "5"] in tables["Table 1"]
     assert len(tables["Table 1"]) == len(TABLE_1)
@@ -202,18 +277,22 @@ def test_each_table_of_the_report_is_there_with_its_numbers_and_ours(study):
 
 
 def test_without_the_studys_last_row_table_5_has_no_number_here(study):
-    (table,) = (table for table in all_tables(replace(study, augment=None)) if table.title.startswith("Table 5"))
+    (table,) = (
+        table
+        for table in all_tables(replace(study, augment=None), compared(study))
+        if table.title.startswith("Table 5")
+    )
     assert set(table.cells["here"]) == {"–"}
 
 
 def test_single_classes_have_their_recall(study):
-    (table,) = (table for table in all_tables(study) if table.title.startswith("Single classes"))
+    (table,) = (table for table in all_tables(study, compared(study)) if table.title.startswith("Single classes"))
     place = list(table.cells.columns).index("report: restarts, recall")
     of = {line[0]: tuple(line[place : place + 2]) for line in table.cells.to_numpy().tolist()}
     assert of["SNE"] == ("–", "0.50 (2)")
     assert of["PLY"] == ("0.50", "0.00 (1)")
     assert of["VLY"] == ("0.60", "–")  # of which there is no image
-    assert "## Table 8: progression" in tables_markdown(all_tables(study))
+    assert "## Table 8: progression" in tables_markdown(all_tables(study, compared(study)))
 
 
 def test_public_scores_are_read(tmp_path):

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from wbc.classes import CLASSES
@@ -53,8 +54,10 @@ def test_each_part_leaves_its_confusions_and_one_without_labels_an_empty_table(
 
     monkeypatch.chdir(tmp_path)
     labels = ["SNE", "LY", "SNE", "LY", *test]
-    images = [(str(i), "", "", 32, 32, label, "train" if i < 4 else "test", "") for i, label in enumerate(labels)]
-    write_csv("data/manifest.csv", ["id", "path", "sha256", "width", "height", "label", "part", "mask"], images)
+    images = [(str(i), "", "", 32, 32, label, "train" if i < 4 else "test", "", "") for i, label in enumerate(labels)]
+    write_csv(
+        "data/manifest.csv", ["id", "path", "sha256", "width", "height", "label", "part", "mask", "group"], images
+    )
     places = [(str(i), 0.0 if i < 4 else "") for i in range(len(labels))]
     write_csv("data/validation.csv", ["id", "validation"], places)
     np.save(PIXELS, coloured.pixels.packed[: len(labels)])
@@ -75,3 +78,16 @@ def test_each_part_leaves_its_confusions_and_one_without_labels_an_empty_table(
         pairs = [(CLASSES.index(label), c) for label, c in zip(rows["label"], found, strict=True) if label]
         expected = [f"{CLASSES[actual]},{CLASSES[predicted]}" for actual, predicted in sorted(pairs)]
         assert (tmp_path / "plots/predict/a" / name).read_text().splitlines() == ["actual,predicted", *expected]
+
+    known = sum(label != "" for label in test)
+    metrics = json.loads((tmp_path / "metrics/predict/a.json").read_text())
+    assert "val_f1" in metrics
+    assert "val_f1_low" not in metrics  # its images chose the epoch
+    for score in ("test_f1", "test_f1_tta", "test_accuracy"):
+        assert (score in metrics) == (f"{score}_low" in metrics) == (known > 0)
+        assert known == 0 or metrics[f"{score}_low"] <= metrics[score] <= metrics[f"{score}_high"]
+    curves = pd.read_csv("plots/predict/a/reliability.csv").groupby("probabilities")["images"].sum()
+    assert curves.to_dict() == ({"plain": known, "with TTA": known} if known else {})
+    errors = pd.read_csv("plots/predict/a/calibration.csv")
+    assert errors["probabilities"].tolist() == ["plain", "plain", "with TTA", "with TTA"] * (known > 0)
+    assert all(errors["temperature"][::2] == 1)

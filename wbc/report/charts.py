@@ -90,11 +90,13 @@ def class_shares(study: Study) -> alt.Chart:
 
 
 def _source_colour() -> alt.Color:
-    return alt.Color("of", scale=alt.Scale(domain=["here", "report"], range=[BLUE, ORANGE]))
+    return alt.Color(
+        "of", scale=alt.Scale(domain=["here", "report"], range=[BLUE, ORANGE]), legend=alt.Legend(symbolOpacity=1)
+    )
 
 
 def progression(results: pd.DataFrame) -> alt.Chart:
-    """Macro F1 of every row: the report's beside those measured here (Tables 6 and 8)."""
+    """Macro F1 of every row: the report's beside those measured here, with their intervals (Tables 6 and 8)."""
     columns = {
         "published_val_f1": ("report", ON[0]),
         "published_leaderboard": ("report", ON[1]),
@@ -105,24 +107,51 @@ def progression(results: pd.DataFrame) -> alt.Chart:
     data = results.melt(["row", "title", "published_title"], list(columns), "column", "f1").dropna(subset="f1")
     data["of"], data["on"] = zip(*data["column"].map(columns), strict=True)
     data["what"] = data["title"].where(data["of"] == "here", data["published_title"])
-    chart = (
-        alt.Chart(data.drop(columns=["column", "title", "published_title"]))
-        .mark_point(filled=True, size=90, opacity=0.9)
+    ends = results.set_index("row")
+    for end in ("low", "high"):
+        data[end] = [
+            ends.at[row, f"{column}_{end}"] if f"{column}_{end}" in ends else None
+            for row, column in zip(data["row"], data["column"], strict=True)
+        ]
+    base = alt.Chart(data.drop(columns=["column", "title", "published_title"])).encode(
+        y=alt.Y("row", sort=results["row"].tolist(), title=None, axis=alt.Axis(grid=True)),
+        yOffset=alt.YOffset("on", sort=list(ON)),  # so that two intervals of a row are seen beside each other
+        color=_source_colour(),
+        tooltip=["row", "what", "of", "on", *(alt.Tooltip(name, format=".3f") for name in ("f1", "low", "high"))],
+    )
+    spread = base.transform_filter("datum.low !== null").mark_rule(strokeWidth=2, opacity=0.5)
+    points = base.mark_point(filled=True, size=70, opacity=0.9).encode(
+        x=alt.X("f1", title="macro F1", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5)),
+        shape=alt.Shape(
+            "on",
+            scale=alt.Scale(domain=ON, range=["circle", "square", "triangle-up"]),
+            legend=alt.Legend(orient="bottom", columns=1, symbolFillColor=INK),
+        ),
+    )
+    chart = spread.encode(x="low", x2="high") + points
+    description = "Macro F1 of each row with 95% intervals, in the report and here; the table below has the numbers."
+    return finish(chart, description, 36 * len(results))
+
+
+def reliability(curves: pd.DataFrame) -> alt.Chart:
+    """How often predictions of some probability are right: on the diagonal they mean what they say.
+
+    Args:
+        curves: probabilities (plain, with TTA), confidence, right, images.
+    """
+    scale = alt.Scale(domain=[0, 1])
+    diagonal = alt.Chart(pd.DataFrame({"x": [0, 1]})).mark_line(strokeDash=[4, 4], color=GREY).encode(x="x", y="x")
+    lines = (
+        alt.Chart(curves)
+        .mark_line(point=alt.OverlayMarkDef(size=40))
         .encode(
-            y=alt.Y("row", sort=results["row"].tolist(), title=None, axis=alt.Axis(grid=True)),
-            x=alt.X("f1", title="macro F1", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5)),
-            color=_source_colour(),
-            shape=alt.Shape(
-                "on",
-                scale=alt.Scale(domain=ON, range=["circle", "square", "triangle-up"]),
-                legend=alt.Legend(orient="bottom", columns=1, symbolFillColor=INK),
-            ),
-            tooltip=["row", "what", "of", "on", alt.Tooltip("f1", format=".3f")],
+            x=alt.X("confidence", title="probability of the predicted class", scale=scale, axis=alt.Axis(tickCount=5)),
+            y=alt.Y("right", title="share that is right", scale=scale, axis=alt.Axis(tickCount=5)),
+            color=alt.Color("probabilities", scale=alt.Scale(domain=["plain", "with TTA"], range=[BLUE, ORANGE])),
+            tooltip=["probabilities", *(alt.Tooltip(name, format=".3f") for name in ("confidence", "right")), "images"],
         )
     )
-    return finish(
-        chart, "Macro F1 of each row, in the report and here; the table below has the numbers.", 28 * len(results)
-    )
+    return finish(diagonal + lines, "Reliability: the share of right predictions by their probability.", 400)
 
 
 def confusion(study: Study, first: str) -> alt.Chart:

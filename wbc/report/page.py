@@ -16,12 +16,14 @@ import vl_convert
 from wbc.classes import CLASSES, NAMES, TABLE_1
 from wbc.data.pack import resize
 from wbc.data.tables import PIXELS, read_manifest
+from wbc.evaluate.intervals import RARE
 from wbc.features import feature_set
 from wbc.report import charts
-from wbc.report.published import ROWS
-from wbc.report.results import HEADINGS, MEASURED, WORDS, lines
-from wbc.report.study import DATA, PLOTS, Study
-from wbc.report.tables import Table, number, ratio
+from wbc.report.differences import rare
+from wbc.report.published import CEILING, ROWS
+from wbc.report.results import BOUNDED, BOUNDS, HEADINGS, MEASURED, WORDS, lines
+from wbc.report.study import DATA, LAST, PLOTS, Study
+from wbc.report.tables import Table, interval, number, ratio
 
 PER_CLASS = 60  # points of a class in the projection: rare classes are seen, and the page stays under 5 MB
 MISTAKES = 4  # per class
@@ -69,7 +71,7 @@ class Card(NamedTuple):
 def page(study: Study, results: pd.DataFrame, tables: Sequence[Table]) -> str:
     """The page as HTML, with its pictures, data and Vega in it."""
     images = Thumbnails()
-    best, shown = study.best, results.dropna(axis="columns", how="all")
+    best, shown = study.best, results[list(HEADINGS)].dropna(axis="columns", how="all")
     points, thumbnails = points_shown(study.models)
     specs = {
         "shares": charts.class_shares(study),
@@ -80,6 +82,9 @@ def page(study: Study, results: pd.DataFrame, tables: Sequence[Table]) -> str:
         "loss": charts.curves(study, best, "loss", "loss"),
         "projection": charts.projection(points, {id: images.url(id, SMALL) for id in thumbnails}, best),
     }
+    curves = study.reliability[study.reliability["row"] == best]
+    if len(curves):
+        specs["reliability"] = charts.reliability(curves)
     loader = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -90,6 +95,12 @@ def page(study: Study, results: pd.DataFrame, tables: Sequence[Table]) -> str:
         headings=HEADINGS,
         results=[dict(zip(shown.columns, line, strict=True)) for line in lines(shown)],
         words=WORDS,
+        bounds=_bounds(results),
+        rare=rare(study),
+        few=RARE,
+        last=LAST,
+        ceiling=CEILING,
+        reliable=len(curves) > 0,
         changes=changes(results, study),
         tables={table.title.split(":")[0]: table for table in tables},
         tops=_tops(results),
@@ -186,10 +197,18 @@ def changes(results: pd.DataFrame, study: Study) -> dict[str, dict[str, float]]:
     base = values.reindex([study.ladder.get(row, {}).get("from") for row in values.index])
     differences = values - base.set_axis(values.index)
     of_other_images = [row for row, changed in study.ladder.items() if "validation" in changed.get("train", {})]
-    differences.loc[of_other_images, ["val_f1", "val_f1_tta"]] = np.nan
+    differences.loc[of_other_images, [name for name in MEASURED if name.startswith("val_")]] = np.nan
     return {row: known.dropna().to_dict() for row, known in differences.iterrows()}
+
+
+def _bounds(results: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """By row and column, the interval in words."""
+    return {
+        line["row"]: {name: interval(line[f"{name}_low"], line[f"{name}_high"]).strip(" ()") for name in BOUNDED}
+        for _, line in results.iterrows()
+    }
 
 
 def _tops(results: pd.DataFrame) -> dict[str, float]:
     """The largest number of each column."""
-    return results.drop(columns=list(WORDS)).max().dropna().to_dict()
+    return results.drop(columns=[*WORDS, *BOUNDS]).max().dropna().to_dict()

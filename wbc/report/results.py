@@ -10,17 +10,21 @@ import pandas as pd
 from wbc.data.listing import read_rows
 from wbc.errors import UserError
 from wbc.report.published import ROWS, Published
-from wbc.report.study import Study
-from wbc.report.tables import ABSENT, markdown_table, number
+from wbc.report.study import LAST, Study
+from wbc.report.tables import ABSENT, interval, markdown_table, number
 from wbc.report.titles import titles
 
-MEASURED = ("val_f1", "val_f1_tta", "test_f1", "test_f1_tta", "test_accuracy")
+BOUNDED = ("test_f1", "test_f1_common", "test_f1_tta", "test_accuracy")  # what has a 95% interval
+BOUNDS = tuple(f"{name}_{end}" for name in BOUNDED for end in ("low", "high"))
+MEASURED = ("val_f1", "val_f1_last", "val_f1_tta", *BOUNDED)
 HEADINGS = {  # of the columns, in words: what was measured here, then what the report prints
     "row": "row",
     "title": "here",
     "val_f1": "val F1",
+    "val_f1_last": f"last {LAST} epochs",
     "val_f1_tta": "val F1 + TTA",
     "test_f1": "test F1",
+    "test_f1_common": "without rare classes",
     "test_f1_tta": "test F1 + TTA",
     "test_accuracy": "test accuracy",
     "public_score": "public score",
@@ -28,6 +32,7 @@ HEADINGS = {  # of the columns, in words: what was measured here, then what the 
     "published_val_f1": "report: val F1",
     "published_leaderboard": "report: leaderboard",
 }
+COLUMNS = (*HEADINGS, *BOUNDS)
 WORDS = ("row", "title", "published_title")  # the columns that hold no numbers
 
 
@@ -57,7 +62,7 @@ def read_public_scores(path: Path, rows: Sequence[str]) -> dict[str, float]:
 
 
 def results(study: Study, public: Mapping[str, float] = MappingProxyType({})) -> pd.DataFrame:
-    """One line per row, with the columns of `HEADINGS`: the report's rows, and after them those that somebody added.
+    """One line per row, with the columns `COLUMNS`: the report's rows, and after them those that somebody added.
 
     Args:
         study: what the stages wrote.
@@ -69,21 +74,23 @@ def results(study: Study, public: Mapping[str, float] = MappingProxyType({})) ->
     here, measured = titles(study), dict(study.measured)
     if "convnext_restarts" in measured:  # the report lists this row's TTA as a row of its own
         scores = measured["convnext_restarts"].items()
-        measured["convnext_restarts_tta"] = {key: value for key, value in scores if key.endswith("tta")}
+        measured["convnext_restarts_tta"] = {key: value for key, value in scores if "_tta" in key}
     entries = []
     for name in [*ROWS, *(row for row in measured if row not in ROWS)]:
         published = ROWS.get(name, Published())
         entry = {"row": name, "title": here.get(name), **{f"published_{k}": v for k, v in published._asdict().items()}}
         entries.append(entry | measured.get(name, {}) | {"public_score": public.get(name)})
-    table = pd.DataFrame(entries, columns=list(HEADINGS))
+    table = pd.DataFrame(entries, columns=list(COLUMNS))
     return table.astype({name: float for name in table.columns if name not in WORDS})
 
 
 def markdown(table: pd.DataFrame) -> str:
     """The results as Markdown, `–` where there is nothing; a column without any number is left out."""
-    cells = table.dropna(axis="columns", how="all").assign(row="`" + table["row"] + "`")
+    cells = table[list(HEADINGS)].dropna(axis="columns", how="all").assign(row="`" + table["row"] + "`")
     for name in cells.columns:
         cells[name] = cells[name].fillna(ABSENT) if name in WORDS else cells[name].map(number)
+        if name in BOUNDED:
+            cells[name] += table[[f"{name}_low", f"{name}_high"]].apply(lambda ends: interval(*ends), axis=1)
     words = [cells.columns.get_loc(name) for name in WORDS]
     return markdown_table(cells.rename(columns=HEADINGS), words) + "\n"
 

@@ -1,18 +1,29 @@
 """What the stages wrote, read back for the tables and figures."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from wbc.classes import CLASSES
-from wbc.data.tables import read_manifest
+from wbc.data.tables import read_manifest, targets
+from wbc.evaluate.intervals import patients
 from wbc.evaluate.scores import per_class
 
 METRICS, PLOTS, DATA = Path("metrics"), Path("plots"), Path("data")
+LAST = 5  # epochs whose mean validation F1 stands beside the best one's
+
+
+class Predictions(NamedTuple):
+    """The N images of the test part whose class is known, and what each row says of them."""
+
+    target: np.ndarray  # (N,)
+    group: np.ndarray | None  # (N,) whose image each is, where patients are known
+    predicted: Mapping[str, np.ndarray]  # (N,) by `gridsearch`, row, and <row>_tta
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,9 @@ class Study:
     trained: Mapping[str, Mapping[str, float]]  # by row
     histories: Mapping[str, pd.DataFrame]  # by row, a line per epoch: epoch, train/loss, val/f1, …
     confusions: Mapping[str, pd.DataFrame]  # by classifier, row and <row>-test, a line per image: actual, predicted
+    test: Predictions
+    calibration: pd.DataFrame  # on the test part: row, probabilities (plain, with TTA), temperature, ece, …
+    reliability: pd.DataFrame  # the same part's curves: row, probabilities, confidence, right, images
 
     def per_class(self, name: str) -> pd.DataFrame | None:
         """Scores of one of `confusions`, by class; None where there is none of that name."""
@@ -60,27 +74,53 @@ def read_study(settings: Mapping[str, Any]) -> Study:
         confusions[row] = pd.read_csv(PLOTS / f"predict/{row}/confusion.csv")
         confusions[f"{row}-test"] = pd.read_csv(PLOTS / f"predict/{row}/confusion_test.csv")
     grid = _json(METRICS / "gridsearch.json")
+    histories = {row: _history(PLOTS / f"train/{row}/plots/metrics") for row in rows}
     measured = {row: _json(METRICS / f"predict/{row}.json") for row in rows} | {"gridsearch": grid}
+    for row, history in histories.items():
+        measured[row]["val_f1_last"] = float(history["val/f1"].tail(LAST).mean())
     for features in settings["features"]:
         measured[f"classical_{features}"] = {"val_f1": classical[best_classifier(classical, features)]["f1"]}
+    manifest = read_manifest()
     return Study(
         **settings,
         images=_json(METRICS / "ingest.json"),
         classes=pd.read_csv(PLOTS / "classes.csv"),
         masks={path.stem: _json(path) for path in sorted(METRICS.glob("segment/*.json"))},
-        true_masks=int((read_manifest()["mask"] != "").sum()),
+        true_masks=int((manifest["mask"] != "").sum()),
         classical=classical,
         grid=grid,
         measured=measured,
         trained={row: _json(METRICS / f"train/{row}.json") for row in rows},
-        histories={row: _history(PLOTS / f"train/{row}/plots/metrics") for row in rows},
+        histories=histories,
         confusions=confusions,
+        test=predictions(rows, manifest),
+        calibration=_of_each(rows, "calibration"),
+        reliability=_of_each(rows, "reliability"),
     )
 
 
 def best_classifier(classical: Mapping[str, Mapping[str, float]], features: str) -> str:
     """<features>-<classifier> with the highest macro F1 over the folds, of those on one feature set."""
     return max((name for name in classical if name.startswith(f"{features}-")), key=lambda name: classical[name]["f1"])
+
+
+def predictions(rows: Sequence[str], manifest: pd.DataFrame) -> Predictions:
+    """Of the test part's labelled images, in the manifest's order whatever that of the files is."""
+    labelled = manifest[(manifest["part"] == "test") & (manifest["label"] != "")]
+    ids, group = labelled["id"], patients(manifest, labelled["id"]) if len(labelled) else None
+    grid = pd.read_csv(DATA / "predictions/gridsearch.csv", dtype=str, keep_default_na=False).set_index("ID")["labels"]
+    predicted = {"gridsearch": grid.map(CLASSES.index)}
+    for row in rows:
+        with np.load(DATA / f"predictions/{row}.npz") as stored:
+            for way in ("", "_tta") if "test_ids" in stored else ():
+                found = stored[f"test_probabilities{way}"].argmax(1)
+                predicted[row + way] = pd.Series(found, stored["test_ids"])
+    return Predictions(targets(labelled), group, {name: of.loc[ids].to_numpy() for name, of in predicted.items()})
+
+
+def _of_each(rows: Sequence[str], name: str) -> pd.DataFrame:
+    tables = {row: pd.read_csv(PLOTS / f"predict/{row}/{name}.csv") for row in rows}
+    return pd.concat(tables, names=["row"]).reset_index("row").reset_index(drop=True)
 
 
 def _json(path: Path) -> dict[str, float]:

@@ -6,12 +6,16 @@ from typing import NamedTuple
 import pandas as pd
 
 from wbc.classes import CLASSES, NAMES, TABLE_1
+from wbc.evaluate.intervals import RARE
 from wbc.features.sets.v1 import NAMES as V1
 from wbc.features.sets.v2 import NAMES as V2
 from wbc.report import published
+from wbc.report.differences import rare
 from wbc.report.study import Study
 
 ABSENT = "–"
+SCORE_NAMES = {"f1": "macro F1", "f1_common": "without rare classes"}
+MARK = " †"  # of a class with few test images
 
 
 class Table(NamedTuple):
@@ -27,10 +31,15 @@ def number(value: float | None, digits: int = 3) -> str:
     return ABSENT if value is None or pd.isna(value) else f"{value:.{digits}f}"
 
 
-def all_tables(study: Study) -> list[Table]:
-    """Tables 1 to 8, one of the masks among them, and after them the numbers that the report prints in its text."""
+def interval(low: float, high: float) -> str:
+    """Bounds as they stand behind a number, nothing where there are none."""
+    return "" if pd.isna(low) else f" ({low:.3f}–{high:.3f})"
+
+
+def all_tables(study: Study, differences: pd.DataFrame) -> list[Table]:
+    """Tables 1 to 8 with one of the masks, the numbers in the report's text, and what those measured here bear."""
     tta = "Here: the validation part without TTA, the test part with it. The results table says what each row ran."
-    return [
+    found = [
         _classes(study),
         _masks(study),
         _features(),
@@ -44,7 +53,10 @@ def all_tables(study: Study) -> list[Table]:
         _progression(study, published.TABLE_8, "Table 8: progression at each optimization step", tta),
         _single_classes(study),
         _other_numbers(study),
+        _differences(differences),
+        _calibration(study),
     ]
+    return [table for table in found if len(table.cells)]  # an unlabelled test part has no differences
 
 
 def markdown_table(cells: pd.DataFrame, words: Collection[int] = (0,)) -> str:
@@ -55,7 +67,7 @@ def markdown_table(cells: pd.DataFrame, words: Collection[int] = (0,)) -> str:
 
 def markdown(tables: Sequence[Table]) -> str:
     """All of them as one Markdown document."""
-    parts = ["# The report's tables, and one of the masks\n"]
+    parts = ["# The report's tables, one of the masks, and what the numbers bear\n"]
     for table in tables:
         parts.append(f"## {table.title}\n")
         parts.append(markdown_table(table.cells) + "\n")
@@ -70,6 +82,7 @@ def _table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]], n
 def _classes(study: Study) -> Table:
     counts = study.classes.set_index("label")
     printed, here = sum(TABLE_1.values()), counts["train"].sum()
+    few = rare(study)
     lines = [
         (
             f"{label} ({NAMES[label]})",
@@ -77,12 +90,14 @@ def _classes(study: Study) -> Table:
             f"{100 * TABLE_1[label] / printed:.2f}",
             f"{counts.train[label]:,}",
             f"{100 * counts.train[label] / here:.2f}",
-            f"{counts.test[label]:,}" if counts.test.any() else ABSENT,
+            f"{counts.test[label]:,}{MARK * (label in few)}" if counts.test.any() else ABSENT,
         )
         for label in CLASSES
     ]
     columns = ("class", "report: images", "report: %", "here: images", "here: %", "here: test")
     note = f"Most to fewest: {ratio(pd.Series(TABLE_1))} in the report, {ratio(counts.train)} here."
+    if few:
+        note += f" {MARK.strip()}: fewer than {RARE} test images, too few for an F1 that means anything."
     return _table("Table 1: class distribution in the training set", columns, lines, note)
 
 
@@ -200,3 +215,62 @@ def _other_numbers(study: Study) -> Table:
         ),
     ]
     return _table("Other numbers: what the text prints beside the tables", ("what", "report", "here"), lines)
+
+
+def _differences(differences: pd.DataFrame) -> Table:
+    lines = [
+        (
+            it.row,
+            it.verdict,
+            it.against,
+            it.why,
+            SCORE_NAMES[it.score],
+            f"{it.difference:+.3f}",
+            f"{it.low:+.3f} to {it.high:+.3f}",
+            f"{it.p:.3f}",
+        )
+        for it in differences.itertuples()
+    ]
+    note = (
+        "Verdict: is the row's macro F1 higher or lower than the other's, on the same test images, without TTA but for "
+        "the row that is one. Difference: the row's less the other's. "
+        "Interval: 95% of 10,000 draws of these images. p: of swapping the two predictions of an image at random. "
+        "Undecided: the interval holds 0, or p is at least 5%; other test images could turn the order around. Each "
+        "row was trained once: what another seed would change comes on top. Where no two rows differ, one comparison "
+        "in twenty is decided all the same."
+    )
+    if SCORE_NAMES["f1_common"] in [line[3] for line in lines]:
+        note += (
+            " Where classes are rare, trust the line without them: an F1 of a few images has no interval to rely on."
+        )
+    columns = ("row", "here: verdict", "against", "why", "score", "difference", "95% interval", "p")
+    return _table("Differences: which rows are better, on the test part", columns, lines, note)
+
+
+def _calibration(study: Study) -> Table:
+    lines = []
+    for (row, probabilities), found in study.calibration.groupby(["row", "probabilities"], sort=False):
+        plain, *tempered = found.itertuples()
+        errors = [number(getattr(plain, name)) for name in ("ece", "ece_by_chance", "classwise_ece", "nll", "brier")]
+        after = [number(getattr(tempered[0], name)) if tempered else ABSENT for name in ("temperature", "ece", "nll")]
+        lines.append((row, probabilities, *errors, *after))
+    note = (
+        "On the test part. ECE: mean distance between a prediction's probability and the share that is right, in 15 "
+        "groups of equally many images; by chance: what as many images would show if the probabilities were true; "
+        "class-wise: the mean over the classes' own. NLL in nats; Brier: 0 to 2. T: the temperature with the least "
+        "NLL on the validation part. The report's is 0.8; TTA has divided by that already, and its T here comes on "
+        "top."
+    )
+    columns = (
+        "row",
+        "probabilities",
+        "here: ECE",
+        "by chance",
+        "class-wise ECE",
+        "NLL",
+        "Brier",
+        "T",
+        "ECE at T",
+        "NLL at T",
+    )
+    return _table("Calibration: whether probabilities mean what they say", columns, lines, note)
