@@ -16,7 +16,7 @@ SMALL = {  # of the report's profile all but what would take hours or a download
     "model": {"name": "test_convnext", "weights": "none"},
     "train": {"epochs": 1},
     "ladder": {
-        "efficientnet": {"model": {"name": "test_efficientnet"}, "train": {"epochs": 1}},
+        "efficientnet": {"model": {"name": "test_efficientnet", "weights": "none"}, "train": {"epochs": 1}},
         "convnext_restarts": {"train": {"epochs": 1}},
         "freeze": {"train": {"freeze": 1, "epochs": 2}},
     },
