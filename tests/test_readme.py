@@ -143,6 +143,5 @@ def test_the_readme_is_short():
     assert len(README.read_bytes()) <= 10_000
 
 
-@pytest.mark.xfail(reason="the sample is not written again yet", strict=True)
 def test_the_readme_has_the_table_of_the_results():
     assert (ROOT / "plots/results.md").read_text("utf-8") in README.read_text("utf-8")

@@ -1,5 +1,6 @@
 """The report's Tables 1 to 8 again, what it prints beside what was measured here."""
 
+import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -60,14 +61,15 @@ def all_tables(study: Study, differences: pd.DataFrame) -> list[Table]:
 
 
 def markdown_table(cells: pd.DataFrame, words: Collection[int] = (0,)) -> str:
-    """A table of text as Markdown, all but the columns `words` to the right."""
+    """A table of text as Markdown, all but the columns `words` to the right; a longer cell changes no other line."""
     aligned = ["left" if column in words else "right" for column in range(cells.shape[1])]
-    return cells.to_markdown(index=False, disable_numparse=True, colalign=aligned)
+    padded = cells.to_markdown(index=False, disable_numparse=True, colalign=aligned)
+    return re.sub(r" +(?=\|)|(?<=\|) +", " ", re.sub(r"-{3,}", "---", padded))
 
 
 def markdown(tables: Sequence[Table]) -> str:
     """All of them as one Markdown document."""
-    parts = ["# The report's tables, one of the masks, and what the numbers bear\n"]
+    parts = ["# The report's tables, one of the masks, and what the numbers can tell\n"]
     for table in tables:
         parts.append(f"## {table.title}\n")
         parts.append(markdown_table(table.cells) + "\n")
