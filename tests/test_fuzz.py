@@ -19,7 +19,7 @@ from conftest import WIDTHS, ifd
 from study import study_params
 from wbc.config import resolve
 from wbc.data.images import decode
-from wbc.data.listing import Images, parse
+from wbc.data.listing import ImageFolder, parse
 from wbc.errors import UserError
 
 thorough = bool(os.environ.get("WBC_FUZZ"))
@@ -144,7 +144,7 @@ def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
     for name in ("a.png", "a.jpg", "é.png", "b c.jpg"):
         (folder / name).touch()
-    return Images(folder)
+    return ImageFolder(folder)
 
 
 @fuzz
