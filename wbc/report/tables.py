@@ -229,7 +229,7 @@ def _differences(differences: pd.DataFrame) -> Table:
             SCORE_NAMES[it.score],
             f"{it.difference:+.3f}",
             f"{it.low:+.3f} to {it.high:+.3f}",
-            f"{it.p:.3f}",
+            "<0.001" if it.p < 0.001 else f"{it.p:.3f}",
         )
         for it in differences.itertuples()
     ]
