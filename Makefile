@@ -5,6 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+BESIDE := -n 2 --dist loadfile # files of tests side by side: most of what they start takes one core
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,10 +30,10 @@ report: install ## bring plots/report.html up to date, with whatever it needs, a
 	@echo '$(CURDIR)/plots/report.html'
 
 test: install lint ## lint, then run the tests that take minutes, a tiny pipeline among them
-	pytest -m 'not slow'
+	pytest -m 'not slow' $(BESIDE)
 
 test-all: install lint ## lint, then run every test, with coverage (half an hour)
-	pytest --cov --cov-report=term-missing:skip-covered
+	pytest --cov --cov-report=term-missing:skip-covered $(BESIDE)
 
 fuzz: install ## feed the readers of lists, settings and images 50,000 random inputs each (half an hour)
 	WBC_FUZZ=1 pytest tests/test_fuzz.py
