@@ -5,7 +5,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-BESIDE := -n 2 --dist loadfile # files of tests side by side: most of what they start takes one core
+# files of tests side by side: most of what they start takes one core
+BESIDE := -n 2 --dist loadfile
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
