@@ -146,7 +146,8 @@ def pack(path: Path, change: Callable[[dict], None]) -> None:
 def merge(base, delta):
     merged = dict(base)
     for key, value in delta.items():
-        merged[key] = merge(base[key], value) if isinstance(base.get(key), dict) else value
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = merge(base[key], value) if both else value
     return merged
 
 

@@ -128,8 +128,9 @@ def test_a_new_method_and_a_changed_feature_run_alone(study):
     features.write_text(features.read_text() + "# changed\n")
     pipeline = study / "dvc.yaml"
     pipeline.write_text(pipeline.read_text().replace("foreach: [hsv,", "foreach: [another, hsv,"))
-    assert ran(dvc(study, "repro", "--dry", "segment", "features", "folds")) == {"segment@another", "features@v2"}
+    planned = ran(dvc(study, "repro", "--dry", "segment", "features", "folds"))
     restore(study)
+    assert planned == {"configure", "segment@another", "features@v2"}  # the first, since a setting may name the method
 
 
 @pytest.mark.slow
