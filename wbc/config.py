@@ -295,9 +295,7 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     values = study.model_dump(exclude_none=True)
     if missing := {"v1", "v2"} - study.features.keys():
         raise ConfigError(f"features.{min(missing)} is missing: the report's tables are of it")
-    rows = _rows(values)
-    above = zip(values["ladder"].items(), [BASE, *rows], strict=False)
-    starts = {name: delta.get("from", row) for (name, delta), row in above}
+    rows, starts = _rows(values)
     ladder = {name: {"from": starts[name]} | _difference(row, rows.get(starts[name], {})) for name, row in rows.items()}
     shared = {
         "compute": values["compute"],
@@ -357,12 +355,13 @@ def _unknown_to_timm(name: str) -> str:
     return ""
 
 
-def _rows(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Accumulate the ladder and drop the settings that do not act in a row."""
-    settings, rows, above = {BASE: {key: values[key] for key in RowKnobs.model_fields}}, {}, BASE
+def _rows(values: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """The ladder's rows, without the settings that do not act in them, and what each stands on."""
+    settings = {BASE: {key: values[key] for key in RowKnobs.model_fields}}
+    rows, starts = {}, {}
     for name, delta in values["ladder"].items():
         delta = dict(delta)
-        start = delta.pop("from", above)
+        start = starts[name] = delta.pop("from", list(settings)[-1])
         if start not in list(settings):
             allowed = ", ".join(settings)
             raise ConfigError(f"ladder.{name}.from = {start!r}: allowed: {allowed}{_hint(str(start), settings)}")
@@ -376,8 +375,8 @@ def _rows(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
             row["schedule"].pop("period", None)
         elif "period" not in row["schedule"]:
             raise ConfigError(f"ladder.{name}: schedule.period is missing: restarts need a number of epochs >= 1")
-        rows[name], above = row, name
-    return rows
+        rows[name] = row
+    return rows, starts
 
 
 def _chosen(value: Any, profile: str, key: str) -> Any:
