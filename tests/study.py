@@ -198,7 +198,8 @@ def dvc(path, *arguments, **options):
 
 
 def ran(output: str) -> set[str]:
-    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+    """The stages that DVC found changed: it ran them or, where another test had, took them from its run cache."""
+    return set(re.findall(r"^(?:Running stage|Stage) '(.*)'(?::$| is cached - skipping run)", output, re.MULTILINE))
 
 
 def restore(study):
