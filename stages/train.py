@@ -13,6 +13,7 @@ from stages import run
 from wbc.config import load
 from wbc.data.tables import MANIFEST, PIXELS, VALIDATION
 from wbc.errors import UserError
+from wbc.evaluate.calibration import temperature
 from wbc.io import atomic, rounded, write_json
 from wbc.network import distributed
 from wbc.network.inference import choose_device
@@ -25,6 +26,7 @@ from wbc.train.engine import checkpoint_key, fit, log
 # Not an output: DVC deletes those before a run, and an unfinished training must survive. Outside the throw-away copy
 # that `dvc exp run --temp` works in, which DVC_ROOT is the way out of.
 SCRATCH = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch" / "train"
+DIGITS = 4  # decimals of the temperature: an optimum's last ones are noise between machines
 
 
 def main(name: str) -> None:
@@ -52,10 +54,12 @@ def train_row(name: str, *shared: dict) -> None:
         known = None
         if row.model.weights != "none":  # who saw nothing but these cells takes others for them: benchmarks.unusual
             known = reference(model.backbone.to(device), normalisation, train, validation)
+        trained = Trained(model, settings, normalisation, train.pixels.size, known)
+        chances = trained.probabilities(validation.pixels)
         if not first:
             return
-        trained = Trained(model.cpu(), settings, normalisation, train.pixels.size, known)
-        save_model(Path(f"models/{name}.safetensors"), trained)
+        heat = round(temperature(validation.targets.numpy(), chances.numpy()), DIGITS)
+        save_model(Path(f"models/{name}.safetensors"), trained._replace(model=model.cpu(), temperature=heat))
         write_json(f"metrics/train/{name}.json", {"val_f1": progress.best_f1, "best_epoch": progress.best_epoch})
         figure = curves(progress.history, progress.best_epoch, row.train.freeze, f"{name}: {row.model.name}")
         with atomic(f"plots/train/{name}.png") as path:
@@ -66,7 +70,8 @@ def train_row(name: str, *shared: dict) -> None:
 def code() -> list[Path]:
     """The files that dvc.yaml knows this stage by."""
     root = Path(__file__).parent.parent
-    files = ("stages/train.py", "wbc/classes.py", "wbc/data/tables.py", "wbc/io.py", "wbc/evaluate/scores.py")
+    files = ("stages/train.py", "wbc/classes.py", "wbc/data/tables.py", "wbc/io.py")
+    files += ("wbc/evaluate/calibration.py", "wbc/evaluate/scores.py")
     return [root / file for file in files] + sorted(root.glob("wbc/network/*.py")) + sorted(root.glob("wbc/train/*.py"))
 
 

