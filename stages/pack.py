@@ -7,10 +7,10 @@ from wbc.data.tables import read_manifest
 
 
 def main() -> None:
-    size = load("configs/images.yaml").size
+    images = load("configs/images.yaml")
     manifest = read_manifest()
-    pack(manifest, size)
-    print(f"packed {len(manifest)} images at {size}×{size}")
+    pack(manifest, images.size, crop=images.crop)
+    print(f"packed {len(manifest)} images at {images.size}×{images.size}")
 
 
 if __name__ == "__main__":

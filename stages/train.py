@@ -10,7 +10,7 @@ from dvclive import Live
 from filelock import FileLock, Timeout
 
 from stages import run
-from wbc.config import load
+from wbc.config import Compute, Images, load
 from wbc.data.tables import MANIFEST, PIXELS, VALIDATION
 from wbc.errors import UserError
 from wbc.evaluate.calibration import temperature
@@ -34,16 +34,17 @@ def main(name: str) -> None:
     if compute.launch == "torchrun" and not distributed.launched():
         distributed.relaunch("stages.train", name)
     with distributed.process_group():
-        train_row(name, compute.model_dump(), images.model_dump())
+        train_row(name, compute, images)
 
 
-def train_row(name: str, *shared: dict) -> None:
+def train_row(name: str, compute: Compute, images: Images) -> None:
     row = load(f"configs/{name}.yaml")
     settings = row.model_dump(exclude_none=True, exclude={"tta", "embed"})  # those act after training
     device = choose_device()
     train, validation = (load_part(part, row.train.validation, device) for part in ("train", "validation"))
     log(f"{name}: {row.model.name} on {len(train.ids)} images, validation on {len(validation.ids)}")
 
+    shared = compute.model_dump(), images.model_dump()
     inputs = [settings, *shared, device.type, distributed.world_size(), MANIFEST, VALIDATION, PIXELS, *code()]
     scratch = SCRATCH / f"{name}-{checkpoint_key(*inputs)}"
     first = not distributed.rank()  # it alone writes
@@ -54,7 +55,7 @@ def train_row(name: str, *shared: dict) -> None:
         known = None
         if row.model.weights != "none":  # who saw nothing but these cells takes others for them: benchmarks.unusual
             known = reference(model.backbone.to(device), normalisation, train, validation)
-        trained = Trained(model, settings, normalisation, train.pixels.size, known)
+        trained = Trained(model, settings, normalisation, train.pixels.size, known, images.crop)
         chances = trained.probabilities(validation.pixels)
         if not first:
             return

@@ -49,6 +49,8 @@ def changed(params, *edits):
             {"sample": 1},
             "ladder.final.loss.gamma = {'sample': 1}: expected a value for repo",
         ),
+        ("images.crop", 0.0, "images.crop = 0.0: should be greater than 0"),
+        ("images.crop", 1.5, "images.crop = 1.5: should be less than or equal to 1"),
         ("images.size.sample", "64px", "images.size = '64px': should be a valid integer"),
         ("ladder.Bad-Name", {}, "should match pattern"),
         ("model", None, "model = None: "),
@@ -96,6 +98,7 @@ def test_a_row_that_pins_a_knob_is_not_reached_by_its_base(params):
     ("key", "value", "files"),
     [
         ("images.size", 96, {"images"}),
+        ("images.crop", 0.75, {"images"}),
         ("images.size.sample", 96, {"images"}),
         ("images.size.report", 96, set()),
         ("ladder.freeze.train.freeze", 3, {"freeze", "cutmix", "final"}),

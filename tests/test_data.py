@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from conftest import ifd
 from wbc.classes import CLASSES, TABLE_1
 from wbc.data.images import ImageError, decode, read, read_mask, sha256, write_jpeg
-from wbc.data.pack import pack, resize
+from wbc.data.pack import middle, pack, resize
 from wbc.data.split import folds, held_back, validation
 
 
@@ -243,6 +243,21 @@ def test_packing_keeps_order_and_colour(tmp_path):
     pixels = np.load(tmp_path / "x.npy")
     assert (pixels.shape, pixels.dtype) == ((3, 8, 8, 3), np.uint8)
     assert pixels[:, 4, 4].tolist() == [list(c) for c in colours]
+
+
+def test_packing_keeps_the_middle_that_it_is_told(tmp_path):
+    image = np.zeros((20, 41, 3), np.uint8)
+    image[5:15, 10:31] = 200  # half of either axis: 10 of 20 rows, 21 of 41 columns (20.5 is rounded up)
+    Image.fromarray(image).save(tmp_path / "x.png")
+    rows = pd.DataFrame({"path": [str(tmp_path / "x.png")], "sha256": [sha256((tmp_path / "x.png").read_bytes())]})
+    seen = {}
+    for crop in (0.5, 0.55, 1.0):
+        pack(rows, 8, tmp_path / "x.npy", crop)
+        seen[crop] = np.load(tmp_path / "x.npy")[0]
+    assert (seen[0.5] == 200).all()
+    assert seen[0.55].min() < 200
+    assert (seen[1.0] == resize(image, 8)).all()
+    assert middle(image[:1, :1], 0.1).shape == (1, 1, 3)  # never nothing
 
 
 def test_shrinking_averages_and_growing_interpolates():

@@ -55,6 +55,7 @@ def test_a_file_of_the_first_version_says_the_same_today(first):
     assert probabilities(trained).tolist() == pytest.approx(PROBABILITIES, abs=1e-3)
     assert trained.settings["model"]["name"] == "test_convnext"
     assert trained.reference.layer is None  # it knows distances of the pooled output
+    assert trained.crop == 1.0  # of whole images
     assert trained.distances(PIXELS).shape == (1,)
     assert trained.temperature == 1
     save_model(first, trained)  # in today's format

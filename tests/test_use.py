@@ -15,12 +15,12 @@ from wbc.__main__ import main
 from wbc.classes import CLASSES
 from wbc.config import TTA, Augment
 from wbc.data.images import SUFFIXES
-from wbc.data.pack import resize
+from wbc.data.pack import middle, resize
 from wbc.errors import UserError
 from wbc.evaluate.calibration import scaled
 from wbc.io import write_json
 from wbc.network.inference import infer
-from wbc.network.model import PLAIN, Trained, build, save_model
+from wbc.network.model import PLAIN, Trained, build, load_model, save_model
 from wbc.network.pixels import Pixels
 from wbc.network.prepare import Prepare
 from wbc.network.reference import reference
@@ -101,6 +101,22 @@ def test_tta_is_the_mean_of_one_plain_and_r_tempered_passes(trained, coloured):
     assert not torch.allclose(moved, nine, atol=1e-5)
 
 
+def test_a_model_of_cropped_images_crops_new_ones(trained, tmp_path):
+    """As they were packed: what surrounds the middle changes nothing, and the model's file knows."""
+    save_model(tmp_path / "m.safetensors", trained._replace(crop=0.5))
+    cropping = load_model(tmp_path / "m.safetensors")
+    image = np.random.default_rng(0).integers(0, 256, (60, 81, 3), dtype=np.uint8)
+    inner, around = middle(image, 0.5), np.zeros_like(image)
+    middle(around, 0.5)[:] = inner
+    for name, content in (("whole", image), ("around", around), ("inner", inner)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), content[..., ::-1])
+    files = [tmp_path / f"{name}.png" for name in ("whole", "around", "inner")]
+    first, second, uncropped = (row.probability for row in classify(cropping, files, CPU))
+    (expected,) = (row.probability for row in classify(trained, files[2:], CPU))
+    assert first == pytest.approx(expected, abs=1e-6)  # batches of other sizes differ in the last bits
+    assert first == pytest.approx(second, abs=1e-6) != uncropped
+
+
 def test_an_unreadable_file_does_not_stop_the_others(trained, folder):
     (folder / "b ü.png").write_bytes(b"not an image")
     rows = list(classify(trained, find([str(folder)]), CPU))
@@ -134,6 +150,10 @@ def test_layer_cam_is_hot_where_the_evidence_is(trained):
     assert overlay.shape == image.shape
     assert heat[10:22, 26:38].min() > 0 > heat[32:].max()  # the coarse map would spread it over a quarter
     assert heat[:, :16].max() < 0
+    cropped = layer_cam(plainly._replace(crop=0.5), image, "LY").astype(int) - (0.6 * image)
+    assert (cropped[..., 0] > cropped[..., 2])[16:48, 12:36].any()
+    (cropped[16:48, 12:36]) = cropped[0, 0]
+    assert (cropped == cropped[0, 0]).all()  # cold where it does not look
     nothing = layer_cam(plainly._replace(size=16), np.zeros_like(image), "LY")  # no map is large enough: the largest
     assert (nothing == nothing[0, 0]).all()
 
@@ -159,9 +179,11 @@ def test_a_backbone_without_a_feature_map_is_said(tiny_row, trained):
             layer_cam(other, np.zeros((160, 160, 3), np.uint8), "LY")
 
 
-def test_onnx_says_of_images_of_any_size_what_classify_says(trained, tmp_path):
+@pytest.mark.parametrize("crop", [1.0, 0.75])
+def test_onnx_says_of_images_of_any_size_what_classify_says(trained, tmp_path, crop):
     import onnxruntime
 
+    trained = trained._replace(crop=crop)
     export_onnx(trained, tmp_path / "m.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     assert session.get_modelmeta().custom_metadata_map["classes"] == ",".join(CLASSES)
@@ -180,11 +202,12 @@ def test_onnx_says_of_images_of_any_size_what_classify_says(trained, tmp_path):
             assert row.runner_up_probability == pytest.approx(found[second], abs=1e-4)
 
 
+@pytest.mark.parametrize("crop", [1.0, 0.75])
 @pytest.mark.parametrize("size", [32, 224])
 @pytest.mark.parametrize("shape", [(64, 64), (256, 256), (368, 370), (300, 100), (224, 500), (20, 30), (1, 1)])
-def test_an_exported_model_scales_to_the_same_pixels(size, shape):
+def test_an_exported_model_scales_to_the_same_pixels(size, shape, crop):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    apart = np.abs(Resize(size)(torch.from_numpy(image[None]))[0].numpy() - resize(image, size))
+    apart = np.abs(Resize(size, crop)(torch.from_numpy(image[None]))[0].numpy() - resize(middle(image, crop), size))
     assert apart.max() <= 1
     assert (apart > 0).mean() < 1e-4
 

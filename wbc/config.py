@@ -90,6 +90,7 @@ class Split(Group):
 
 class Images(Group):
     size: Pixels
+    crop: Annotated[float, Field(gt=0, le=1)]
 
 
 class FeatureSet(Group):

@@ -1,5 +1,6 @@
 """All images in one file of equal squares, which trains faster than decoding JPEGs every epoch."""
 
+import math
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,13 @@ from wbc.parallel import parallel_map
 HALF_UP = 0.501  # to round by: halves, which are frequent, go up even where a sum's last bits leave them just below
 
 
+def middle(image: np.ndarray, share: float) -> np.ndarray:
+    """The middle `share` of either axis of an (H, W, 3) image, a whole number of pixels; the odd one is left below."""
+    lengths = [max(1, math.floor(length * share + 0.5)) for length in image.shape[:2]]
+    top, left = ((whole - kept) // 2 for whole, kept in zip(image.shape[:2], lengths, strict=True))
+    return image[top : top + lengths[0], left : left + lengths[1]]
+
+
 def resize(image: np.ndarray, size: int) -> np.ndarray:
     """Scale (H, W, 3) uint8 to (size, size, 3): along either axis by area where it shrinks, else bilinearly.
 
@@ -26,13 +34,13 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     return np.floor(cv2.resize(shrunk, (size, size), interpolation=cv2.INTER_LINEAR) + HALF_UP).astype(np.uint8)
 
 
-def pack(manifest: pd.DataFrame, size: int, path: Path = PIXELS) -> None:
-    """Write the images, in the manifest's order, as one (N, size, size, 3) uint8 `.npy` file, RGB.
+def pack(manifest: pd.DataFrame, size: int, path: Path = PIXELS, crop: float = 1.0) -> None:
+    """Write the images' `middle`, in the manifest's order, as one (N, size, size, 3) uint8 `.npy` file, RGB.
 
     Raises:
         ImageError: an image is missing or has changed since it was ingested.
     """
-    tasks = ((row.path, row.sha256, size) for row in manifest.itertuples())
+    tasks = ((row.path, row.sha256, size, crop) for row in manifest.itertuples())
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(manifest), size, size, 3)}
     # written from front to back: a disk that fills up under a memory map kills the process
     with atomic(path) as temporary, temporary.open("wb") as file:
@@ -41,5 +49,5 @@ def pack(manifest: pd.DataFrame, size: int, path: Path = PIXELS) -> None:
             file.write(image.tobytes())
 
 
-def _load(path: str, sha256: str, size: int) -> np.ndarray:
-    return resize(read(path, sha256), size)
+def _load(path: str, sha256: str, size: int, crop: float) -> np.ndarray:
+    return resize(middle(read(path, sha256), crop), size)

@@ -28,7 +28,7 @@ PACKAGED = {
 }
 PACKAGED_NORMALISATION = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3}
 # Of the files that `save_model` writes: one more whenever a reader of today would misread them. The first had none: 0;
-# 2 brought the temperature.
+# 2 brought crop and temperature.
 FORMAT = 2
 # What a file from before a setting existed means by it: an entry for every key that `Model` or `Augment` gains.
 LATER: dict[str, dict[str, Any]] = {"model": {}, "augment": {}}
@@ -97,6 +97,7 @@ class Trained(NamedTuple):
     normalisation: dict[str, list[float]]  # `mean` and `std` per channel, of values in 0…1
     size: int  # pixels a side of its images
     reference: Reference | None  # None where it cannot tell foreign images
+    crop: float = 1.0  # middle share of either axis of an image that it sees
     temperature: float = 1.0  # that calibrates its probabilities, of the validation part; they come without it
 
     def prepare(self, augment: Augment | None = None) -> Prepare:
@@ -129,7 +130,7 @@ class Trained(NamedTuple):
 
 
 def save_model(path: Path, trained: Trained) -> None:
-    """Write the weights as safetensors; format, classes, settings, normalisation and image size stand in its header."""
+    """Write the weights as safetensors; format, classes, settings, normalisation, size and crop stand in its header."""
     header = {
         "format": FORMAT,
         "classes": CLASSES,
@@ -137,6 +138,7 @@ def save_model(path: Path, trained: Trained) -> None:
         "normalisation": trained.normalisation,
         "size": trained.size,
         "temperature": trained.temperature,
+        "crop": trained.crop,
     }
     tensors = {name: tensor.contiguous() for name, tensor in trained.model.state_dict().items()}
     if known := trained.reference:
@@ -179,8 +181,8 @@ def load_model(path: str | Path) -> Trained:
             means, precision = (tensors.pop(f"reference.{name}") for name in ("means", "precision"))
             known = Reference(means, precision, header["threshold"], header.get("layer"))
         model.load_state_dict(tensors)
-        temperature = header.get("temperature", 1.0)
-        return Trained(model.eval(), settings, header["normalisation"], header["size"], known, temperature)
+        acting = [header.get(name, 1.0) for name in ("crop", "temperature")]
+        return Trained(model.eval(), settings, header["normalisation"], header["size"], known, *acting)
     except ValidationError as error:
         first = error.errors()[0]
         raise WeightsError(f"{path}: its setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from wbc.classes import CLASSES
 from wbc.config import TTA
 from wbc.data.images import SUFFIXES, ImageError, decode
-from wbc.data.pack import resize
+from wbc.data.pack import middle, resize
 from wbc.errors import UserError
 from wbc.evaluate.calibration import scaled
 from wbc.network.inference import BATCH
@@ -67,7 +67,7 @@ def classify(trained: Trained, files: Sequence[Path], device: torch.device, tta:
     known = trained.reference
     for start in tqdm(range(0, len(files), BATCH), "classify", unit="batch", disable=None):
         some = files[start : start + BATCH]
-        images, problems = read_all(some, trained.size)
+        images, problems = read_all(some, trained.size, trained.crop)
         if not len(images):
             yield from (Classified(str(file), note=problems[file]) for file in some)
             continue
@@ -86,12 +86,12 @@ def classify(trained: Trained, files: Sequence[Path], device: torch.device, tta:
             yield Classified(str(file), CLASSES[best], first, CLASSES[other], second, note)
 
 
-def read_all(files: Sequence[Path], size: int) -> tuple[np.ndarray, dict[Path, str]]:
-    """(N, size, size, 3) uint8 RGB of the readable files, and why the others are not."""
+def read_all(files: Sequence[Path], size: int, crop: float) -> tuple[np.ndarray, dict[Path, str]]:
+    """(N, size, size, 3) uint8 RGB of the readable files' `middle`, and why the others are not."""
     images, problems = [], {}
     for file in files:
         try:
-            images.append(resize(decode(file.read_bytes()), size))
+            images.append(resize(middle(decode(file.read_bytes()), crop), size))
         except ImageError as error:
             problems[file] = str(error)
         except OSError as error:
@@ -127,9 +127,11 @@ def layer_cam(trained: Trained, image: np.ndarray, label: str) -> np.ndarray:
     backbone = trained.model.backbone
     large = [info for info in backbone.feature_info if trained.size // info["reduction"] >= MAP]
     layer = backbone.get_submodule((large or backbone.feature_info)[-1 if large else 0]["module"])
-    pixels = torch.from_numpy(resize(image, trained.size)[None])
+    seen = middle(image, trained.crop)
+    pixels = torch.from_numpy(resize(seen, trained.size)[None])
     with LayerCAM(trained.model, [layer], as_map) as cam:
         heat = cam(trained.prepare()(pixels).requires_grad_(), [ClassifierOutputTarget(CLASSES.index(label))])[0]
-    heat = cv2.resize(heat, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    colours = cv2.applyColorMap(np.uint8(255 * heat.clip(0, 1)), cv2.COLORMAP_TURBO)[..., ::-1]
+    whole = np.zeros(image.shape[:2], np.float32)  # cold where the model does not look
+    middle(whole, trained.crop)[:] = cv2.resize(heat, seen.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    colours = cv2.applyColorMap(np.uint8(255 * whole.clip(0, 1)), cv2.COLORMAP_TURBO)[..., ::-1]
     return cv2.addWeighted(image, 1 - HEAT, colours, HEAT, 0)

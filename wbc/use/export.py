@@ -12,16 +12,16 @@ from wbc.network.model import Trained
 
 
 class Resize(nn.Module):
-    """`wbc.data.pack.resize` in operations that ONNX has: its own `Resize` rounds and aliases otherwise.
+    """`wbc.data.pack.resize` of `middle` in operations that ONNX has: its own `Resize` rounds and aliases otherwise.
 
     A pixel of the result is the mean over a box of the image, its share but never narrower than one pixel: by area
     where an axis shrinks, bilinear where it grows. OpenCV's sums end in other bits, which the rounding may show: by one
     grey level, at some 2 of 100,000 values.
     """
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, crop: float = 1.0):
         super().__init__()
-        self.size = size
+        self.size, self.crop = size, crop
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """(N, H, W, 3) uint8 → (N, size, size, 3) of whole numbers, float32."""
@@ -32,10 +32,12 @@ class Resize(nn.Module):
     def _shares(self, length: int) -> torch.Tensor:
         """(size, length) float32: how much of each box every pixel of an axis fills."""
         start = torch.arange(length, dtype=torch.float64)
-        length = start[-1] + 1  # a tensor: the export would settle a branch on a number once and for all
+        whole = start[-1] + 1  # a tensor: the export would settle a branch on a number once and for all
+        length = (whole * self.crop + 0.5).floor().clamp(min=1)
+        skipped = ((whole - length) / 2).floor()
         box = (length / self.size).clamp(min=1)
         middle = (torch.arange(self.size, dtype=torch.float64) + 0.5) * length / self.size
-        middle = middle.maximum(box / 2).minimum(length - box / 2)[:, None]
+        middle = middle.maximum(box / 2).minimum(length - box / 2)[:, None] + skipped
         overlap = (middle + box / 2).minimum(start + 1) - (middle - box / 2).maximum(start)
         return (overlap.clamp(min=0) / box).float()
 
@@ -45,7 +47,7 @@ class EndToEnd(nn.Module):
 
     def __init__(self, trained: Trained):
         super().__init__()
-        self.resize, self.prepare, self.model = Resize(trained.size), trained.prepare(), trained.model
+        self.resize, self.prepare, self.model = Resize(trained.size, trained.crop), trained.prepare(), trained.model
         self.temperature = trained.temperature
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
