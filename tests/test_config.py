@@ -49,6 +49,14 @@ def changed(params, *edits):
             {"sample": 1},
             "ladder.final.loss.gamma = {'sample': 1}: expected a value for repo",
         ),
+        (
+            "ladder.final.loss.name",
+            "logit_adjusted",
+            "ladder.final: loss.name = 'logit_adjusted' needs train.sampler = 'sh",
+        ),
+        ("augment.stain", -0.1, "augment.stain = -0.1: should be greater than or equal to 0"),
+        ("train.ema", 1.0, "train.ema = 1.0: should be less than 1"),
+        ("loss.smoothing", 1.0, "loss.smoothing = 1.0: should be less than 1"),
         ("images.crop", 0.0, "images.crop = 0.0: should be greater than 0"),
         ("images.crop", 1.5, "images.crop = 1.5: should be less than or equal to 1"),
         ("images.size.sample", "64px", "images.size = '64px': should be a valid integer"),
@@ -221,8 +229,8 @@ def test_the_report_profile_holds_the_reports_numbers(params):
     assert (freeze["train"]["freeze"], freeze["train"]["validation"], freeze["model"]["dropout"]) == (5, 0.2, 0.5)
     assert (freeze["optim"]["lr_backbone"], freeze["optim"]["weight_decay"]) == (5e-5, 5e-4)
     assert (final["optim"]["lr_backbone"], final["optim"]["weight_decay"]) == (5e-5, 1e-2)
-    assert final["loss"] == {"name": "focal", "gamma": 1.0, "class_weights": "inverse_sqrt"}
-    assert freeze["loss"] == {"name": "focal", "gamma": 2.0, "class_weights": "log_dampened"}
+    assert final["loss"] == {"name": "focal", "gamma": 1.0, "smoothing": 0.0, "class_weights": "inverse_sqrt"}
+    assert freeze["loss"] == {"name": "focal", "gamma": 2.0, "smoothing": 0.0, "class_weights": "log_dampened"}
     assert (resolved["gridsearch"]["n_estimators"], resolved["gridsearch"]["max_depth"]) == ([100, 200, 300], [3, 5, 7])
 
 
@@ -279,6 +287,12 @@ def test_focal_loss_and_restarts_need_their_numbers(params):
     del broken["loss"]["gamma"]
     with pytest.raises(ConfigError, match=r"loss\.gamma is missing"):
         resolve(broken)
+    adjusting = copy.deepcopy(params)
+    adjusting["ladder"]["mine"] = {"loss": {"name": "logit_adjusted"}, "train": {"sampler": "shuffle"}}
+    assert resolve(adjusting)["mine"]["loss"]["tau"] == 1.0
+    del adjusting["loss"]["tau"]
+    with pytest.raises(ConfigError, match=r"ladder.mine: loss\.tau is missing"):
+        resolve(adjusting)
     del params["schedule"]["period"]
     with pytest.raises(ConfigError, match=r"schedule\.period is missing"):
         resolve(params)

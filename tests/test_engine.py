@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 def test_the_weighted_sampler_shows_every_class_equally_often():
     generator = torch.Generator().manual_seed(0)
     targets = torch.tensor([0] * 900 + [2] * 90 + [1] * 10)
-    counts = np.bincount(targets, minlength=13)
+    counts = torch.bincount(targets, minlength=13)
     drawn = torch.cat([torch.cat(sample("weighted", targets, counts, 32, generator)) for _ in range(10)])
     shares = np.bincount(targets[drawn], minlength=13) / len(drawn)
     assert shares[:3] == pytest.approx([1 / 3] * 3, abs=0.02)
@@ -34,10 +34,10 @@ def test_the_weighted_sampler_shows_every_class_equally_often():
 
 def test_shuffling_takes_each_image_once_and_drops_the_short_batch():
     targets, generator = torch.zeros(70, dtype=torch.int64), torch.Generator()
-    batches = sample("shuffle", targets, np.array([70]), 32, generator)
+    batches = sample("shuffle", targets, torch.tensor([70]), 32, generator)
     assert [len(b) for b in batches] == [32, 32]
     assert len(set(torch.cat(batches).tolist())) == 64
-    assert [len(b) for b in sample("shuffle", targets[:5], np.array([5]), 32, generator)] == [5]
+    assert [len(b) for b in sample("shuffle", targets[:5], torch.tensor([5]), 32, generator)] == [5]
 
 
 def test_two_learning_rates_and_no_decay_on_norms_and_biases(tiny_row):
@@ -84,15 +84,20 @@ def test_validation_is_not_augmented(tiny_row, coloured):
     trainer = engine.Trainer(tiny_row, coloured)
     loss, f1 = trainer.evaluate(coloured)
     logits = infer(trainer.model, Prepare(trainer.normalisation), coloured.pixels)
-    by_hand = per_image(tiny_row.loss, logits, one_hot(coloured.targets), trainer.weights).mean().item()
+    target = one_hot(coloured.targets)
+    by_hand = per_image(tiny_row.loss, logits, target, trainer.weights, trainer.counts).mean().item()
     assert loss == pytest.approx(by_hand)
     assert (loss, f1) == trainer.evaluate(coloured)
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
 @pytest.mark.parametrize("dies_in", [3, 13, 18])  # of five steps an epoch: before and after the backbone is unfrozen
-def test_killed_and_resumed_ends_in_the_same_bits(tiny_row, coloured, tmp_path, monkeypatch, dies_in):
+def test_killed_and_resumed_ends_in_the_same_bits(tiny_row, coloured, tmp_path, monkeypatch, dies_in, ema):
     row = changed(
-        tiny_row, train={"freeze": 2}, mix={"mixup_alpha": 0.4, "cutmix_alpha": 1.0}, optim={"clip_norm": 1.0}
+        tiny_row,
+        train={"freeze": 2, "ema": ema},
+        mix={"mixup_alpha": 0.4, "cutmix_alpha": 1.0},
+        optim={"clip_norm": 1.0},
     )
     monkeypatch.setattr(engine, "CHECKPOINT_SHARE", math.inf)  # after every epoch
     through = fit(row, coloured, coloured, tmp_path / "through.pt")
@@ -116,6 +121,36 @@ def test_killed_and_resumed_ends_in_the_same_bits(tiny_row, coloured, tmp_path, 
         assert torch.equal(tensor, resumed[0].state_dict()[name]), name
 
 
+def test_averaged_weights_are_scored_and_kept(tiny_row, coloured, tmp_path, monkeypatch):
+    """The moving average of what each step left, worked out apart; of batch norms' statistics too."""
+    row = changed(tiny_row, model={"name": "test_efficientnet"}, train={"epochs": 3, "ema": 0.7})
+    states, scored, real = [], [], engine.Trainer._step
+
+    def step(trainer, *batch):
+        result = real(trainer, *batch)
+        states.append(values(trainer.model))
+        return result
+
+    def evaluate(trainer, part):
+        scored.append(values(trainer.scored))
+        return 1.0, len(states) / 100  # the last epoch is the best
+
+    monkeypatch.setattr(engine.Trainer, "_step", step)
+    monkeypatch.setattr(engine.Trainer, "evaluate", evaluate)
+    model = fit(row, coloured, coloured, tmp_path / "c.pt")[0]
+    expected = dict(states[0])
+    for number, state in enumerate(states[1:], start=1):
+        decay = min(0.7, (1 + number) / (10 + number))
+        for name, tensor in state.items():
+            counter = name.endswith("num_batches_tracked")
+            expected[name] = tensor if counter else decay * expected[name] + (1 - decay) * tensor
+    assert any(name.endswith("running_var") for name in expected)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(scored[-1][name], tensor)
+        assert torch.equal(model.state_dict()[name], scored[-1][name])
+    assert not torch.allclose(model.state_dict()["head.1.weight"], states[-1]["head.1.weight"])
+
+
 def test_checkpoints_take_a_small_share_of_the_time(tmp_path, monkeypatch):
     now, saved = [0.0], []
     monkeypatch.setattr(engine.time, "perf_counter", lambda: now[0])
@@ -128,6 +163,7 @@ def test_checkpoints_take_a_small_share_of_the_time(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "save", save)
     saver, trainer = engine.Saver(tmp_path / "c.pt"), engine.Trainer.__new__(engine.Trainer)
     trainer.model = trainer.optimiser = torch.nn.Linear(1, 1)
+    trainer.average = None
     for _ in range(100):
         now[0] += 3.0  # an epoch
         saver.save(trainer, engine.Progress())

@@ -13,11 +13,13 @@ from wbc.train.losses import (
     CLASS_WEIGHTS,
     LOSSES,
     LossFunction,
+    class_balanced,
     focal,
     inverse_sqrt,
     log_dampened,
     normaliser,
     per_image,
+    smoothed,
 )
 from wbc.train.mixing import Mixing, one_hot
 from wbc.train.schedule import factor, factors
@@ -53,6 +55,15 @@ def test_inverse_sqrt_weights_are_the_reports():
     assert (weights["SNE"], weights["PLY"]) == (0.2, 3.0)
     assert weights["PC"] == pytest.approx(raw[CLASSES.index("PC")])
     assert weights["PC"] == pytest.approx(68**-0.5 / np.mean(COUNTS**-0.5))
+
+
+def test_class_balanced_weights_are_one_over_the_effective_number():
+    """E = Σ 0.9999^i over i < n (Cui et al. 2019, proposition 1), added up one by one."""
+    expected = np.array([1 / sum(0.9999**i for i in range(n)) for n in COUNTS])
+    assert class_balanced(COUNTS) == pytest.approx(expected / expected.mean())
+    few = class_balanced(np.array([1, 0, 100]))  # where β is near 1 it is the inverse of the count
+    assert few[1] == 0
+    assert few[0] / few[2] == pytest.approx(100, rel=0.01)
 
 
 def test_focal_loss_by_hand():
@@ -91,26 +102,63 @@ def test_focal_loss_has_a_gradient_where_the_network_is_certain(gamma):
 def test_the_losses_are_averaged_as_documented():
     logits, hard, weights = torch.tensor([[0.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]), torch.tensor([1.0, 3.0])
     target = torch.eye(2)[hard]
-    cross_entropy = Loss(name="cross_entropy", class_weights="none")
-    value = per_image(cross_entropy, logits, target, weights).sum() / normaliser(cross_entropy, target, weights)
+    cross_entropy = Loss(name="cross_entropy", class_weights="none", smoothing=0.0)
+    value = per_image(cross_entropy, logits, target, weights, weights).sum() / normaliser(
+        cross_entropy, target, weights
+    )
     assert value.item() == pytest.approx((math.log(2) + 3 * math.log(1 + math.e**2)) / 4)
     torch.testing.assert_close(value, F.cross_entropy(logits, hard, weights))
-    assert normaliser(Loss(name="focal", gamma=2.0, class_weights="none"), target, weights) == 2
+    assert normaliser(Loss(name="focal", gamma=2.0, class_weights="none", smoothing=0.0), target, weights) == 2
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.5, 1.0])
+def test_the_logit_adjusted_loss_is_its_papers(tau):
+    """-log(e^(f_y + τ log π_y) / Σ e^(f_c + τ log π_c)), Menon et al. 2021, eq. 10; of τ = 1 Ren et al. 2020."""
+    logits, hard = torch.randn(20, 13, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 13
+    shares = COUNTS / COUNTS.sum()
+    powers = np.exp(logits.double().numpy()) * shares**tau
+    expected = -np.log(powers[np.arange(20), hard] / powers.sum(1))
+    if tau == 1:
+        numbers = np.exp(logits.double().numpy()) * COUNTS
+        assert expected == pytest.approx(-np.log(numbers[np.arange(20), hard] / numbers.sum(1)))
+    settings = Loss(name="logit_adjusted", tau=tau, class_weights="none", smoothing=0.0)
+    value = per_image(settings, logits, one_hot(hard), torch.ones(13), torch.from_numpy(COUNTS))
+    assert value.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+    assert normaliser(settings, one_hot(hard), torch.ones(13)) == 20
+
+
+def test_a_class_without_images_is_still_learned_to_be_unlikely():
+    logits = torch.zeros(4, 3, requires_grad=True)
+    settings = Loss(name="logit_adjusted", tau=1.0, class_weights="none", smoothing=0.0)
+    target, counts = torch.eye(3)[[0, 0, 0, 1]], torch.tensor([30, 10, 0])
+    per_image(settings, logits, target, torch.ones(3), counts).sum().backward()
+    assert (logits.grad[:, 2] > 0.45).all()  # e^0 beside 3/4 + 1/4
+
+
+def test_smoothed_targets_are_pytorchs():
+    logits, hard = torch.randn(6, 13), torch.arange(6)
+    target = smoothed(one_hot(hard), torch.from_numpy(COUNTS), 0.1)
+    torch.testing.assert_close(
+        focal(logits, target, torch.ones(13), 0.0), F.cross_entropy(logits, hard, reduction="none", label_smoothing=0.1)
+    )
+    there = smoothed(torch.eye(3)[[0]], torch.tensor([5, 5, 0]), 0.1)  # nothing to a class without images
+    torch.testing.assert_close(there, torch.tensor([[0.95, 0.05, 0.0]]))
+    assert torch.equal(smoothed(target, torch.from_numpy(COUNTS), 0.0), target)
 
 
 def test_a_new_loss_is_an_entry_of_its_own(monkeypatch):
     """And is not trained as one of those there are."""
     logits, target, weights = torch.tensor([[2.0, 0.0]]), torch.eye(2)[[0]], torch.tensor([1.0, 3.0])
     brier = LossFunction(
-        lambda _, logits, target, weights: (logits.softmax(1) - target).square().sum(1), lambda *_: 7.0
+        lambda _, logits, target, *classes: (logits.softmax(1) - target).square().sum(1), lambda *_: 7.0
     )
     monkeypatch.setitem(LOSSES, "brier", brier)
     settings = Loss.model_construct(name="brier", class_weights="none")
     expected = 2 * (1 - torch.sigmoid(torch.tensor(2.0))) ** 2
-    torch.testing.assert_close(per_image(settings, logits, target, weights), expected[None])
+    torch.testing.assert_close(per_image(settings, logits, target, weights, weights), expected[None])
     assert normaliser(settings, target, weights) == 7.0
     with pytest.raises(KeyError):
-        per_image(settings.model_copy(update={"name": "hinge"}), logits, target, weights)
+        per_image(settings.model_copy(update={"name": "hinge"}), logits, target, weights, weights)
 
 
 # --- MixUp and CutMix

@@ -5,12 +5,13 @@ import os
 import numpy as np
 import pytest
 import torch
+from skimage.color import combine_stains, hed_from_rgb, rgb_from_hed, separate_stains
 
 from settings import STILL
 from wbc.network.inference import MemoryShort, choose_device, infer
 from wbc.network.model import Trained, WeightsError, build, load_model, save_model
 from wbc.network.pixels import Pixels, fits
-from wbc.network.prepare import Prepare
+from wbc.network.prepare import Prepare, StainJitter
 from wbc.network.reference import Reference, channel_means, reference
 from wbc.train import engine
 
@@ -39,6 +40,7 @@ def test_without_augmentation_pixels_are_scaled_and_normalised_only():
         {"brightness": 0.5},
         {"contrast": 0.5},
         {"saturation": 0.9},
+        {"stain": 0.2},
         {"erase": 0.5},
     ],
     ids=lambda change: next(iter(change)),
@@ -52,12 +54,33 @@ def test_each_augmentation_is_drawn_for_each_image(change):
 
 def test_random_draws_stay_on_the_cpu_wherever_the_images_are():
     """And with them their bits: another device's generator draws other numbers, and waits for its queue."""
-    prepare = Prepare(NONE, STILL.model_copy(update={"flip": 0.5, "brightness": 0.5, "erase": 0.5})).to("meta")
+    prepare = Prepare(NONE, STILL.model_copy(update={"flip": 0.5, "stain": 0.1, "brightness": 0.5, "erase": 0.5})).to(
+        "meta"
+    )
     assert prepare.mean.device.type == "meta"
     random = [*prepare.augment, *prepare.erase]
-    assert len(random) == 5
+    assert len(random) == 6
     assert {change.device.type for change in random} == {"cpu"}
     assert {t.device.type for change in random for t in change.forward_parameters((2, 3, 8, 8)).values()} == {"cpu"}
+
+
+def test_stains_change_as_scikit_image_takes_them_apart():
+    """s' = α s + β of each (Tellez et al. 2018); its stains are in units of -log(1e-6) of optical density."""
+    unit, rng = -np.log(1e-6), np.random.default_rng(0)
+    images = np.stack([combine_stains(rng.uniform(0.01, 0.05, (8, 8, 3)), rgb_from_hed) for _ in range(4)])
+    jitter = StainJitter(0.2)
+    torch.manual_seed(0)
+    drawn = jitter.forward_parameters((4, 3, 8, 8))
+    torch.manual_seed(0)
+    changed = jitter(torch.from_numpy(images).float().permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
+    for image, result, alpha, beta in zip(
+        images, changed, *(drawn[name].numpy() for name in ("alpha", "beta")), strict=True
+    ):
+        stains = separate_stains(image, hed_from_rgb) * alpha + beta / unit
+        np.testing.assert_allclose(result, combine_stains(stains, rgb_from_hed), atol=1e-5)
+    alpha, beta = (each.numpy() for each in jitter.forward_parameters((4000, 3, 8, 8)).values())
+    for values, middle in ((alpha, 1), (beta, 0)):
+        assert (values.min(), values.max()) == pytest.approx((middle - 0.2, middle + 0.2), abs=0.001)
 
 
 def test_an_erased_patch_holds_the_mean_colour():

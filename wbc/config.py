@@ -120,6 +120,8 @@ class Model(ModelKnobs):
 class Loss(Group):
     name: key_of("LOSSES", "train/losses.py")
     gamma: NonNegative | None = None  # absent where the loss has none
+    tau: NonNegative | None = None  # likewise
+    smoothing: Annotated[float, Field(ge=0, lt=1)]
     class_weights: key_of("CLASS_WEIGHTS", "train/losses.py")
 
 
@@ -143,6 +145,7 @@ class Train(Group):
     batch_size: Count
     sampler: Literal["weighted", "shuffle"]
     freeze: Index
+    ema: Annotated[float, Field(ge=0, lt=1)]
     compile: bool
 
     @model_validator(mode="after")
@@ -160,6 +163,7 @@ class Augment(Group):
     brightness: Fraction
     contrast: Fraction
     saturation: Fraction
+    stain: Fraction = 0.0
     erase: Fraction
     erase_scale: Range
 
@@ -368,10 +372,17 @@ def _rows(values: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, 
             raise ConfigError(f"ladder.{name}.from = {start!r}: allowed: {allowed}{_hint(str(start), settings)}")
         settings[name] = _merge(settings[start], delta)
         row = _validate(RowKnobs, settings[name], prefix=f"ladder.{name}: ").model_dump(exclude_none=True)
-        if row["loss"]["name"] != "focal":
-            row["loss"].pop("gamma", None)
-        elif "gamma" not in row["loss"]:
-            raise ConfigError(f"ladder.{name}: loss.gamma is missing: the focal loss needs a number >= 0")
+        loss = row["loss"]
+        for user, knob in (("focal", "gamma"), ("logit_adjusted", "tau")):
+            if loss["name"] != user:
+                loss.pop(knob, None)
+            elif knob not in loss:
+                raise ConfigError(f"ladder.{name}: loss.{knob} is missing: the loss {user} needs a number >= 0")
+        if loss["name"] == "logit_adjusted" and row["train"]["sampler"] == "weighted":
+            raise ConfigError(
+                f"ladder.{name}: loss.name = 'logit_adjusted' needs train.sampler = 'shuffle': 'weighted' already "
+                f"shows every class equally often"
+            )
         if row["schedule"]["name"] != "restarts":
             row["schedule"].pop("period", None)
         elif "period" not in row["schedule"]:

@@ -16,6 +16,7 @@ import timm
 import torch
 import torchvision
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from wbc.classes import CLASSES
@@ -28,7 +29,7 @@ from wbc.network.inference import MemoryShort, autocast, enough_memory, infer
 from wbc.network.model import Classifier, build
 from wbc.network.pixels import STREAMING, Part
 from wbc.network.prepare import Prepare
-from wbc.train.losses import CLASS_WEIGHTS, normaliser, per_image
+from wbc.train.losses import CLASS_WEIGHTS, normaliser, per_image, smoothed
 from wbc.train.mixing import Mixing, one_hot
 from wbc.train.schedule import factors
 
@@ -155,7 +156,7 @@ def _fit(
             progress.history.append([progress.epoch, *rates, train_loss, train_f1, val_loss, val_f1])
             if val_f1 > progress.best_f1:
                 progress.best_f1, progress.best_epoch = val_f1, progress.epoch
-                progress.best_weights = {k: t.cpu().clone() for k, t in trainer.model.state_dict().items()}
+                progress.best_weights = {k: t.cpu().clone() for k, t in trainer.scored.state_dict().items()}
             saver.save(trainer, progress)
             on_epoch(dict(zip(HISTORY, progress.history[-1], strict=True)))
             log(
@@ -182,10 +183,19 @@ class Trainer:
         self.plain = Prepare(self.normalisation).to(self.device)
         self.mixing = Mixing(row.mix)
         self.targets = train.targets.to(self.device)
-        self.counts = np.bincount(train.targets.numpy(), minlength=len(CLASSES))
-        weights = CLASS_WEIGHTS[row.loss.class_weights](self.counts)
+        counts = np.bincount(train.targets.numpy(), minlength=len(CLASSES))
+        self.counts = torch.from_numpy(counts).to(self.device)
+        weights = CLASS_WEIGHTS[row.loss.class_weights](counts)
         self.weights = torch.tensor(weights, dtype=torch.float32, device=self.device)
+        # batch norms' statistics too: those of the weights as they are would not be the average's
+        of_steps = ema(row.train.ema)
+        self.average = AveragedModel(self.model, multi_avg_fn=of_steps, use_buffers=True) if row.train.ema else None
         self.begin(frozen=row.train.freeze > 0)
+
+    @property
+    def scored(self) -> Classifier:
+        """The model that validation sees and that is kept: the averaged one, if there is one."""
+        return self.average.module if self.average else self.model
 
     def begin(self, frozen: bool) -> None:
         """Start a phase, with a new optimiser: the head alone, or everything (report §7.7.3).
@@ -201,6 +211,8 @@ class Trainer:
         """Take up the state that `Saver` kept."""
         progress = Progress(**state["progress"])
         self.model.load_state_dict(state["model"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
         self.begin(frozen=progress.epoch <= self.row.train.freeze)  # the phase of the last epoch, not of the next
         self.optimiser.load_state_dict(state["optimiser"])
         return progress
@@ -216,7 +228,7 @@ class Trainer:
             group["lr"] = rates[group["part"]]
         torch.manual_seed(seeded(row.seed, number, distributed.rank()))  # augmentation, mixing and dropout
         order = torch.Generator().manual_seed(seeded(row.seed, number, "order"))  # the same in every process
-        batches = sample(row.train.sampler, self.train.targets, self.counts, row.train.batch_size, order)
+        batches = sample(row.train.sampler, self.train.targets, self.counts.cpu(), row.train.batch_size, order)
 
         self.model.train()
         self.model.backbone.train(not self.frozen)
@@ -237,15 +249,17 @@ class Trainer:
                 f"epoch {number + 1}, step {step + 1}: the loss is {losses[step]} at learning rates "
                 f"{rates[0]:g} (backbone) and {rates[1]:g} (head): lower optim.lr_backbone and optim.lr_head"
             )
-        distributed.broadcast_buffers(self.model)
+        for model in (self.model, self.scored):
+            distributed.broadcast_buffers(model)
         drawn, predicted = (torch.cat(distributed.gather(torch.cat(each))).numpy() for each in (drawn, predicted))
         return rates, losses.mean().item(), macro_f1(drawn, predicted)
 
     def evaluate(self, part: Part) -> tuple[float, float]:
         """Loss and macro F1 of a part, without augmentation."""
-        logits = infer(self.model, self.plain, part.pixels)
+        logits = infer(self.scored, self.plain, part.pixels)
         targets, weights = one_hot(part.targets), self.weights.cpu()
-        loss = per_image(self.row.loss, logits, targets, weights).sum() / normaliser(self.row.loss, targets, weights)
+        losses = per_image(self.row.loss, logits, targets, weights, self.counts.cpu())
+        loss = losses.sum() / normaliser(self.row.loss, targets, weights)
         return loss.item(), macro_f1(part.targets.numpy(), logits.argmax(1).numpy())
 
     def _prepared(self, batches: list[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -263,13 +277,16 @@ class Trainer:
         with autocast(self.device):
             logits = self.network(images)
         logits = logits.float()
+        targets = smoothed(targets, self.counts, row.loss.smoothing)
         divisor = distributed.all_reduce(normaliser(row.loss, targets, self.weights))
-        value = per_image(row.loss, logits, targets, self.weights).sum() / divisor
+        value = per_image(row.loss, logits, targets, self.weights, self.counts).sum() / divisor
         self.optimiser.zero_grad(set_to_none=True)
         (value * distributed.world_size()).backward()  # gradients are averaged over the processes, the loss is a sum
         if row.optim.clip_norm > 0:
             nn.utils.clip_grad_norm_(self.model.parameters(), row.optim.clip_norm)
         self.optimiser.step()
+        if self.average:
+            self.average.update_parameters(self.model)
         return value.detach(), logits.detach()
 
 
@@ -288,6 +305,8 @@ class Saver:
             "optimiser": trainer.optimiser.state_dict(),
             "progress": vars(progress),
         }
+        if trainer.average:
+            state["average"] = trainer.average.state_dict()
         with atomic(self.path) as temporary:
             torch.save(state, temporary)
         self.last = time.perf_counter()
@@ -328,8 +347,27 @@ def parameter_groups(model: Classifier, settings: Optim) -> list[dict[str, Any]]
     return groups
 
 
+def ema(decay: float) -> Callable[[list[torch.Tensor], list[torch.Tensor], torch.Tensor], None]:
+    """What moves averaged tensors towards those of a step, by 1 - decay: an exponential moving average.
+
+    The first steps move it further, by 1 - (1 + n) / (10 + n) after n of them, as TensorFlow's does: a training of few
+    steps would otherwise end near its beginning.
+    """
+
+    @torch.no_grad()
+    def update(averages: list[torch.Tensor], values: list[torch.Tensor], number: torch.Tensor) -> None:
+        if not averages[0].is_floating_point():  # a batch norm's counter
+            torch._foreach_copy_(averages, values)
+            return
+        share = 1 - ((1 + number) / (10 + number)).clamp(max=decay)
+        for average, value in zip(averages, values, strict=True):
+            average.lerp_(value, share.to(average.dtype))
+
+    return update
+
+
 def sample(
-    name: str, targets: torch.Tensor, counts: np.ndarray, batch_size: int, generator: torch.Generator
+    name: str, targets: torch.Tensor, counts: torch.Tensor, batch_size: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, ...]:
     """Index batches of one epoch, (batch_size,) int64 each, on the CPU.
 
@@ -337,7 +375,7 @@ def sample(
     `shuffle` takes each once.
     """
     if name == "weighted":
-        weights = 1 / torch.tensor(counts, dtype=torch.float64).clamp(min=1)
+        weights = 1 / counts.double().clamp(min=1)
         order = torch.multinomial(weights[targets], len(targets), replacement=True, generator=generator)
     else:
         order = torch.randperm(len(targets), generator=generator)
