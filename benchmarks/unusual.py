@@ -63,7 +63,7 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
     from wbc.use.classify import find, read_all
 
     row, device = load(f"configs/{row_name}.yaml"), choose_device()
-    drawn = {name: load_part(name, row.train.validation, device) for name in ("train", "validation", "test")}
+    drawn = {name: load_part(name, 0, row.train.validation, device) for name in ("train", "validation", "test")}
     size = drawn["train"].pixels.size
 
     def part(files, targets=None) -> Part:
@@ -88,7 +88,7 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
         if (chosen := (low <= place) & (place < high)).any()
     }
     others = {pattern: part(find([pattern])) for pattern in outsiders}
-    trained = load_model(f"models/{row_name}.safetensors")
+    trained = load_model(f"models/{row_name}-0.safetensors")
     with tempfile.TemporaryDirectory() as scratch:
         model, normalisation, _ = fit(row, real["train"], real["validation"], Path(scratch) / "checkpoint.pt")
     return {
@@ -111,7 +111,7 @@ def measure(trained, own: dict, others: dict) -> dict:
     known = reference(trained.model.backbone, trained.normalisation, own["train"], own["validation"])
     trained = trained._replace(reference=known)
     parts = own | others
-    embedded = {name: trained.embeddings(part.pixels) for name, part in parts.items()}
+    embedded = {name: trained.outputs(part.pixels)[0] for name, part in parts.items()}
     with torch.inference_mode():
         hidden = {name: head[:-1](values) for name, values in embedded.items()}
         logits = {name: head[-1](values) for name, values in hidden.items()}

@@ -1,24 +1,19 @@
-"""Embed the validation part with one trained row and project it by t-SNE (report, Figures 8 and 12)."""
+"""Project one row's embeddings of the validation part by t-SNE (report, Figures 8 and 12)."""
+
+import numpy as np
 
 from stages import run
 from wbc.classes import CLASSES
-from wbc.config import load
-from wbc.io import write_csv, write_npz
-from wbc.network.inference import choose_device
-from wbc.network.model import load_model
-from wbc.network.pixels import load_part
+from wbc.config import load_row
+from wbc.io import write_csv
 from wbc.projection import project
 
 
-def main(name: str) -> None:
-    row = load(f"configs/{name}.yaml")
-    device = choose_device()
-    trained = load_model(f"models/{name}.safetensors")
-    ids, pixels, targets = load_part("validation", row.train.validation, device)
-    embeddings = trained.embeddings(pixels).numpy()
+def main(name: str, repeat: str) -> None:
+    row, name = load_row(name, int(repeat)), f"{name}-{repeat}"
+    with np.load(f"data/embeddings/{name}.npz") as stored:
+        ids, targets, embeddings = (stored[key] for key in ("ids", "targets", "embeddings"))
     points = project(embeddings, row.embed.perplexity, row.seed)
-
-    write_npz(f"data/embeddings/{name}.npz", [("ids", ids.astype(str)), ("embeddings", embeddings)])
     labels = [CLASSES[target] for target in targets]
     write_csv(f"plots/embed/{name}.csv", ["id", "label", "x", "y"], zip(ids, labels, *points.T, strict=True))
     print(f"{name}: projected {len(ids)} embeddings of {embeddings.shape[1]} dimensions")

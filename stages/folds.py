@@ -1,17 +1,17 @@
-"""Draw the cross-validation folds of the classical part."""
+"""Draw the cross-validation folds of the classical part for one repeat."""
 
 from stages import run
 from wbc.config import load
-from wbc.data.split import folds
+from wbc.data.split import folds, repeated
 from wbc.data.tables import FOLDS, read_manifest, write_split
 
 
-def main() -> None:
-    config = load("configs/data.yaml")
-    manifest = read_manifest()
-    fold = folds(manifest, config.split.folds, config.seed)
-    write_split(FOLDS, manifest["id"], fold)
-    print(f"{(fold >= 0).sum()} training images in {fold.max() + 1} folds")
+def main(repeat: str) -> None:
+    config, number = load("configs/data.yaml"), int(repeat)
+    manifest = repeated(read_manifest(), config.split.outer, number, config.seed)
+    fold = folds(manifest, config.split.folds, config.seed + number)
+    write_split(FOLDS, number, manifest["id"], fold)
+    print(f"{(fold >= 0).sum()} training images in {fold.max() + 1} folds, {(fold < 0).sum()} test images")
 
 
 if __name__ == "__main__":

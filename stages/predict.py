@@ -1,10 +1,8 @@
-"""Predict the validation and test parts with one trained row, plainly and with test-time augmentation."""
+"""Predict the validation and the test part with one trained row, plainly and with test-time augmentation."""
 
 from stages import run
-from wbc.config import load
-from wbc.data.tables import read_manifest, write_submission
-from wbc.evaluate.calibration import calibrated, reliability
-from wbc.evaluate.intervals import bounded, patients
+from wbc.config import load_row
+from wbc.data.tables import write_submission
 from wbc.evaluate.scores import SCORES, confusion, per_class
 from wbc.io import write_csv, write_json, write_npz
 from wbc.network.inference import choose_device
@@ -12,48 +10,36 @@ from wbc.network.model import load_model
 from wbc.network.pixels import load_part
 
 
-def main(name: str) -> None:
-    row = load(f"configs/{name}.yaml")
+def main(name: str, repeat: str) -> None:
+    row, name = load_row(name, int(repeat)), f"{name}-{repeat}"
     device = choose_device()
     trained = load_model(f"models/{name}.safetensors")
     metrics, arrays, submission = {}, [], ([], [])
     pairs = {"validation": [], "test": []}  # without TTA, as in the report's Figures 9, 11 and 13
-    labelled = {}  # by part and way: targets and probabilities of the images whose class is known
     for part, short in (("validation", "val"), ("test", "test")):
-        ids, pixels, targets = load_part(part, row.train.validation, device)
+        ids, pixels, targets = load_part(part, int(repeat), row.train.validation, device)
         if not len(ids):
             continue
-        targets = targets.numpy()
-        ways = {"": trained.probabilities(pixels), "_tta": trained.probabilities(pixels, row.tta)}
-        arrays += [(f"{short}_ids", ids.astype(str)), (f"{short}_targets", targets)]
-        if part == "test":
-            submission = ids, ways["_tta"].argmax(1).tolist()
+        ids, targets = ids.astype(str), targets.numpy()
+        embeddings, plain = trained.outputs(pixels)
+        ways = {"": plain, "_tta": trained.probabilities(pixels, row.tta)}
+        arrays += [(f"{short}_ids", ids), (f"{short}_targets", targets)]
+        arrays += [(f"{short}_probabilities{way}", found.numpy()) for way, found in ways.items()]
         known = targets >= 0
         for way, probabilities in ways.items():
-            probabilities = probabilities.numpy()
-            arrays.append((f"{short}_probabilities{way}", probabilities))
-            target, predicted = targets[known], probabilities.argmax(1)[known]
+            target, predicted = targets[known], probabilities.argmax(1).numpy()[known]
             if known.any():
-                labelled[part, way] = target, probabilities[known]
                 metrics |= {f"{short}_{key}{way}": score(target, predicted) for key, score in SCORES.items()}
-            if part == "test":  # alone, as the validation part chose the epoch: an interval would promise too much
-                metrics |= bounded(targets, probabilities.argmax(1), patients(read_manifest(), ids), way)
             if not way:
                 pairs[part] = confusion(target, predicted)
-            if part == "validation" and not way:
-                columns = ["class", "precision", "recall", "f1", "images"]
-                write_csv(f"plots/predict/{name}/per_class.csv", columns, per_class(targets, predicted))
+        if part == "test":
+            submission = ids, ways["_tta"].argmax(1).tolist()
+        else:
+            columns = ["class", "precision", "recall", "f1", "images"]
+            write_csv(f"plots/predict/{name}/per_class.csv", columns, per_class(targets, plain.argmax(1).numpy()))
+            kept = [("ids", ids), ("targets", targets), ("embeddings", embeddings.numpy())]
+            write_npz(f"data/embeddings/{name}.npz", kept)
 
-    errors, curves = [], []
-    for way, words in (("", "plain"), ("_tta", "with TTA")):
-        if test := labelled.get(("test", way)):
-            target, probabilities = test
-            errors += [(words, *found.values()) for found in calibrated(*test, labelled.get(("validation", way)))]
-            curve = reliability(probabilities.argmax(1) == target, probabilities.max(1))
-            curves += [(words, confidence, right, int(images)) for confidence, right, images in curve]
-    columns = ["probabilities", "temperature", "ece", "ece_by_chance", "classwise_ece", "nll", "brier"]
-    write_csv(f"plots/predict/{name}/calibration.csv", columns, errors)
-    write_csv(f"plots/predict/{name}/reliability.csv", ["probabilities", "confidence", "right", "images"], curves)
     write_csv(f"plots/predict/{name}/confusion.csv", ["actual", "predicted"], pairs["validation"])
     write_csv(f"plots/predict/{name}/confusion_test.csv", ["actual", "predicted"], pairs["test"])
     write_npz(f"data/predictions/{name}.npz", arrays)

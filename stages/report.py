@@ -4,9 +4,10 @@ from stages import run
 from wbc.config import load
 from wbc.io import atomic, write_csv, write_json, write_text
 from wbc.report import charts, tables
+from wbc.report.calibrated import calibrated
 from wbc.report.differences import compared
 from wbc.report.page import page
-from wbc.report.results import BOUNDS, MEASURED, lines, markdown, read_public_scores, results
+from wbc.report.results import BOUNDS, MEASURED, SPREADS, lines, markdown, read_public_scores, results
 from wbc.report.study import DATA, METRICS, PLOTS, read_study
 
 
@@ -15,7 +16,7 @@ def main() -> None:
     public = read_public_scores(DATA / "public_scores.csv", ["gridsearch", *study.ladder])
     table = results(study, public)
     measured = {
-        row: {key: scores[key] for key in (*MEASURED, *BOUNDS) if key in scores}
+        row: {key: scores[key] for key in (*MEASURED, *BOUNDS, *SPREADS) if key in scores}
         for row, scores in study.measured.items()
     }
     write_json(METRICS / "results.json", measured)
@@ -26,9 +27,12 @@ def main() -> None:
 
     differences = compared(study)
     write_csv(PLOTS / "differences.csv", differences.columns, lines(differences))
-    printed = tables.all_tables(study, differences)
+    errors, curves = calibrated(study)
+    write_csv(PLOTS / "calibration.csv", errors.columns, lines(errors))
+    write_csv(PLOTS / "reliability.csv", curves.columns, lines(curves))
+    printed = tables.all_tables(study, differences, errors)
     write_text(PLOTS / "tables.md", tables.markdown(printed))
-    write_text(PLOTS / "report.html", page(study, table, printed))
+    write_text(PLOTS / "report.html", page(study, table, printed, curves))
     print(f"{len(table)} rows in plots/results.md, the study on a page in plots/report.html")
 
 

@@ -1,4 +1,4 @@
-"""Train one row of the ladder and keep its best epoch in models/<row>.safetensors."""
+"""Train one row of the ladder in one repeat and keep its best epoch in models/<row>-<repeat>.safetensors."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from dvclive import Live
 from filelock import FileLock, Timeout
 
 from stages import run
-from wbc.config import Compute, Images, load
+from wbc.config import Compute, Images, load, load_row
 from wbc.data.tables import MANIFEST, PIXELS, VALIDATION
 from wbc.errors import UserError
 from wbc.evaluate.calibration import temperature
@@ -29,24 +29,24 @@ SCRATCH = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch" / "train"
 DIGITS = 4  # decimals of the temperature: an optimum's last ones are noise between machines
 
 
-def main(name: str) -> None:
+def main(name: str, repeat: str) -> None:
     compute, images = load("configs/compute.yaml"), load("configs/images.yaml")
     if compute.launch == "torchrun" and not distributed.launched():
-        distributed.relaunch("stages.train", name)
+        distributed.relaunch("stages.train", name, repeat)
     with distributed.process_group():
-        train_row(name, compute, images)
+        train_row(name, int(repeat), compute, images)
 
 
-def train_row(name: str, compute: Compute, images: Images) -> None:
-    row = load(f"configs/{name}.yaml")
+def train_row(name: str, repeat: int, compute: Compute, images: Images) -> None:
+    row, name = load_row(name, repeat), f"{name}-{repeat}"
     settings = row.model_dump(exclude_none=True, exclude={"tta", "embed"})  # those act after training
     device = choose_device()
-    train, validation = (load_part(part, row.train.validation, device) for part in ("train", "validation"))
+    train, validation = (load_part(part, repeat, row.train.validation, device) for part in ("train", "validation"))
     log(f"{name}: {row.model.name} on {len(train.ids)} images, validation on {len(validation.ids)}")
 
-    shared = compute.model_dump(), images.model_dump()
-    inputs = [settings, *shared, device.type, distributed.world_size(), MANIFEST, VALIDATION, PIXELS, *code()]
-    scratch = SCRATCH / f"{name}-{checkpoint_key(*inputs)}"
+    shared = compute.model_dump(), images.model_dump(), device.type, distributed.world_size()
+    files = [MANIFEST, VALIDATION / f"{repeat}.csv", PIXELS, *code()]
+    scratch = SCRATCH / f"{name}-{checkpoint_key(settings, *shared, *files)}"
     first = not distributed.rank()  # it alone writes
     with alone(scratch) if first else nullcontext():
         with dvclive(f"plots/train/{name}") if first else nullcontext(lambda epoch: None) as on_epoch:

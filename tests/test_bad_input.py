@@ -241,7 +241,7 @@ def cross_validated(build, **knobs):
 
     def outcome():
         source(build, **knobs)()
-        folds.main()
+        folds.main("0")
         ids = read_manifest()["id"]
         Path("data/features").mkdir()
         pd.DataFrame({"feature": 0.0}, index=ids).to_parquet("data/features/v1.parquet")
@@ -261,11 +261,11 @@ def trained(build):
         from wbc.train.engine import fit
 
         source(build)()
-        validation.main()
+        validation.main("0")
         pack(read_manifest(), 8)
         row = Row(**resolve(study_params())["final"])
         row = row.model_copy(update={"train": row.train.model_copy(update={"validation": 0.01})})
-        parts = [load_part(name, row.train.validation, torch.device("cpu")) for name in ("train", "validation")]
+        parts = [load_part(name, 0, row.train.validation, torch.device("cpu")) for name in ("train", "validation")]
         return f"stops: `{message(lambda: fit(row, *parts, Path('checkpoint.pt')))}`"
 
     return outcome

@@ -132,13 +132,13 @@ def test_a_second_process_is_refused_in_a_line_and_disturbs_nothing(project, tmp
         return real(trainer, part)
 
     monkeypatch.setattr(engine.Trainer, "evaluate", meanwhile)
-    train.main("alone")
+    train.main("alone", "0")
     assert came[0].returncode == 1
     last = came[0].stderr.splitlines()[-1]
     assert last.startswith("error: another process trains this row with the same settings and data")
     assert "Traceback" not in came[0].stderr
     assert not (other / "models").exists()
-    assert load_model("models/alone.safetensors").size == 32
+    assert load_model("models/alone-0.safetensors").size == 32
     assert not list((project / "scratch").iterdir())
 
 
@@ -151,7 +151,7 @@ def test_a_scratch_folder_that_does_not_go_away_costs_no_training(project, monke
         real(path)
 
     monkeypatch.setattr(os, "rmdir", busy)
-    train.main("alone")
+    train.main("alone", "0")
     assert Path("metrics/train/alone.json").exists()
 
 
@@ -170,10 +170,10 @@ def test_changed_pixels_resume_nothing(project, monkeypatch):
     monkeypatch.setattr(train, "fit", lambda row, training, validation, checkpoint, log: begun.append(checkpoint) or 1)
     for _ in range(2):
         with pytest.raises(TypeError):  # there is nothing to go on with
-            train.main("alone")
+            train.main("alone", "0")
     images = np.load("data/images.npy")
     images[0, 0, 0, 0] ^= 1
     np.save("data/images.npy", images)
     with pytest.raises(TypeError):
-        train.main("alone")
+        train.main("alone", "0")
     assert begun[0] == begun[1] != begun[2]

@@ -8,9 +8,10 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from wbc.classical.gridsearch import importance, named, oversample, search
-from wbc.classical.models import ClusterError, classifiers, cross_validate
+from wbc.classical.models import ClusterError, classifiers, cross_validate, probabilities
 from wbc.config import GridSearch
 
 
@@ -51,18 +52,39 @@ def test_a_class_of_eight_has_leaves_of_its_own(implementation):
     assert (model.predict(features) == target).all()
 
 
+def predicted(classifier, features, target, fold):
+    return cross_validate(classifier, features, target, fold, features[:0])[0].argmax(1)
+
+
 def test_every_cell_is_predicted_by_folds_that_do_not_hold_it(blobs):
     features, target, fold = blobs
-    assert (cross_validate(KNeighborsClassifier(1), features, target, fold) == target).mean() > 0.95
+    assert (predicted(KNeighborsClassifier(1), features, target, fold) == target).mean() > 0.95
     # labels unrelated to the features: a model that had seen the cell itself would be right every time
     noise = np.random.default_rng(1).permutation(target)
-    assert (cross_validate(KNeighborsClassifier(1), features, noise, fold) == noise).mean() < 0.7
+    assert (predicted(KNeighborsClassifier(1), features, noise, fold) == noise).mean() < 0.7
 
 
 def test_features_are_standardised_before_the_classifier(blobs):
     features, target, fold = blobs
     stretched = np.column_stack([features, 1e6 * np.random.default_rng(2).normal(size=95)])
-    assert (cross_validate(KNeighborsClassifier(3), stretched, target, fold) == target).mean() > 0.8
+    assert (predicted(KNeighborsClassifier(3), stretched, target, fold) == target).mean() > 0.8
+
+
+def test_the_test_part_is_predicted_by_a_classifier_trained_on_every_fold(blobs):
+    features, target, fold = blobs
+    found = cross_validate(KNeighborsClassifier(1), features, target, fold, features)[1]  # each is its own neighbour
+    assert np.array_equal(found, np.eye(13)[target])
+
+
+def test_probabilities_have_a_column_for_every_class_of_the_study(blobs):
+    features, target, _ = blobs
+    for model in (SVC(), KNeighborsClassifier(3)):
+        fitted = model.fit(features, 5 + target)
+        found = probabilities(fitted, features)
+        assert found.shape == (len(features), 13)
+        assert np.allclose(found.sum(1), 1)
+        assert np.array_equal(found.argmax(1), fitted.predict(features))
+        assert not found[:, :5].any()
 
 
 def test_smote_fills_every_class_between_its_neighbours(blobs):
@@ -125,15 +147,15 @@ def test_a_dask_cluster_gives_the_same_results(blobs, monkeypatch):
     settings = GridSearch(implementation="hist", n_estimators=[3], max_depth=[2], smote_neighbors=3)
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.scheduler_address)
-        there = cross_validate(model, features, target, fold, "dask")
+        there = cross_validate(model, features, target, fold, features, "dask")
         found = search(settings, 1, features, target, fold, "dask")
-    assert np.array_equal(there, cross_validate(model, features, target, fold))
+    assert np.array_equal(there, cross_validate(model, features, target, fold, features))
     here = search(settings, 1, features, target, fold)
     assert found.cv_results_["mean_test_score"].tolist() == here.cv_results_["mean_test_score"].tolist()
     assert np.array_equal(found.predict_proba(features), here.predict_proba(features))
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "nonsense")
     with pytest.raises(ClusterError, match=r"no scheduler at 'nonsense'"):
-        cross_validate(model, features, target, fold, "dask")
+        cross_validate(model, features, target, fold, features, "dask")
 
 
 def test_smote_never_sees_the_held_out_fold(blobs, monkeypatch):

@@ -42,7 +42,7 @@ def test_one_knob_reruns_its_rows_and_metrics_diff_shows_them(study):
     rows = {"convnext_restarts", "freeze"}  # `final` has a gamma of its own
     expected = {f"{stage}@{row}" for stage in ("train", "predict", "embed") for row in rows}
     assert ran(output) - {"configure", "report"} <= expected
-    assert {f"train@{row}" for row in rows} <= ran(output)
+    assert {f"train@{row}-0" for row in rows} <= ran(output)
     assert "loss.gamma" in dvc(study, "params", "diff", "--targets", "configs/convnext_restarts.yaml")
     assert "efficientnet" not in dvc(study, "metrics", "diff")
     table = dvc(study, "exp", "show", "--csv", "--drop", ".*", "--keep", "typ|params.yaml:loss.gamma")
@@ -52,7 +52,7 @@ def test_one_knob_reruns_its_rows_and_metrics_diff_shows_them(study):
 
 def test_a_row_of_ones_own_needs_no_code(study):
     output = dvc(study, "exp", "run", "-S", "+ladder.mine={loss: {gamma: 3.0}}")
-    assert ran(output) == {"configure", "train@mine", "predict@mine", "embed@mine", "report"}
+    assert ran(output) == {"configure", "train@mine-0", "predict@mine-0", "embed@mine-0", "report"}
     mine, final = (yaml.safe_load((study / f"configs/{row}.yaml").read_text()) for row in ("mine", "final"))
     assert (mine["loss"].pop("gamma"), final["loss"].pop("gamma")) == (3.0, 1.0)
     assert mine == final
@@ -68,7 +68,7 @@ def experiments(study, tmp_path_factory):
     """A clone with two experiments on two rows of the ladder, one run at once and one from the queue."""
     path = clone(study, tmp_path_factory.mktemp("experiments") / "clone", cache=study)
     message = dvc(path, "exp", "run", "--temp", "--name", "first", "-S", "+ladder.efficientnet.tta={passes: 4}")
-    assert ran(message) == {"configure", "predict@efficientnet", "report"}
+    assert ran(message) == {"configure", "predict@efficientnet-0", "report"}
     dvc(path, "exp", "run", "--queue", "--name", "last", "-S", "+ladder.final.tta={passes: 4}")
     dvc(path, "exp", "run", "--run-all")
     assert git(path, "status", "--porcelain") == ""
@@ -153,5 +153,5 @@ def test_what_was_pushed_is_pulled_and_nothing_runs(study, tmp_path):
     assert not ran(dvc(there, "repro"))
     assert "up to date" in dvc(there, "status")
     assert git(there, "status", "--porcelain") == ""
-    for path in ("models/final.safetensors", "data/predictions/final.csv"):
+    for path in ("models/final-0.safetensors", "data/predictions/final-0.csv"):
         assert (there / path).read_bytes() == (study / path).read_bytes()

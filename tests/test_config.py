@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,7 @@ from ruamel.yaml import YAML
 
 from stages import configure
 from study import set_knob
-from wbc.config import ConfigError, Loss, Row, complete, load, read_yaml, resolve
+from wbc.config import ConfigError, Loss, Row, complete, load, load_row, read_yaml, resolve
 
 
 def changed(params, *edits):
@@ -122,6 +123,34 @@ def test_a_row_that_pins_a_knob_is_not_reached_by_its_base(params):
 )
 def test_a_knob_reaches_its_consumers_only(params, key, value, files):
     assert changed(params, (key, value)) == files
+
+
+@pytest.mark.parametrize(
+    ("repeats", "outer", "said"),
+    [
+        ([0, 0], 0, "repeats = [0, 0]: one is listed twice"),
+        (
+            [0],
+            5,
+            "repeats = [0]: split.outer = 5 tests every image once in the repeats 0 to 4 together",
+        ),
+        ([3, 4, 5, 6], 3, "repeats = [3, 4, 5, 6]: split.outer = 3 tests every image once in the repeats 6 to 8"),
+        ([0], 1, "split.outer = 1 should be 0, or 2 and more: a single fold leaves nothing to train on"),
+    ],
+)
+def test_repeats_that_leave_images_untested_are_refused(params, repeats, outer, said):
+    params["repeats"], params["split"]["outer"] = repeats, outer
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        resolve(params)
+
+
+def test_a_repeat_is_another_seed(params, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/mixup.yaml").write_text(json.dumps(resolve(params)["mixup"]))
+    first, third = load_row("mixup", 0), load_row("mixup", 2)
+    assert (first.seed, third.seed) == (205, 207)
+    assert first.model_dump(exclude={"seed"}) == third.model_dump(exclude={"seed"})
 
 
 def test_a_row_stands_on_the_one_above_or_on_what_its_from_names(params):

@@ -15,7 +15,7 @@ from conftest import ifd
 from wbc.classes import CLASSES, TABLE_1
 from wbc.data.images import ImageError, decode, read, read_mask, sha256, write_jpeg
 from wbc.data.pack import middle, pack, resize
-from wbc.data.split import folds, held_back, validation
+from wbc.data.split import folds, held_back, repeated, validation
 
 
 def encoded(array, mode=None, suffix="PNG", **options):
@@ -138,6 +138,24 @@ def test_validation_shares_are_the_reports_and_nested():
     assert (counts["PLY"], counts["PC"]) == (2, 10)  # report §7.6
     assert all(abs(counts[c] - 0.15 * n) <= 0.5 for c, n in TABLE_1.items())
     assert set(manifest.index[place < 0.15]) < set(manifest.index[place < 0.20])
+
+
+def test_outer_folds_test_every_image_once_and_never_divide_a_copy():
+    """Two draws of three folds of images in both parts of the source, two without a label."""
+    images = table_1().groupby("label").head(40).reset_index(drop=True)
+    images.loc[::2, "part"] = "test"
+    images.loc[images.index[:2], ["label", "part"]] = ["", "test"]
+    images.loc[images.index[-6:], "group"] = "one patient"
+    tested = np.stack([repeated(images, 3, repeat, seed=1)["part"] == "test" for repeat in range(6)])
+    known = (images["label"] != "").to_numpy()
+    assert (tested[:3, known].sum(0) == 1).all()
+    assert (tested[3:, known].sum(0) == 1).all()
+    assert (tested[0] != tested[3]).any()
+    assert tested[:, ~known].all()
+    assert all(part[-6:].all() or not part[-6:].any() for part in tested)
+    sizes = [np.count_nonzero(part & (images["label"] == "SNE")) for part in tested]
+    assert max(sizes) - min(sizes) <= 1
+    assert repeated(images, 0, 5, seed=1) is images
 
 
 def test_a_class_of_one_stays_in_training_and_folds_are_even():

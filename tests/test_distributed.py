@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from settings import STILL, changed
 from study import ROOT, alone, dvc, environment, start
 
-STAGE = ("repro", "-s", "--force", "train@alone")  # forced: DVC would take what it knows from an earlier run
+STAGE = ("repro", "-s", "--force", "train@alone-0")  # forced: DVC would take what it knows from an earlier run
 
 LAST_KILL = 5  # the weights that are kept are of a later epoch
 
@@ -40,11 +40,11 @@ def test_it_ends_as_in_one_process_and_killed_in_the_same_bytes(repository, monk
     """Without what each process draws for itself. Sums are taken in another order than one process takes them."""
     monkeypatch.setenv("PET_NPROC_PER_NODE", str(processes))
     dvc(repository, *STAGE)
-    weights, curves = load_file(repository / "models/alone.safetensors"), read_curves(repository)
+    weights, curves = load_file(repository / "models/alone-0.safetensors"), read_curves(repository)
     launch = YAML().load(repository / "configs/compute.yaml") | {"launch": "torchrun"}
     YAML().dump(launch, repository / "configs/compute.yaml")
     assert "epoch  10/10" in dvc(repository, *STAGE)
-    together = load_file(repository / "models/alone.safetensors")
+    together = load_file(repository / "models/alone-0.safetensors")
     for name, expected in weights.items():
         torch.testing.assert_close(together[name], expected, rtol=1e-3, atol=1e-3, msg=name)
     pd.testing.assert_frame_equal(read_curves(repository), curves, rtol=1e-3, atol=1e-4)
@@ -55,7 +55,7 @@ def test_it_ends_as_in_one_process_and_killed_in_the_same_bytes(repository, monk
     epoch = random.Random(seed).randint(1, LAST_KILL)
     print(f"WBC_KILL_SEED={seed}: killed after epoch {epoch}")
     kill(repository, epoch)
-    assert not (repository / "models/alone.safetensors").exists()
+    assert not (repository / "models/alone-0.safetensors").exists()
     assert "resuming after epoch" in dvc(repository, *STAGE)
     assert written(repository) == undisturbed
 

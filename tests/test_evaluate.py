@@ -1,13 +1,17 @@
 """Scores, intervals and calibration, against hand-made cases and slower ways to the same numbers."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from benchmarks.coverage import IMAGES, matrix, predict, simulate
-from wbc.evaluate.calibration import BINS, calibrated, calibration, reliability, scaled, temperature
+from wbc.evaluate.calibration import BINS, calibration, reliability, scaled, temperature
 from wbc.evaluate.intervals import bounded, confusion_matrix, differences, intervals, patients, scores
+from wbc.io import write_npz
+from wbc.report.calibrated import calibrated
 
 
 def points(target, predicted):
@@ -217,15 +221,47 @@ def test_probabilities_of_0_are_no_infinity():
     assert np.isfinite(temperature(np.array([0, 2]), probabilities))
 
 
+def test_repeats_have_the_interval_of_their_mean_and_their_spread():
+    rng = np.random.default_rng(5)
+    target = np.repeat([0, 1, 2], 50)
+    each = np.stack([np.where(rng.random(150) < right, target, 0) for right in (0.9, 0.8, 0.6)])
+    found, alone = intervals(target, each), [intervals(target, one) for one in each]
+    for name, it in found.items():
+        values = [one[name].value for one in alone]
+        assert (it.value, it.sd) == (pytest.approx(np.mean(values)), pytest.approx(np.std(values, ddof=1)))
+        assert it.low < it.value < it.high
+    assert alone[0]["f1"].sd is None
+    same, once = intervals(target, each[[0, 0]])["f1"], alone[0]["f1"]  # twice the same is no more evidence than once
+    assert (same.low, same.high) == (pytest.approx(once.low), pytest.approx(once.high))
+
+
+def test_repeats_are_compared_by_their_means_on_the_same_images():
+    target = np.repeat([0, 1], 100)
+    good, bad = (np.where(np.arange(200) % 10 < tens, target, 1 - target) for tens in (9, 7))
+    a, b = np.stack([good, bad]), np.stack([bad, good])
+    found = differences(target, a, b)["accuracy"]
+    assert (found.value, found.p, found.verdict) == (pytest.approx(0), 1, "undecided")
+    assert differences(target, np.stack([good, good]), b)["accuracy"].value == pytest.approx(0.1)
+    assert differences(target, good, np.stack([bad, bad]))["f1"].verdict == "higher"
+
+
 @pytest.mark.parametrize("test_is", ["labelled", "of others"])
-def test_the_temperature_is_of_the_validation_part(test_is):
+def test_the_temperature_is_of_the_validation_part(test_is, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     validation, (target, probabilities) = overconfident(1000, 2.0), overconfident(1000, 2.0, seed=1)
     if test_is == "of others":  # other labels there change nothing that is chosen
         target = np.zeros_like(target)
-    plain, tempered = calibrated(target, probabilities, validation)
-    assert plain == {"temperature": 1, **calibration(target, scaled(probabilities, 1))}
+    for repeat, part in enumerate((slice(500), slice(500, None))):  # pooled, as folds that share out the test part are
+        arrays = {"val_targets": validation[0], "val_probabilities": validation[1]}
+        arrays |= {"test_targets": target[part], "test_probabilities": probabilities[part]}
+        arrays |= {f"{name}_tta": value for name, value in arrays.items() if "prob" in name}
+        write_npz(f"data/predictions/a-{repeat}.npz", arrays.items())
+    errors, curves = calibrated(SimpleNamespace(models=["a"], repeats=[0, 1]))
+    plain, tempered = errors[errors["probabilities"] == "plain"].to_dict("records")
+    assert plain == {"row": "a", "probabilities": "plain", "temperature": 1, **calibration(target, probabilities)}
     assert tempered["temperature"] == temperature(*validation) != temperature(target, probabilities)
-    assert [line["temperature"] for line in calibrated(target, probabilities, None)] == [1]
+    assert tempered["nll"] == calibration(target, scaled(probabilities, tempered["temperature"]))["nll"]
+    assert curves.groupby("probabilities")["images"].sum().to_dict() == {"plain": 1000, "with TTA": 1000}
 
 
 # --- what the metrics have

@@ -69,7 +69,7 @@ def test_the_feature_and_the_segmentation_work_as_they_stand_there(extended):
 def test_they_are_configured(extended):
     run(extended, sys.executable, "-m", "stages.configure")
     stages = run(extended, sys.executable, "-c", STAGES)
-    assert {"segment@disc", "features@v3", "classical@v3-knn", "train@mine"} <= set(stages.split())
+    assert {"segment@disc", "features@v3", "classical@v3-knn-0", "train@mine-0"} <= set(stages.split())
 
 
 STAGES = """

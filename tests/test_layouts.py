@@ -42,7 +42,7 @@ def checked(path: Path, row: str) -> list[str]:
     """The ids of a row's submission, once the checker has passed it against the sample, if the source has one."""
     sample = path / "data/raw/sample_submission.csv"
     against = ["--sample", str(sample)] if sample.exists() else []
-    file = f"data/predictions/{row}.csv"
+    file = f"data/predictions/{row}-0.csv"
     assert "complete and in order" in run(path, sys.executable, "-m", "wbc", "submission", file, *against)
     with (path / file).open(encoding="utf-8", newline="") as opened:
         return [row["ID"] for row in csv.DictReader(opened)]
@@ -50,8 +50,8 @@ def checked(path: Path, row: str) -> list[str]:
 
 @pytest.mark.slow
 def test_a_kaggle_archive_gives_predictions_without_scores_and_submissions(archives, tmp_path):
-    study = reproduced(tmp_path, "kaggle", archives("kaggle"), "predict@efficientnet", "gridsearch")
-    for row, metrics in (("efficientnet", "predict/efficientnet"), ("gridsearch", "gridsearch")):
+    study = reproduced(tmp_path, "kaggle", archives("kaggle"), "predict@efficientnet-0", "gridsearch@0")
+    for row, metrics in (("efficientnet", "predict/efficientnet-0"), ("gridsearch", "gridsearch/0")):
         measured = json.loads((study / f"metrics/{metrics}.json").read_text())
         assert "val_f1" in measured
         assert not any("test" in name for name in measured)
@@ -72,8 +72,8 @@ def test_the_whole_study_fills_its_table_whatever_the_layout(archives, tmp_path,
     hidden = {name for name in MEASURED if name.startswith("test")} if source == "kaggle" else set()
     for row, names in measured.items():
         expected = {
-            "classical_v1": {"val_f1"},
-            "classical_v2": {"val_f1"},
+            "classical_v1": {"val_f1", "test_f1", "test_accuracy"},
+            "classical_v2": {"val_f1", "test_f1", "test_accuracy"},
             "gridsearch": {"val_f1", "test_f1", "test_accuracy"},
             "convnext_restarts_tta": {"val_f1_tta", "test_f1_tta"},
         }.get(row, set(MEASURED))

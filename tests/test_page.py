@@ -97,7 +97,7 @@ def test_a_model_is_chosen_by_the_keyboard_and_its_confusions_are_drawn(open_pag
     page.wait_for_function(
         "before => document.querySelector('#confusion svg').textContent !== before", arg="".join(before)
     )
-    assert sorted(texts(page, "confusion")) == numbers(study / "plots/gridsearch/confusion.csv")
+    assert sorted(texts(page, "confusion")) == numbers(study / "plots/gridsearch/0/confusion.csv")
 
 
 def numbers(path):
@@ -112,13 +112,13 @@ def test_the_test_part_has_its_confusions_too(open_page, study):
     page = open_page()
     for row in rows(study):
         page.select_option("select[data-charts=confusion]", f"{row}-test")
-        expected = numbers(study / f"plots/predict/{row}/confusion_test.csv")
+        expected = numbers(study / f"plots/predict/{row}-0/confusion_test.csv")
         page.wait_for_function(
             "n => document.querySelectorAll('#confusion svg .mark-text.role-mark text').length === n", arg=len(expected)
         )
         assert sorted(texts(page, "confusion")) == expected
         shown = page.locator("select[data-charts=confusion] option:checked").inner_text()
-        assert f"{row}, test part, {len(table(study / f'plots/predict/{row}/confusion_test.csv'))} images" in shown
+        assert f"{row}, test part, {len(table(study / f'plots/predict/{row}-0/confusion_test.csv'))} images" in shown
 
 
 def test_curves_and_projections_carry_the_figure_of_the_row_that_the_report_shows(open_page):
@@ -165,9 +165,9 @@ def test_the_results_say_what_they_bear(open_page, study):
     assert intervals.count() >= 3 * len(rows(study))
     differences = page.locator("table[aria-label^='Differences'] tbody tr")
     assert differences.count() == len(table(study / "plots/differences.csv"))
-    best = max(rows(study), key=lambda row: json.loads((study / f"metrics/predict/{row}.json").read_text())["val_f1"])
+    best = max(rows(study), key=lambda row: json.loads((study / f"metrics/predict/{row}-0.json").read_text())["val_f1"])
     points = page.locator("#reliability svg .mark-symbol.role-mark path")
-    assert points.count() == len(table(study / f"plots/predict/{best}/reliability.csv"))
+    assert points.count() == len([line for line in table(study / "plots/reliability.csv") if line["row"] == best])
 
 
 def test_a_cell_shows_itself_when_pointed_at(open_page, study):
@@ -175,7 +175,7 @@ def test_a_cell_shows_itself_when_pointed_at(open_page, study):
     for row in rows(study)[:2]:
         page.select_option("select[data-charts=projection]:not([data-signal])", row)
         points = page.locator("#projection svg .mark-symbol.role-mark path")
-        expected = table(study / f"plots/embed/{row}.csv")  # fewer of each class than the page shows
+        expected = table(study / f"plots/embed/{row}-0.csv")  # fewer of each class than the page shows
         page.wait_for_function(
             "n => document.querySelectorAll('#projection svg .mark-symbol.role-mark path').length === n",
             arg=len(expected),
@@ -197,7 +197,7 @@ def test_a_class_stands_out_when_chosen(open_page, study):
     pale = "paths => paths.filter(path => path.getAttribute('opacity') < 0.5).length"
     shown = page.locator("#projection svg .mark-symbol.role-mark path")
     row = page.locator("select[data-charts=projection]:not([data-signal])").input_value()
-    labels = [line["label"] for line in table(study / f"plots/embed/{row}.csv")]
+    labels = [line["label"] for line in table(study / f"plots/embed/{row}-0.csv")]
     page.wait_for_function("document.querySelector('#projection svg path[opacity=\"0.08\"]')")
     assert shown.evaluate_all(pale) == len(labels) - labels.count("LY")
 

@@ -4,6 +4,7 @@ import ast
 import csv
 import functools
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -48,12 +49,18 @@ def imported(path: Path) -> set[Path]:
 
 
 def expanded(stage: dict) -> list[dict]:
-    """A stage of dvc.yaml, or each that it becomes: the items of a `foreach` in the place of ${item} and ${key}."""
-    items = stage.get("foreach", [""])
-    if isinstance(items, str):
-        items = read_yaml(ROOT / "params.yaml")[items.strip("${}")]
-    text = yaml.safe_dump(stage.get("do", stage))
-    return [yaml.safe_load(text.replace("${item}", item).replace("${key}", item)) for item in items]
+    """A stage of dvc.yaml, or each that it becomes, with the items of its `foreach` or `matrix` in their places."""
+    params = read_yaml(ROOT / "params.yaml")
+    lists = {f".{name}": items for name, items in stage.get("matrix", {}).items()} or {"": stage.get("foreach", [""])}
+    lists = {name: params[items.strip("${}")] if isinstance(items, str) else items for name, items in lists.items()}
+    body = {key: value for key, value in stage.get("do", stage).items() if key != "matrix"}
+    found = []
+    for chosen in itertools.product(*lists.values()):
+        text = yaml.safe_dump(body, width=1000)
+        for name, item in zip(lists, chosen, strict=True):
+            text = text.replace(f"${{item{name}}}", str(item)).replace("${key}", str(item))
+        found.append(yaml.safe_load(text))
+    return found
 
 
 def listed(stage: dict) -> set[Path]:
@@ -90,10 +97,9 @@ def test_a_stage_depends_on_exactly_the_code_it_imports(name, stage):
 
 def test_every_output_folder_is_ignored_by_git_or_committed_on_purpose():
     for stage in STAGES.values():
-        for out in stage.get("do", stage).get("outs", []):
+        for out in expanded(stage)[0].get("outs", []):
             path, options = (out, {}) if isinstance(out, str) else next(iter(out.items()))
-            example = path.replace("${key}", "x").replace("${item}", "x")
-            ignored = subprocess.run(["git", "check-ignore", "-q", example], cwd=ROOT).returncode == 0
+            ignored = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT).returncode == 0
             assert ignored == options.get("cache", True), path
 
 
@@ -111,11 +117,12 @@ def test_the_whole_study_runs_and_fills_its_table(study):
     points = {"test_f1", "test_f1_tta", "test_accuracy", "test_f1_common"}  # the tiny test part has rare classes
     bounds = {f"{name}_{end}" for name in points for end in ("low", "high")}
     assert set(results["efficientnet"]) == {"val_f1", "val_f1_last", "val_f1_tta"} | points | bounds
-    assert set(results["gridsearch"]) == {"val_f1"} | {key for key in points | bounds if "tta" not in key}
+    for row in ("classical_v1", "classical_v2", "gridsearch"):
+        assert set(results[row]) == {"val_f1"} | {key for key in points | bounds if "tta" not in key}
     assert all(0 <= value <= 1 for row in results.values() for value in row.values())
-    epochs = np.loadtxt(study / "plots/train/freeze/plots/metrics/val/f1.tsv", skiprows=1)[-5:, 1]
+    epochs = np.loadtxt(study / "plots/train/freeze-0/plots/metrics/val/f1.tsv", skiprows=1)[-5:, 1]
     assert results["freeze"]["val_f1_last"] == pytest.approx(epochs.mean(), abs=1e-6)
-    known = {row: load_model(study / "models" / f"{row}.safetensors").reference for row in rows}
+    known = {row: load_model(study / "models" / f"{row}-0.safetensors").reference for row in rows}
     assert [row for row in rows if known[row]] == ["efficientnet"]  # the others start without pretrained weights
     stale = dvc(study, "repro", "--allow-missing", "--dry")
     assert not ran(stale)
@@ -137,9 +144,9 @@ def test_a_new_method_and_a_changed_feature_run_alone(study):
 def test_every_row_leaves_a_submission_of_its_augmented_predictions(study):
     rows = list(yaml.safe_load((study / "configs/report.yaml").read_text())["models"])
     for row in ("gridsearch", *rows):
-        checked = run(study, sys.executable, "-m", "wbc", "submission", f"data/predictions/{row}.csv")
+        checked = run(study, sys.executable, "-m", "wbc", "submission", f"data/predictions/{row}-0.csv")
         assert "complete and in order" in checked
-    with np.load(study / f"data/predictions/{rows[0]}.npz") as stored:
+    with np.load(study / f"data/predictions/{rows[0]}-0.npz") as stored:
         expected = [CLASSES[target] for target in stored["test_probabilities_tta"].argmax(1)]
     with (study / f"data/predictions/{rows[0]}.csv").open() as file:
         assert [row["labels"] for row in csv.DictReader(file)] == expected
@@ -150,8 +157,8 @@ def test_forced_again_every_byte_is_the_same(study):
     """One of each stage, with all it rests on, on all cores where the study took one: no draw may depend on the clock,
     the machine's load or the number of processes."""
     before = hashlib.sha256((study / "dvc.lock").read_bytes()).hexdigest()
-    networks = ("predict@efficientnet", "predict@final", "embed@final")
-    stages = (*networks, "classical@v1-knn", "classical@v2-random_forest", "gridsearch")
+    networks = ("predict@efficientnet-0", "predict@final-0", "embed@final-0")
+    stages = (*networks, "classical@v1-knn-0", "classical@v2-random_forest-0", "gridsearch@0")
     dvc(study, "repro", "--force", *stages, cores=os.cpu_count())
     assert hashlib.sha256((study / "dvc.lock").read_bytes()).hexdigest() == before
     assert git(study, "status", "--porcelain") == ""
@@ -192,7 +199,7 @@ def copy_for_training(study, path):
 
 def train_freeze(path, kill_after=None, seconds=0.0) -> str:
     """What the stage printed until its end, or until it was killed so many seconds after that epoch was over."""
-    command = [sys.executable, "-m", "stages.train", "freeze"]
+    command = [sys.executable, "-m", "stages.train", "freeze", "0"]
     lines = []
     with subprocess.Popen(command, cwd=path, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:

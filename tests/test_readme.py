@@ -28,7 +28,7 @@ NOT_HERE = {
     "ln -s /big/disk/wbcbench data/raw": "the challenge's images",
     "dvc exp run -S profile=report -S data.source=wbcbench -S data.path=data/raw": "the challenge's images and a GPU",
     "dvc exp run -S data.source=folder": "images of one's own; tests/test_sources.py draws such folders",
-    "python -m wbc export --model models/efficientnet.safetensors": "takes 15 s; tests/test_use.py exports another",
+    "python -m wbc export --model models/efficientnet-0.safetensors": "takes 15 s; tests/test_use.py exports another",
     "dvc exp run -S data.source=folder -S profile=report": "images of one's own and a GPU",
 }
 
@@ -45,7 +45,7 @@ def prepare(path: Path) -> None:
     for image in sorted((path / "data/synthetic/images").iterdir())[:3]:
         shutil.copy(image, path / "cells")
     (path / "data/raw").mkdir()
-    shutil.copy(path / "data/predictions/final.csv", path / "data/raw/sample_submission.csv")
+    shutil.copy(path / "data/predictions/final-0.csv", path / "data/raw/sample_submission.csv")
 
 
 def blocks(text: str) -> list[str]:

@@ -20,6 +20,7 @@ from wbc.errors import UserError
 from wbc.features import feature_set
 from wbc.io import write_csv, write_npz, write_text
 from wbc.report import charts, page, published
+from wbc.report.calibrated import ERRORS
 from wbc.report.differences import BELOW, BEST, compared
 from wbc.report.results import HEADINGS, lines, markdown, read_public_scores, results
 from wbc.report.study import Predictions, Study, predictions
@@ -43,6 +44,8 @@ def study(params):
     return Study(
         profile="sample",
         source="synthetic",
+        repeats=[0],
+        outer=0,
         models={"convnext_restarts": "a", "mine": "b"},
         ladder={
             "convnext_restarts": {"from": "base", **resolve(params)["convnext_restarts"]},
@@ -64,9 +67,11 @@ def study(params):
             for name, n in (("convnext_restarts", 5), ("convnext_restarts-test", 4), ("mine", 3), ("mine-test", 0))
         },
         test=Predictions(np.empty(0, int), None, {}),
-        calibration=pd.DataFrame(columns=["row", "probabilities"]),
-        reliability=pd.DataFrame(columns=["row", "probabilities", "confidence", "right", "images"]),
     )
+
+
+def printed(study, differences):
+    return all_tables(study, differences, pd.DataFrame(columns=list(ERRORS)))
 
 
 def test_the_results_put_measured_beside_published(study):
@@ -126,7 +131,7 @@ def test_a_row_is_compared_with_the_row_that_it_stands_on_and_with_the_best(stud
     without = found[found["score"] == "f1_common"].set_index("row")
     assert without["verdict"].tolist() == ["lower", "lower", "undecided", "higher"]
     assert (without.at["convnext_restarts_tta", "difference"], without.at["convnext_restarts_tta", "p"]) == (0, 1)
-    tables = {table.title.split(":")[0]: table for table in all_tables(scored(study, **rows), found)}
+    tables = {table.title.split(":")[0]: table for table in printed(scored(study, **rows), found)}
     assert tables["Differences"].cells.iloc[-1].tolist()[:5] == [
         "mine",
         "higher",
@@ -136,7 +141,7 @@ def test_a_row_is_compared_with_the_row_that_it_stands_on_and_with_the_best(stud
     ]
     marked = [line[0] for line in tables["Table 1"].cells.to_numpy().tolist() if "†" in line[-1]]
     assert marked == ["PLY (prolymphocyte)"]
-    assert "Differences" not in {table.title.split(":")[0] for table in all_tables(study, compared(study))}
+    assert "Differences" not in {table.title.split(":")[0] for table in printed(study, compared(study))}
 
 
 def test_the_predictions_of_all_rows_are_of_the_same_images(tmp_path, monkeypatch):
@@ -144,21 +149,50 @@ def test_the_predictions_of_all_rows_are_of_the_same_images(tmp_path, monkeypatc
     labels = {"a": "SNE", "b": "LY", "c": "", "d": "MO"}
     manifest = pd.DataFrame({"id": [*labels, "t"], "label": [*labels.values(), "LY"], "part": ["test"] * 4 + ["train"]})
     manifest["group"] = ["p", "", "p", "", ""]
-    mine = {"b": 1, "d": 0, "c": 0, "a": 0}  # another order than the manifest's
-    probabilities = np.eye(13)[list(mine.values())]
-    arrays = {"ids": np.array(list(mine)), "probabilities": probabilities, "probabilities_tta": probabilities[:, ::-1]}
-    write_npz("data/predictions/mine.npz", [(f"test_{name}", array) for name, array in arrays.items()])
-    write_csv(
-        "data/predictions/gridsearch.csv", ["ID", "labels"], [("d", "MO"), ("c", "LY"), ("b", "SNE"), ("a", "LY")]
-    )
-    found = predictions(["mine"], manifest)
+    predict("mine-0", b=1, d=0, c=0, a=0)  # another order than the manifest's
+    predict("gridsearch-0", tta=False, d=2, c=1, b=0, a=1)
+    found = predictions(["gridsearch", "mine"], [0], 0, manifest)
     assert found.target.tolist() == [0, 1, 2]
     assert {row: of.tolist() for row, of in found.predicted.items()} == {
-        "gridsearch": [1, 0, 2],
-        "mine": [0, 1, 0],
-        "mine_tta": [12, 11, 12],
+        "gridsearch": [[1, 0, 2]],
+        "mine": [[0, 1, 0]],
+        "mine_tta": [[12, 11, 12]],
     }
     assert len(set(found.group)) == 3
+
+
+def test_repeats_stay_apart_and_their_mean_is_a_row_more(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    manifest = pd.DataFrame({"id": ["a", "b"], "label": ["SNE", "LY"], "part": "test", "group": ""})
+    predict("mine-0", a=0, b=0)
+    predict("mine-3", a=0, b=1)
+    predict("mine-4", a=1, b=1)
+    found = predictions(["mine"], [0, 3, 4], 0, manifest).predicted
+    assert found["mine"].tolist() == [[0, 0], [0, 1], [1, 1]]
+    assert found["mine_ensemble"].tolist() == [[0, 1]]
+    assert found.keys() == {"mine", "mine_tta", "mine_ensemble", "mine_ensemble_tta"}
+
+
+def test_folds_that_share_out_all_images_are_pooled(tmp_path, monkeypatch):
+    """Two draws of two folds; the unlabelled image is predicted by all, and by no score."""
+    monkeypatch.chdir(tmp_path)
+    manifest = pd.DataFrame(
+        {"id": ["a", "b", "c", "u"], "label": ["SNE", "LY", "MO", ""], "part": ["train"] * 3 + ["test"]}
+    )
+    manifest["group"] = ""
+    for repeat, tested in enumerate(({"a": 0, "c": 2}, {"b": 0}, {"b": 1}, {"c": 1, "a": 0})):
+        predict(f"mine-{repeat}", **tested, u=3)
+    found = predictions(["mine"], range(4), 2, manifest)
+    assert found.target.tolist() == [0, 1, 2]
+    assert found.predicted["mine"].tolist() == [[0, 0, 2], [0, 1, 1]]
+
+
+def predict(name, tta=True, **classes):
+    """Predictions of a test part, by id, and with TTA of the class as far from the last one."""
+    probabilities = np.eye(13)[list(classes.values())]
+    arrays = {"ids": np.array(list(classes)), "probabilities": probabilities}
+    arrays |= {"probabilities_tta": probabilities[:, ::-1]} if tta else {}
+    write_npz(f"data/predictions/{name}.npz", [(f"test_{key}", array) for key, array in arrays.items()])
 
 
 def test_titles_say_what_ran_and_not_what_the_report_did(params):
@@ -229,7 +263,7 @@ def test_rare_classes_are_seen_on_a_logarithmic_axis(study):
 
 
 def test_masks_have_their_agreement(study):
-    (table,) = (table for table in all_tables(study, compared(study)) if table.title.startswith("Masks"))
+    (table,) = (table for table in printed(study, compared(study)) if table.title.startswith("Masks"))
     assert table.cells.to_numpy().tolist() == [
         ["hsv", "0.600", "0.500", "–", "–", "25.0"],
         ["disc", "–", "–", "–", "–", "0.0"],
@@ -250,9 +284,7 @@ def test_what_the_report_prints_twice_agrees():
 
 
 def test_each_table_of_the_report_is_there_with_its_numbers_and_ours(study):
-    tables = {
-        table.title.split(":")[0]: table.cells.to_numpy().tolist() for table in all_tables(study, compared(study))
-    }
+    tables = {table.title.split(":")[0]: table.cells.to_numpy().tolist() for table in printed(study, compared(study))}
     assert list(tables) == ["Table 1", "Masks", *(f"Table {i}" for i in range(2, 9)), "Single classes", "Other numbers"]
     assert ["SNE (segmented neutrophil)", "13,015", "45.03", "60", "30.00", "5"] in tables["Table 1"]
     assert len(tables["Table 1"]) == len(TABLE_1)
@@ -261,8 +293,8 @@ def test_each_table_of_the_report_is_there_with_its_numbers_and_ours(study):
     assert [int(here) for _, _, here, _, _ in tables["Table 2"][:-1]] == [4, 3, 2, 0]
     own = len(v2) - len(of_the_report("v2"))
     assert [int(line[4]) for line in tables["Table 2"][:-1]] == [20 + own, 39, 20, 10]
-    assert tables["Table 3"][0] == ["Random forest", "0.783", "0.700 ± 0.020", "0.326", "0.400 ± 0.010"]
-    assert tables["Table 4"][0] == ["Gradient boosting", "0.824", "0.700 ± 0.020", "0.400", "0.400 ± 0.010"]
+    assert tables["Table 3"][0] == ["Random forest", "0.783", "0.700 ± 0.020", "–", "0.326", "0.400 ± 0.010", "–"]
+    assert tables["Table 4"][0] == ["Gradient boosting", "0.824", "0.700 ± 0.020", "–", "0.400", "0.400 ± 0.010", "–"]
     assert all(printed == here for _, printed, here in tables["Table 5"])  # params.yaml is the report's
     assert tables["Table 6"][2:] == [
         ["ConvNeXt-Tiny + FocalLoss + WarmRestarts", "convnext_restarts", "0.500", "0.650", "0.696", "0.733"],
@@ -278,21 +310,19 @@ def test_each_table_of_the_report_is_there_with_its_numbers_and_ours(study):
 
 def test_without_the_studys_last_row_table_5_has_no_number_here(study):
     (table,) = (
-        table
-        for table in all_tables(replace(study, augment=None), compared(study))
-        if table.title.startswith("Table 5")
+        table for table in printed(replace(study, augment=None), compared(study)) if table.title.startswith("Table 5")
     )
     assert set(table.cells["here"]) == {"–"}
 
 
 def test_single_classes_have_their_recall(study):
-    (table,) = (table for table in all_tables(study, compared(study)) if table.title.startswith("Single classes"))
+    (table,) = (table for table in printed(study, compared(study)) if table.title.startswith("Single classes"))
     place = list(table.cells.columns).index("report: restarts, recall")
     of = {line[0]: tuple(line[place : place + 2]) for line in table.cells.to_numpy().tolist()}
     assert of["SNE"] == ("–", "0.50 (2)")
     assert of["PLY"] == ("0.50", "0.00 (1)")
     assert of["VLY"] == ("0.60", "–")  # of which there is no image
-    assert "## Table 8: progression" in tables_markdown(all_tables(study, compared(study)))
+    assert "## Table 8: progression" in tables_markdown(printed(study, compared(study)))
 
 
 def test_public_scores_are_read(tmp_path):
@@ -325,8 +355,8 @@ def test_the_challenges_validation_part_fits_the_page(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     points = np.column_stack([np.arange(len(labels)), labels, *rng.normal(0, 30, (2, len(labels))).round(6)])
     for row in range(10):
-        write_csv(f"plots/embed/{row}.csv", ["id", "label", "x", "y"], points[: -1 if row else None].tolist())
-    tables, ids = page.points_shown(map(str, range(10)))
+        write_csv(f"plots/embed/{row}-0.csv", ["id", "label", "x", "y"], points[: -1 if row else None].tolist())
+    tables, ids = page.points_shown(map(str, range(10)), 0)
     assert all(table["label"].value_counts().max() == page.PER_CLASS for table in tables.values())
     assert set(tables["0"]["label"]) == set(CLASSES)
 
@@ -362,5 +392,5 @@ def test_a_picture_is_the_same_on_a_machine_without_fonts():
 
 def test_ids_that_look_like_no_value_are_ids(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_csv("plots/embed/a.csv", ["id", "label", "x", "y"], [("NA", "SNE", 0, 1), ("null", "LY", 1, 2)])
-    assert page.points_shown(["a"])[1] == ["NA", "null"]
+    write_csv("plots/embed/a-0.csv", ["id", "label", "x", "y"], [("NA", "SNE", 0, 1), ("null", "LY", 1, 2)])
+    assert page.points_shown(["a"], 0)[1] == ["NA", "null"]

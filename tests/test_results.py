@@ -1,9 +1,9 @@
 """Scores by hand, the projection, and what predicting leaves behind."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from wbc.classes import CLASSES
@@ -11,6 +11,7 @@ from wbc.data.tables import PIXELS, read_manifest
 from wbc.evaluate.scores import accuracy, confusion, macro_f1, per_class
 from wbc.io import write_csv
 from wbc.projection import project
+from wbc.report.calibrated import calibrated
 
 
 def test_macro_f1_by_hand():
@@ -59,17 +60,17 @@ def test_each_part_leaves_its_confusions_and_one_without_labels_an_empty_table(
         "data/manifest.csv", ["id", "path", "sha256", "width", "height", "label", "part", "mask", "group"], images
     )
     places = [(str(i), 0.0 if i < 4 else "") for i in range(len(labels))]
-    write_csv("data/validation.csv", ["id", "validation"], places)
+    write_csv("data/validation/0.csv", ["id", "validation"], places)
     np.save(PIXELS, coloured.pixels.packed[: len(labels)])
     (tmp_path / "configs").mkdir()
     settings = tiny_row.model_dump(exclude_none=True)
     (tmp_path / "configs/a.yaml").write_text(json.dumps(settings))
     model, normalisation = build(tiny_row.model)
     known = reference(model.backbone, normalisation, coloured, coloured)
-    save_model(tmp_path / "models/a.safetensors", Trained(model.eval(), settings, normalisation, 32, known))
+    save_model(tmp_path / "models/a-0.safetensors", Trained(model.eval(), settings, normalisation, 32, known))
 
-    predict.main("a")
-    with np.load("data/predictions/a.npz") as stored:
+    predict.main("a", "0")
+    with np.load("data/predictions/a-0.npz") as stored:
         probabilities = {part: stored.get(f"{part}_probabilities") for part in ("val", "test")}
     manifest = read_manifest()
     for name, part, short in (("confusion.csv", "train", "val"), ("confusion_test.csv", "test", "test")):
@@ -77,17 +78,16 @@ def test_each_part_leaves_its_confusions_and_one_without_labels_an_empty_table(
         found = [] if probabilities[short] is None else probabilities[short].argmax(1)
         pairs = [(CLASSES.index(label), c) for label, c in zip(rows["label"], found, strict=True) if label]
         expected = [f"{CLASSES[actual]},{CLASSES[predicted]}" for actual, predicted in sorted(pairs)]
-        assert (tmp_path / "plots/predict/a" / name).read_text().splitlines() == ["actual,predicted", *expected]
+        assert (tmp_path / "plots/predict/a-0" / name).read_text().splitlines() == ["actual,predicted", *expected]
 
     known = sum(label != "" for label in test)
-    metrics = json.loads((tmp_path / "metrics/predict/a.json").read_text())
+    metrics = json.loads((tmp_path / "metrics/predict/a-0.json").read_text())
     assert "val_f1" in metrics
-    assert "val_f1_low" not in metrics  # its images chose the epoch
     for score in ("test_f1", "test_f1_tta", "test_accuracy"):
-        assert (score in metrics) == (f"{score}_low" in metrics) == (known > 0)
-        assert known == 0 or metrics[f"{score}_low"] <= metrics[score] <= metrics[f"{score}_high"]
-    curves = pd.read_csv("plots/predict/a/reliability.csv").groupby("probabilities")["images"].sum()
-    assert curves.to_dict() == ({"plain": known, "with TTA": known} if known else {})
-    errors = pd.read_csv("plots/predict/a/calibration.csv")
+        assert (score in metrics) == (known > 0)
+    with np.load("data/embeddings/a-0.npz") as stored:
+        assert stored["embeddings"].shape == (4, model.backbone.num_features)
+    errors, curves = calibrated(SimpleNamespace(models=["a"], repeats=[0]))
+    images = curves.groupby("probabilities")["images"].sum()
+    assert images.to_dict() == ({"plain": known, "with TTA": known} if known else {})
     assert errors["probabilities"].tolist() == ["plain", "plain", "with TTA", "with TTA"] * (known > 0)
-    assert all(errors["temperature"][::2] == 1)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-MODEL = Path("models/final.safetensors")
+MODEL = Path("models/final-0.safetensors")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -17,9 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("images", nargs="+", help="files, folders or patterns")
     command.add_argument("--model", type=Path, default=MODEL, help="(default: %(default)s)")
     command.add_argument("--tta", action="store_true", help="average over augmented views: slower, steadier")
-    command.add_argument(
-        "--settings", type=Path, help="where its tta stands (default: configs/ the model's name .yaml)"
-    )
+    command.add_argument("--settings", type=Path, help="where its tta stands (default: configs/ its row .yaml)")
     command.add_argument("--out", type=Path, help="write a CSV file instead of printing")
     command.add_argument("--explain", type=Path, metavar="FOLDER", help="write LayerCAM overlays there")
     command = commands.add_parser("export", help="write a model as ONNX")
@@ -57,7 +55,7 @@ def classify(arguments: argparse.Namespace) -> None:
     files, trained = find(arguments.images), load_model(arguments.model)
     tta = PLAIN
     if arguments.tta:  # it acts after training, so a model file cannot know it
-        tta = load(arguments.settings or f"configs/{arguments.model.stem}.yaml").tta
+        tta = load(arguments.settings or f"configs/{arguments.model.stem.rpartition('-')[0]}.yaml").tta
     rows = list(classified(trained, files, choose_device(), tta))
     if arguments.out:
         write_csv(arguments.out, Classified._fields, rows)

@@ -29,6 +29,7 @@ Grid = Annotated[list[Count], Field(min_length=1)]
 Range = Annotated[list[Positive], Field(min_length=2, max_length=2)]
 PROFILES = ("report", "sample")  # a knob without a value for the chosen one takes the first's
 BASE = "base"  # what a row's `from` calls the values above the ladder
+ENSEMBLE = "_ensemble"  # what the mean of a row's repeats is called after, in the results
 RESERVED = {BASE, *PROFILES, "convnext_restarts_tta"}  # no row's name, as those of the other settings files and results
 FINAL = "final"  # the study's last row, of which its Table 5 speaks
 WEIGHTS = Path("data/weights")  # what lies there is a dependency of `configure`
@@ -86,6 +87,13 @@ class Synthetic(Group):
 
 class Split(Group):
     folds: Annotated[int, Field(ge=2, le=100)]
+    outer: Annotated[int, Field(ge=0, le=100)]
+
+    @model_validator(mode="after")
+    def _divides(self):
+        if self.outer == 1:
+            raise ValueError("outer = 1 should be 0, or 2 and more: a single fold leaves nothing to train on")
+        return self
 
 
 class Images(Group):
@@ -217,6 +225,7 @@ class Params(RowKnobs):
     """The whole of `params.yaml`, of each knob the profile's value."""
 
     profile: Literal[PROFILES]
+    repeats: Annotated[list[Index], Field(min_length=1)]
     compute: Compute
     data: Data
     synthetic: Synthetic
@@ -246,6 +255,8 @@ class GridSearchFile(GridSearch):
 class ReportFile(Group):
     profile: Literal[PROFILES]
     source: str
+    repeats: list[Index]
+    outer: Index
     models: dict[str, str]  # of every row of the ladder, in its order
     ladder: dict[str, dict[str, Any]]  # by row: `from`, the row it stands on or `base`, and what differs from that
     augment: Augment | None  # of the study's last row, if there still is one
@@ -285,6 +296,12 @@ def load(path: str | Path) -> Any:
     return _validate(FILES.get(Path(path).stem, Row), read_yaml(path), prefix=f"{path}: ")
 
 
+def load_row(name: str, repeat: int) -> Row:
+    """A ladder row's settings in one of the study's repeats, which is another seed."""
+    row = load(f"configs/{name}.yaml")
+    return row.model_copy(update={"seed": row.seed + repeat})
+
+
 def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Settings of every consumer, by file name without its suffix: `data`, `images`, …, and one per ladder row.
 
@@ -311,13 +328,17 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "report": {
             "profile": profile,
             "source": study.data.source,
+            "repeats": study.repeats,
+            "outer": study.split.outer,
             "models": {name: row["model"]["name"] for name, row in rows.items()},
             "ladder": ladder,
             "augment": rows[FINAL]["augment"] if FINAL in rows else None,
             "features": values["features"],
         },
     }
-    if clash := rows.keys() & (FILES.keys() | RESERVED | {f"classical_{name}" for name in study.features}):
+    _check_repeats(study.repeats, study.split.outer)
+    taken = FILES.keys() | RESERVED | {f"classical_{name}" for name in study.features}
+    if clash := {row for row in rows if row in taken or row.endswith(ENSEMBLE)}:
         raise ConfigError(f"ladder: row name {_listed(clash)} is taken; choose another")
     if study.data.source == "synthetic":  # drawn images live in their own folder, wherever data.path points
         shared["data"]["data"]["path"] = "data/synthetic"
@@ -348,6 +369,17 @@ def complete(resolved: dict[str, dict[str, Any]], known: Collection[str]) -> Non
             if WEIGHTS not in path.parents:
                 raise ConfigError(f"{name}: model.weights = {model['weights']!r}: should be a file in {WEIGHTS}/")
             model["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _check_repeats(repeats: list[int], outer: int) -> None:
+    if len(set(repeats)) < len(repeats):
+        raise ConfigError(f"repeats = {repeats}: one is listed twice")
+    for first in {repeat - repeat % outer for repeat in repeats} if outer else ():
+        if not {*range(first, first + outer)} <= {*repeats}:
+            raise ConfigError(
+                f"repeats = {repeats}: split.outer = {outer} tests every image once in the repeats {first} to "
+                f"{first + outer - 1} together: list all of them"
+            )
 
 
 def _unknown_to_timm(name: str) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from joblib import parallel_config
-from sklearn.base import ClassifierMixin
+from joblib import Parallel, delayed, parallel_config
+from sklearn.base import ClassifierMixin, clone
 from sklearn.ensemble import (
     AdaBoostClassifier,
     GradientBoostingClassifier,
@@ -14,13 +14,13 @@ from sklearn.ensemble import (
     RandomForestClassifier,
 )
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
+from wbc.classes import CLASSES
 from wbc.compute import THREADS
 from wbc.errors import UserError
 
@@ -71,23 +71,56 @@ def classifiers(implementation: str, balanced: bool, seed: int) -> dict[str, Cla
 
 
 def cross_validate(
-    classifier: ClassifierMixin, features: np.ndarray, target: np.ndarray, fold: np.ndarray, backend: str = "loky"
-) -> np.ndarray:
-    """Predict every sample by the classifier trained on the other folds, after standardising on those folds.
+    classifier: ClassifierMixin,
+    features: np.ndarray,
+    target: np.ndarray,
+    fold: np.ndarray,
+    test: np.ndarray,
+    backend: str = "loky",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predict every sample by the classifier trained on the other folds, and a test part by it trained on all of them.
+
+    Features are standardised on what each is trained on.
 
     Args:
         classifier: unfitted.
         features: (N, D) float64.
         target: (N,) int64 classes.
         fold: (N,) int64.
+        test: (M, D) float64 features of the test part.
         backend: of `beside_each_other`.
 
     Returns:
-        (N,) int64 predictions.
+        (N, 13) and (M, 13) float64 probabilities, as `probabilities` has them.
     """
     model = make_pipeline(StandardScaler(), classifier)
+    held_out = [fold == number for number in np.unique(fold)]
+    tasks = [(features[~held], target[~held], features[held]) for held in held_out] + [(features, target, test)]
     with beside_each_other(backend):
-        return cross_val_predict(model, features, target, cv=PredefinedSplit(fold), n_jobs=-1)
+        *parts, tested = Parallel(n_jobs=-1)(delayed(_trained_on)(model, *task) for task in tasks)
+    predicted = np.empty((len(target), len(CLASSES)))
+    for held, part in zip(held_out, parts, strict=True):
+        predicted[held] = part
+    return predicted, tested
+
+
+def _trained_on(model: Pipeline, features: np.ndarray, target: np.ndarray, test: np.ndarray) -> np.ndarray:
+    return probabilities(clone(model).fit(features, target), test)
+
+
+def probabilities(model: ClassifierMixin, features: np.ndarray) -> np.ndarray:
+    """(N, 13) float64 probabilities that a fitted classifier gives (N, D) features, 0 for a class it was never shown.
+
+    Of one that gives none, as SVC, all of it goes to the class that it names.
+    """
+    found = np.zeros((len(features), len(CLASSES)))
+    if not len(features):
+        return found
+    if hasattr(model, "predict_proba"):
+        found[:, model.classes_] = model.predict_proba(features)
+    else:
+        found[np.arange(len(features)), model.predict(features)] = 1.0
+    return found
 
 
 @contextmanager

@@ -21,13 +21,13 @@ class Dataset(NamedTuple):
     names: list[str]  # of the D features
 
 
-def training(features: str) -> Dataset:
-    """The training part of the feature set `v1` or `v2`.
+def training(features: str, repeat: int) -> Dataset:
+    """A repeat's training part of a feature set such as `v1`.
 
     Raises:
         UserError: it is too small to be cross-validated.
     """
-    table = _part(features, "train")
+    table = _part(features, repeat, test=False)
     for fold in np.unique(table.fold):
         rest = table.target[table.fold != fold]
         classes = len(np.unique(rest))
@@ -39,19 +39,19 @@ def training(features: str) -> Dataset:
     return table
 
 
-def test(features: str) -> Dataset:
+def test(features: str, repeat: int) -> Dataset:
     """Its test part, which may have no labels."""
-    return _part(features, "test")
+    return _part(features, repeat, test=True)
 
 
-def _part(features: str, part: str) -> Dataset:
-    manifest = read_manifest()
-    chosen = (manifest["part"] == part).to_numpy()
+def _part(features: str, repeat: int, test: bool) -> Dataset:
+    manifest, fold = read_manifest(), read_split(FOLDS, repeat)
+    chosen = (fold < 0) == test
     values = pd.read_parquet(f"data/features/{features}.parquet")
     return Dataset(
         manifest["id"].to_numpy()[chosen],
         values.to_numpy()[chosen],
         targets(manifest)[chosen],
-        read_split(FOLDS)[chosen],
+        fold[chosen],
         list(values.columns),
     )

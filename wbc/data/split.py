@@ -96,6 +96,27 @@ def held_back(manifest: pd.DataFrame, fraction: float, seed: int) -> pd.Series:
     return pd.Series(held[units.of], index=manifest.index)
 
 
+def repeated(manifest: pd.DataFrame, outer: int, repeat: int, seed: int) -> pd.DataFrame:
+    """The manifest with the parts that one repeat has.
+
+    Args:
+        manifest: of all images.
+        outer: 0 leaves the parts as they are. Else the labelled images of both are dealt to so many folds, and the
+            repeats take turns: k of them test every image once, the next k deal anew. Unlabelled images stay in the
+            test part.
+        repeat: 0, 1, …
+        seed: the study's.
+    """
+    if not outer:
+        return manifest
+    pool = manifest[manifest["label"] != ""].reset_index()
+    units = shuffled(pool, seed + repeat // outer, "outer")
+    even = np.tile(units.counts.sum() / outer, (outer, 1))
+    tested = deal(units, even)[units.of] == repeat % outer
+    parts = pd.Series(np.where(tested, "test", "train"), index=pool["index"])
+    return manifest.assign(part=parts.reindex(manifest.index, fill_value="test"))
+
+
 def validation(manifest: pd.DataFrame, seed: int) -> pd.Series:
     """Each training image's place in a shuffle of its class, in (0, 1); NaN of a test image.
 

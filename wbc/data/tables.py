@@ -12,8 +12,8 @@ from wbc.io import atomic, write_csv
 MANIFEST = Path("data/manifest.csv")
 REJECTS = Path("data/rejects.csv")
 LEAKS = Path("data/leaks.csv")
-FOLDS = Path("data/folds.csv")
-VALIDATION = Path("data/validation.csv")
+FOLDS = Path("data/folds")  # in it, and in the next, a file for each repeat
+VALIDATION = Path("data/validation")
 PIXELS = Path("data/images.npy")
 SUBMISSION = ("ID", "labels")  # columns of a file that a leaderboard takes
 
@@ -24,14 +24,14 @@ def read_manifest(path: Path = MANIFEST) -> pd.DataFrame:
     return pd.read_csv(path, dtype=text, keep_default_na=False)
 
 
-def read_split(path: Path) -> np.ndarray:
+def read_split(folder: Path, repeat: int) -> np.ndarray:
     """(N,) the folds or validation places as `wbc.data.split` returned them, row by row those of the manifest."""
-    return pd.read_csv(path, usecols=[1]).to_numpy().ravel()
+    return pd.read_csv(folder / f"{repeat}.csv", usecols=[1]).to_numpy().ravel()
 
 
-def write_split(path: Path, ids: pd.Series, values: pd.Series) -> None:
+def write_split(folder: Path, repeat: int, ids: pd.Series, values: pd.Series) -> None:
     """Write one value of each image, to the last bit."""
-    with atomic(path) as temporary:
+    with atomic(folder / f"{repeat}.csv") as temporary:
         pd.concat([ids, values], axis=1).to_csv(temporary, index=False, lineterminator="\n")
 
 

@@ -41,20 +41,6 @@ def calibration(target: np.ndarray, probabilities: np.ndarray, seed: int = 0) ->
     }
 
 
-def calibrated(
-    target: np.ndarray, probabilities: np.ndarray, validation: tuple[np.ndarray, np.ndarray] | None
-) -> list[dict[str, float]]:
-    """`calibration` of a test part, with `temperature`: at 1, and at the validation part's where there is that part.
-
-    Args:
-        target: (N,) integer targets, all known.
-        probabilities: (N, 13), each row's sum 1.
-        validation: the same two of the validation part.
-    """
-    heats = [1.0] if validation is None else [1.0, temperature(*validation)]
-    return [{"temperature": heat, **calibration(target, scaled(probabilities, heat))} for heat in heats]
-
-
 def reliability(right: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """The reliability curve.
 

@@ -19,11 +19,12 @@ RARE = 5  # a class with fewer test images than this has an F1 of chance
 
 @dataclass(frozen=True)
 class Interval:
-    """A score, and the percentiles of the draws that hold 95% of them between."""
+    """A score, of repeats the mean, and the percentiles of the draws that hold 95% of them between."""
 
     value: float
     low: float
     high: float
+    sd: float | None  # over the repeats
 
 
 @dataclass(frozen=True)
@@ -74,21 +75,23 @@ def bounded(
 
     Args:
         target: (N,) integer targets, -1 where unknown.
-        predicted: (N,) integer predictions.
+        predicted: (N,) or (R, N) integer predictions, as for `intervals`.
         group: as for `intervals`.
         way: what follows a score's name, such as `_tta`.
 
     Returns:
-        As `test_<score><way>`, with `_low` and `_high`, what `scores` gives; where classes are rare and no patients
-        known, as `test_f1_plain<way>_low` and `_high`, the plain bootstrap's bounds too. Nothing if all is unknown.
+        As `test_<score><way>`, with `_low` and `_high`, what `scores` gives, and with `_sd` where there are repeats;
+        where classes are rare and no patients known, as `test_f1_plain<way>_low` and `_high`, the plain bootstrap's
+        bounds too. Nothing if all is unknown.
     """
     known = target >= 0
     if not known.any():
         return {}
-    target, predicted, group = target[known], predicted[known], None if group is None else group[known]
+    target, predicted, group = target[known], predicted[..., known], None if group is None else group[known]
     found = {}
     for name, it in intervals(target, predicted, group).items():
         found |= {f"test_{name}{way}": it.value, f"test_{name}{way}_low": it.low, f"test_{name}{way}_high": it.high}
+        found |= {} if it.sd is None else {f"test_{name}{way}_sd": it.sd}
     if group is None and f"test_f1_common{way}" in found:
         plain = intervals(target, predicted, stratified=False)["f1"]
         found |= {f"test_f1_plain{way}_low": plain.low, f"test_f1_plain{way}_high": plain.high}
@@ -109,20 +112,22 @@ def intervals(
     stratified: bool = True,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Interval of every score that `scores` gives.
+    """Interval of every score that `scores` gives, of repeats that of the mean score.
+
+    What is drawn are images: repeats that predict the same ones say no more about others than one does.
 
     Args:
         target: (N,) integer targets, all known.
-        predicted: (N,) integer predictions.
+        predicted: (N,) integer predictions, or (R, N) of R repeats.
         group: (N,) whose image each is. Patients are then drawn with all their images, as these resemble each other
             (cluster bootstrap: Field and Welsh 2007); not stratified, since a patient has cells of many classes.
         stratified: draw within each class, so that every draw has the part's class counts; else among all images.
         seed: of the draws.
     """
-    images, units = _units(target, predicted[None], group, stratified)
-    value = scores(units.all()[0], images)
-    drawn = scores(units.bootstrap(np.random.default_rng(seed))[0], images)
-    return {name: Interval(float(value[name]), *_bounds(drawn[name])) for name in value}
+    images, units = _units(target, np.atleast_2d(predicted), group, stratified)
+    value = scores(units.all(), images)
+    drawn = scores(units.bootstrap(np.random.default_rng(seed)), images)
+    return {name: Interval(float(it.mean()), *_bounds(drawn[name].mean(0)), _sd(it)) for name, it in value.items()}
 
 
 def differences(
@@ -140,20 +145,22 @@ def differences(
 
     Args:
         target: (N,) integer targets, all known.
-        a: (N,) integer predictions of one row.
-        b: (N,) integer predictions of the other, for the same images.
+        a: (N,) integer predictions of one row, or (R, N) of R repeats.
+        b: as many of the other, or (N,), for the same images.
         group: as for `intervals`.
         stratified: as for `intervals`.
         seed: of the draws.
     """
-    images, units = _units(target, np.stack([a, b]), group, stratified)
+    a, b = np.broadcast_arrays(np.atleast_2d(a), np.atleast_2d(b))
+    images, units = _units(target, np.concatenate([a, b]), group, stratified)
     rng = np.random.default_rng(seed)
     value, drawn, swapped = (
-        {name: of_a - of_b for name, (of_a, of_b) in scores(confusion, images).items()}
+        {name: of[: len(a)] - of[len(a) :] for name, of in scores(confusion, images).items()}
         for confusion in (units.all(), units.bootstrap(rng), units.swap(rng))
     )
     return {
-        name: Difference(float(value[name]), *_bounds(drawn[name]), _p(value[name], swapped[name])) for name in value
+        name: Difference(float(it.mean()), *_bounds(drawn[name].mean(0)), _sd(it), _p(it.mean(), swapped[name].mean(0)))
+        for name, it in value.items()
     }
 
 
@@ -179,9 +186,10 @@ class _Units:
         return _square(drawn @ self.confusion)
 
     def swap(self, rng: np.random.Generator) -> np.ndarray:
-        """(2, DRAWS, 13, 13) confusion matrices where each unit's two rows changed places or not."""
+        """(2R, DRAWS, 13, 13) confusion matrices where each unit's first R rows and last R changed places or not."""
         swapped = rng.binomial(self.counts, 0.5, (DRAWS, len(self.counts)))
-        return _square((self.counts - swapped) @ self.confusion + swapped @ self.confusion[::-1])
+        other = np.roll(self.confusion, len(self.confusion) // 2, axis=0)
+        return _square((self.counts - swapped) @ self.confusion + swapped @ other)
 
 
 def _units(
@@ -202,6 +210,10 @@ def _units(
 
 def _square(confusion: np.ndarray) -> np.ndarray:
     return confusion.reshape(*confusion.shape[:-1], len(CLASSES), len(CLASSES))
+
+
+def _sd(values: np.ndarray) -> float | None:
+    return float(values.std(ddof=1)) if len(values) > 1 else None
 
 
 def _bounds(drawn: np.ndarray) -> list[float]:

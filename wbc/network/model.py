@@ -89,6 +89,18 @@ def build(
     return Classifier(backbone, settings), normalisation
 
 
+class _Both(nn.Module):
+    """A classifier that returns embeddings and logits side by side."""
+
+    def __init__(self, classifier: Classifier):
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        embeddings = self.classifier.backbone(images)
+        return torch.cat([embeddings, self.classifier.head(embeddings)], 1)
+
+
 class Trained(NamedTuple):
     """A trained classifier with all that is needed to use it."""
 
@@ -119,9 +131,13 @@ class Trained(NamedTuple):
         logits = (infer(self.model.to(pixels.device), prepare.to(pixels.device), pixels) for prepare in passes)
         return sum((each / tta.temperature).softmax(1) for each in logits) / len(passes)
 
-    def embeddings(self, pixels: Pixels) -> torch.Tensor:
-        """(N, D) float32 pooled outputs of the backbone: what the report calls its avgpool layer (§7.2.2)."""
-        return infer(self.model.backbone.to(pixels.device), self.prepare().to(pixels.device), pixels)
+    def outputs(self, pixels: Pixels) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of one plain pass, (N, D) float32 embeddings and (N, 13) float32 probabilities.
+
+        The embeddings are the pooled outputs of the backbone: what the report calls its avgpool layer (§7.2.2).
+        """
+        both = infer(_Both(self.model.to(pixels.device)), self.prepare().to(pixels.device), pixels)
+        return both[:, : -len(CLASSES)], both[:, -len(CLASSES) :].softmax(1)
 
     def distances(self, pixels: Pixels) -> torch.Tensor:
         """(N,) float32: how far N images lie from the training's; beyond `reference.threshold` they are unusual."""
@@ -156,7 +172,9 @@ def load_model(path: str | Path) -> Trained:
         WeightsError: missing, not a file of this project, of a later version of it, or trained for other classes.
     """
     if not Path(path).exists():
-        raise WeightsError(f"{path}: no such file; trained models are models/<row>.safetensors once dvc repro has run")
+        raise WeightsError(
+            f"{path}: no such file; dvc repro leaves trained models in models/<row>-<repeat>.safetensors"
+        )
     try:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {})["wbc"])

@@ -109,11 +109,10 @@ class Part(NamedTuple):
     targets: torch.Tensor  # (N,) int64 on the CPU, -1 where unlabelled
 
 
-def load_part(name: str, validation: float, device: torch.device) -> Part:
-    """The part `train`, `validation` (the share `validation` of each class's training images) or `test`."""
-    manifest, held_out = read_manifest(), read_split(VALIDATION) < validation
-    part = manifest["part"].to_numpy()
-    chosen = {"train": (part == "train") & ~held_out, "validation": held_out, "test": part == "test"}[name]
+def load_part(name: str, repeat: int, validation: float, device: torch.device) -> Part:
+    """A repeat's part `train`, `validation` (the share `validation` of each class's training images) or `test`."""
+    manifest, place = read_manifest(), read_split(VALIDATION, repeat)
+    chosen = {"train": place >= validation, "validation": place < validation, "test": np.isnan(place)}[name]
     ids, labels = manifest["id"].to_numpy(), targets(manifest)
     pixels = Pixels(np.load(PIXELS, mmap_mode="r"), np.flatnonzero(chosen), device)
     return Part(ids[chosen], pixels, torch.from_numpy(labels[chosen]))

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from wbc.classes import CLASSES
+from wbc.config import ENSEMBLE
 from wbc.evaluate.intervals import RARE, differences
 from wbc.report.study import Study
 
@@ -18,8 +19,9 @@ def pairs(study: Study) -> Iterator[tuple[str, str, str]]:
     for row in study.test.predicted:
         if row == "convnext_restarts_tta":  # the one TTA that the report lists as a row of its own
             yield row, "convnext_restarts", BELOW
-        elif row in study.ladder or row == "gridsearch":
-            below = study.ladder.get(row, {}).get("from")
+        elif row in study.measured:
+            alone = row.removesuffix(ENSEMBLE)
+            below = alone if alone != row else study.ladder.get(row, {}).get("from")
             if below in study.ladder:
                 yield row, below, BELOW
             if study.best not in (row, below):

@@ -21,9 +21,9 @@ from wbc.features import feature_set
 from wbc.report import charts
 from wbc.report.differences import rare
 from wbc.report.published import CEILING, ROWS
-from wbc.report.results import BOUNDED, BOUNDS, HEADINGS, MEASURED, WORDS, lines
+from wbc.report.results import BOUNDED, BOUNDS, HEADINGS, MEASURED, SPREADS, WORDS, lines
 from wbc.report.study import DATA, LAST, PLOTS, Study
-from wbc.report.tables import Table, interval, number, ratio
+from wbc.report.tables import Table, interval, number, ratio, spread
 
 PER_CLASS = 60  # points of a class in the projection: rare classes are seen, and the page stays under 5 MB
 MISTAKES = 4  # per class
@@ -68,21 +68,21 @@ class Card(NamedTuple):
     note: str
 
 
-def page(study: Study, results: pd.DataFrame, tables: Sequence[Table]) -> str:
+def page(study: Study, results: pd.DataFrame, tables: Sequence[Table], reliability: pd.DataFrame) -> str:
     """The page as HTML, with its pictures, data and Vega in it."""
     images = Thumbnails()
     best, shown = study.best, results[list(HEADINGS)].dropna(axis="columns", how="all")
-    points, thumbnails = points_shown(study.models)
+    points, thumbnails = points_shown(study.models, study.first)
     specs = {
         "shares": charts.class_shares(study),
         "progression": charts.progression(results),
         "confusion": charts.confusion(study, best),
-        "importance": charts.importance(pd.read_csv(PLOTS / "gridsearch/importance.csv")),
+        "importance": charts.importance(pd.read_csv(PLOTS / f"gridsearch/{study.first}/importance.csv")),
         "f1": charts.curves(study, best, "f1", "macro F1"),
         "loss": charts.curves(study, best, "loss", "loss"),
         "projection": charts.projection(points, {id: images.url(id, SMALL) for id in thumbnails}, best),
     }
-    curves = study.reliability[study.reliability["row"] == best]
+    curves = reliability[reliability["row"] == best]
     if len(curves):
         specs["reliability"] = charts.reliability(curves)
     loader = jinja2.Environment(
@@ -108,7 +108,7 @@ def page(study: Study, results: pd.DataFrame, tables: Sequence[Table]) -> str:
         curves=CURVES,
         projections=PROJECTIONS,
         best=best,
-        mistakes=_mistakes(best, images),
+        mistakes=_mistakes(f"{best}-{study.first}", images),
         contact_sheet=_jpeg(PLOTS / "contact_sheet.jpg"),
         masks={path.stem: _jpeg(path) for path in sorted(PLOTS.glob("segment/*.jpg"))},
         mask_notes=MASKS,
@@ -144,10 +144,10 @@ def cards(study: Study, results: pd.DataFrame) -> list[Card]:
     return found
 
 
-def points_shown(rows: Iterable[str]) -> tuple[dict[str, pd.DataFrame], list[str]]:
+def points_shown(rows: Iterable[str], repeat: int) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """The projections by row, and the ids shown: as all rows share most images, the first of the largest part's."""
     types = {"id": str, "label": str, "x": float, "y": float}
-    tables = {row: pd.read_csv(PLOTS / f"embed/{row}.csv", dtype=types, keep_default_na=False) for row in rows}
+    tables = {row: pd.read_csv(PLOTS / f"embed/{row}-{repeat}.csv", dtype=types, keep_default_na=False) for row in rows}
     shown = max(tables.values(), key=len).groupby("label").head(PER_CLASS)["id"]
     return {row: table[table["id"].isin(shown)] for row, table in tables.items()}, sorted(shown)
 
@@ -202,13 +202,15 @@ def changes(results: pd.DataFrame, study: Study) -> dict[str, dict[str, float]]:
 
 
 def _bounds(results: pd.DataFrame) -> dict[str, dict[str, str]]:
-    """By row and column, the interval in words."""
-    return {
-        line["row"]: {name: interval(line[f"{name}_low"], line[f"{name}_high"]).strip(" ()") for name in BOUNDED}
-        for _, line in results.iterrows()
-    }
+    """By row and column, the spread over repeats and the interval in words."""
+
+    def words(line: pd.Series, name: str) -> str:
+        known = interval(line[f"{name}_low"], line[f"{name}_high"]).strip(" ()") if name in BOUNDED else ""
+        return " ".join(filter(None, (spread(line[f"{name}_sd"]).strip(), known)))
+
+    return {line["row"]: {name: words(line, name) for name in MEASURED} for _, line in results.iterrows()}
 
 
 def _tops(results: pd.DataFrame) -> dict[str, float]:
     """The largest number of each column."""
-    return results.drop(columns=[*WORDS, *BOUNDS]).max().dropna().to_dict()
+    return results.drop(columns=[*WORDS, *BOUNDS, *SPREADS]).max().dropna().to_dict()

@@ -11,12 +11,13 @@ from wbc.data.listing import read_rows
 from wbc.errors import UserError
 from wbc.report.published import ROWS, Published
 from wbc.report.study import LAST, Study
-from wbc.report.tables import ABSENT, interval, markdown_table, number
+from wbc.report.tables import ABSENT, interval, markdown_table, number, spread
 from wbc.report.titles import titles
 
 BOUNDED = ("test_f1", "test_f1_common", "test_f1_tta", "test_accuracy")  # what has a 95% interval
 BOUNDS = tuple(f"{name}_{end}" for name in BOUNDED for end in ("low", "high"))
 MEASURED = ("val_f1", "val_f1_last", "val_f1_tta", *BOUNDED)
+SPREADS = tuple(f"{name}_sd" for name in MEASURED)  # over repeats, where there are any
 HEADINGS = {  # of the columns, in words: what was measured here, then what the report prints
     "row": "row",
     "title": "here",
@@ -32,7 +33,7 @@ HEADINGS = {  # of the columns, in words: what was measured here, then what the 
     "published_val_f1": "report: val F1",
     "published_leaderboard": "report: leaderboard",
 }
-COLUMNS = (*HEADINGS, *BOUNDS)
+COLUMNS = (*HEADINGS, *BOUNDS, *SPREADS)
 WORDS = ("row", "title", "published_title")  # the columns that hold no numbers
 
 
@@ -89,6 +90,8 @@ def markdown(table: pd.DataFrame) -> str:
     cells = table[list(HEADINGS)].dropna(axis="columns", how="all").assign(row="`" + table["row"] + "`")
     for name in cells.columns:
         cells[name] = cells[name].fillna(ABSENT) if name in WORDS else cells[name].map(number)
+        if name in MEASURED:
+            cells[name] += table[f"{name}_sd"].map(spread)
         if name in BOUNDED:
             cells[name] += table[[f"{name}_low", f"{name}_high"]].apply(lambda ends: interval(*ends), axis=1)
     words = [cells.columns.get_loc(name) for name in WORDS]

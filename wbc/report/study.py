@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from wbc.classes import CLASSES
+from wbc.config import ENSEMBLE
 from wbc.data.tables import read_manifest, targets
-from wbc.evaluate.intervals import patients
+from wbc.evaluate.intervals import bounded, patients
 from wbc.evaluate.scores import per_class
 
 METRICS, PLOTS, DATA = Path("metrics"), Path("plots"), Path("data")
@@ -19,11 +20,14 @@ LAST = 5  # epochs whose mean validation F1 stands beside the best one's
 
 
 class Predictions(NamedTuple):
-    """The N images of the test part whose class is known, and what each row says of them."""
+    """The N tested images whose class is known, and what each row says of them in R repeats.
+
+    With `split.outer` a repeat is the pooled predictions of all the folds, each image's by those who did not see it.
+    """
 
     target: np.ndarray  # (N,)
     group: np.ndarray | None  # (N,) whose image each is, where patients are known
-    predicted: Mapping[str, np.ndarray]  # (N,) by `gridsearch`, row, and <row>_tta
+    predicted: Mapping[str, np.ndarray]  # (R, N) by `gridsearch`, <features>-<classifier>, row, and <row>_tta
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Study:
 
     profile: str
     source: str
+    repeats: Sequence[int]  # figures of a single training are of the first
+    outer: int  # folds that test every image once, 0: the source's test part
     models: Mapping[str, str]  # the network of every row of the ladder, in its order
     ladder: Mapping[str, Mapping[str, Any]]  # by row: `from`, `base` or a row, and the settings that differ from that
     augment: Mapping[str, Any] | None  # settings of the augmentation of the study's last row, if there still is one
@@ -43,12 +49,15 @@ class Study:
     classical: Mapping[str, Mapping[str, float]]  # by <features>-<classifier>
     grid: Mapping[str, float]
     measured: Mapping[str, Mapping[str, float]]  # scores by row, with the best classifier of each feature set
-    trained: Mapping[str, Mapping[str, float]]  # by row
-    histories: Mapping[str, pd.DataFrame]  # by row, a line per epoch: epoch, train/loss, val/f1, …
+    trained: Mapping[str, Mapping[str, float]]  # by row, its first repeat
+    histories: Mapping[str, pd.DataFrame]  # by row, of its first repeat, a line per epoch: epoch, train/loss, val/f1, …
     confusions: Mapping[str, pd.DataFrame]  # by classifier, row and <row>-test, a line per image: actual, predicted
     test: Predictions
-    calibration: pd.DataFrame  # on the test part: row, probabilities (plain, with TTA), temperature, ece, …
-    reliability: pd.DataFrame  # the same part's curves: row, probabilities, confidence, right, images
+
+    @property
+    def first(self) -> int:
+        """The repeat that figures of a single training show."""
+        return self.repeats[0]
 
     def per_class(self, name: str) -> pd.DataFrame | None:
         """Scores of one of `confusions`, by class; None where there is none of that name."""
@@ -66,21 +75,35 @@ class Study:
 
 def read_study(settings: Mapping[str, Any]) -> Study:
     """Read `metrics/` and `plots/`; `settings` are those of configs/report.yaml."""
-    rows = list(settings["models"])
-    classical = {path.stem: _json(path) for path in sorted(METRICS.glob("classical/*.json"))}
-    confusions = {path.stem: pd.read_csv(path) for path in sorted(PLOTS.glob("classical/*.csv"))}
-    confusions["gridsearch"] = pd.read_csv(PLOTS / "gridsearch/confusion.csv")
+    rows, repeats = list(settings["models"]), settings["repeats"]
+    names = sorted({path.stem.rpartition("-")[0] for path in METRICS.glob(f"classical/*-{repeats[0]}.json")})
+    classical = {name: _means([_json(METRICS / f"classical/{name}-{r}.json") for r in repeats]) for name in names}
+    confusions = {name: _all([PLOTS / f"classical/{name}-{r}.csv" for r in repeats]) for name in names}
+    confusions["gridsearch"] = _all([PLOTS / f"gridsearch/{r}/confusion.csv" for r in repeats])
     for row in rows:
-        confusions[row] = pd.read_csv(PLOTS / f"predict/{row}/confusion.csv")
-        confusions[f"{row}-test"] = pd.read_csv(PLOTS / f"predict/{row}/confusion_test.csv")
-    grid = _json(METRICS / "gridsearch.json")
-    histories = {row: _history(PLOTS / f"train/{row}/plots/metrics") for row in rows}
-    measured = {row: _json(METRICS / f"predict/{row}.json") for row in rows} | {"gridsearch": grid}
-    for row, history in histories.items():
-        measured[row]["val_f1_last"] = float(history["val/f1"].tail(LAST).mean())
-    for features in settings["features"]:
-        measured[f"classical_{features}"] = {"val_f1": classical[best_classifier(classical, features)]["f1"]}
+        confusions[row] = _all([PLOTS / f"predict/{row}-{r}/confusion.csv" for r in repeats])
+        confusions[f"{row}-test"] = _all([PLOTS / f"predict/{row}-{r}/confusion_test.csv" for r in repeats])
+    every = {row: [_history(PLOTS / f"train/{row}-{r}/plots/metrics") for r in repeats] for row in rows}
     manifest = read_manifest()
+    test = predictions([*names, "gridsearch", *rows], repeats, settings["outer"], manifest)
+    scores = {"gridsearch": [_json(METRICS / f"gridsearch/{r}.json") for r in repeats]}
+    for row in rows:
+        scores[row] = [_json(METRICS / f"predict/{row}-{r}.json") for r in repeats]
+        for values, history in zip(scores[row], every[row], strict=True):
+            values["val_f1_last"] = float(history["val/f1"].tail(LAST).mean())
+    measured = {}
+    for row, each in scores.items():
+        chosen = [{key: value for key, value in values.items() if key.startswith("val_")} for values in each]
+        measured[row] = _means(chosen, spread=True) | of_test(row, test)
+    for features in settings["features"]:
+        best = best_classifier(classical, features)
+        name = f"classical_{features}"
+        if best in test.predicted:
+            test.predicted[name] = test.predicted[best]
+        measured[name] = {"val_f1": classical[best]["f1"]} | of_test(name, test)
+    for row in test.predicted:
+        if row.endswith(ENSEMBLE):
+            measured[row] = of_test(row, test)
     return Study(
         **settings,
         images=_json(METRICS / "ingest.json"),
@@ -88,14 +111,12 @@ def read_study(settings: Mapping[str, Any]) -> Study:
         masks={path.stem: _json(path) for path in sorted(METRICS.glob("segment/*.json"))},
         true_masks=int((manifest["mask"] != "").sum()),
         classical=classical,
-        grid=grid,
+        grid=scores["gridsearch"][0],
         measured=measured,
-        trained={row: _json(METRICS / f"train/{row}.json") for row in rows},
-        histories=histories,
+        trained={row: _json(METRICS / f"train/{row}-{repeats[0]}.json") for row in rows},
+        histories={row: histories[0] for row, histories in every.items()},
         confusions=confusions,
-        test=predictions(rows, manifest),
-        calibration=_of_each(rows, "calibration"),
-        reliability=_of_each(rows, "reliability"),
+        test=test,
     )
 
 
@@ -104,23 +125,60 @@ def best_classifier(classical: Mapping[str, Mapping[str, float]], features: str)
     return max((name for name in classical if name.startswith(f"{features}-")), key=lambda name: classical[name]["f1"])
 
 
-def predictions(rows: Sequence[str], manifest: pd.DataFrame) -> Predictions:
-    """Of the test part's labelled images, in the manifest's order whatever that of the files is."""
-    labelled = manifest[(manifest["part"] == "test") & (manifest["label"] != "")]
+def predictions(names: Sequence[str], repeats: Sequence[int], outer: int, manifest: pd.DataFrame) -> Predictions:
+    """What each row says of the labelled tested images, in the manifest's order whatever that of the files is.
+
+    Where there are repeats, the mean of a network's probabilities over them is a row more, <row>_ensemble.
+    """
+    turns = pd.Series(repeats).groupby([r // outer if outer else r for r in repeats]).agg(list)
+    known = manifest["label"] != "" if outer else (manifest["part"] == "test") & (manifest["label"] != "")
+    labelled = manifest[known]
     ids, group = labelled["id"], patients(manifest, labelled["id"]) if len(labelled) else None
-    grid = pd.read_csv(DATA / "predictions/gridsearch.csv", dtype=str, keep_default_na=False).set_index("ID")["labels"]
-    predicted = {"gridsearch": grid.map(CLASSES.index)}
-    for row in rows:
-        with np.load(DATA / f"predictions/{row}.npz") as stored:
-            for way in ("", "_tta") if "test_ids" in stored else ():
-                found = stored[f"test_probabilities{way}"].argmax(1)
-                predicted[row + way] = pd.Series(found, stored["test_ids"])
-    return Predictions(targets(labelled), group, {name: of.loc[ids].to_numpy() for name, of in predicted.items()})
+    predicted = {}
+    for name in names:
+        for way in ("", "_tta"):
+            found = [_tested(name, turn, way) for turn in turns]
+            if any(part is None for part in found):
+                continue
+            probabilities = np.stack([part.loc[ids].to_numpy() for part in found])
+            predicted[name + way] = probabilities.argmax(2)
+            if len(turns) > 1 and _tested(name, turns.iloc[0], "_tta") is not None:
+                predicted[name + ENSEMBLE + way] = probabilities.mean(0, keepdims=True).argmax(2)
+    return Predictions(targets(labelled), group, predicted)
 
 
-def _of_each(rows: Sequence[str], name: str) -> pd.DataFrame:
-    tables = {row: pd.read_csv(PLOTS / f"predict/{row}/{name}.csv") for row in rows}
-    return pd.concat(tables, names=["row"]).reset_index("row").reset_index(drop=True)
+def _tested(name: str, repeats: Sequence[int], way: str) -> pd.DataFrame | None:
+    """Probabilities of test images by id, of repeats that share them out; None where there are none of that kind."""
+    parts = []
+    for repeat in repeats:
+        with np.load(DATA / f"predictions/{name}-{repeat}.npz") as stored:
+            if f"test_probabilities{way}" not in stored:
+                return None
+            parts.append(pd.DataFrame(stored[f"test_probabilities{way}"], stored["test_ids"]))
+    table = pd.concat(parts)
+    return table[~table.index.duplicated()]  # an unlabelled image is in every repeat's part
+
+
+def of_test(name: str, test: Predictions) -> dict[str, float]:
+    """Scores of the tested images with their intervals, plain and with TTA: `wbc.evaluate.intervals.bounded`."""
+    found = {}
+    for way in ("", "_tta"):
+        if name + way in test.predicted:
+            found |= bounded(test.target, test.predicted[name + way], test.group, way)
+    return found
+
+
+def _means(each: Sequence[Mapping[str, float]], spread: bool = False) -> dict[str, float]:
+    """Means over the repeats by name, and if `spread` standard deviations, <name>_sd, where there are several."""
+    values = pd.DataFrame(each)
+    found = values.mean().to_dict()
+    if spread and len(values) > 1:
+        found |= values.std().add_suffix("_sd").to_dict()
+    return found
+
+
+def _all(paths: Sequence[Path]) -> pd.DataFrame:
+    return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
 
 
 def _json(path: Path) -> dict[str, float]:

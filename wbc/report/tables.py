@@ -1,7 +1,7 @@
 """The report's Tables 1 to 8 again, what it prints beside what was measured here."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -12,7 +12,7 @@ from wbc.features.sets.v1 import NAMES as V1
 from wbc.features.sets.v2 import NAMES as V2
 from wbc.report import published
 from wbc.report.differences import rare
-from wbc.report.study import Study
+from wbc.report.study import Study, of_test
 
 ABSENT = "–"
 SCORE_NAMES = {"f1": "macro F1", "f1_common": "without rare classes"}
@@ -37,7 +37,19 @@ def interval(low: float, high: float) -> str:
     return "" if pd.isna(low) else f" ({low:.3f}–{high:.3f})"
 
 
-def all_tables(study: Study, differences: pd.DataFrame) -> list[Table]:
+def spread(sd: float) -> str:
+    """A standard deviation over repeats as it stands behind a number, nothing where there is none."""
+    return "" if pd.isna(sd) else f" ± {sd:.3f}"
+
+
+def bounded_number(scores: Mapping[str, float], name: str) -> str:
+    """A score with its interval."""
+    if name not in scores:
+        return ABSENT
+    return number(scores[name]) + interval(scores[f"{name}_low"], scores[f"{name}_high"])
+
+
+def all_tables(study: Study, differences: pd.DataFrame, calibration: pd.DataFrame) -> list[Table]:
     """Tables 1 to 8 with one of the masks, the numbers in the report's text, and what those measured here bear."""
     tta = "Here: the validation part without TTA, the test part with it. The results table says what each row ran."
     found = [
@@ -54,8 +66,8 @@ def all_tables(study: Study, differences: pd.DataFrame) -> list[Table]:
         _progression(study, published.TABLE_8, "Table 8: progression at each optimization step", tta),
         _single_classes(study),
         _other_numbers(study),
-        _differences(differences),
-        _calibration(study),
+        _differences(differences, study),
+        _calibration(calibration),
     ]
     return [table for table in found if len(table.cells)]  # an unlabelled test part has no differences
 
@@ -149,9 +161,13 @@ def _classifiers(study: Study, features: str, title: str) -> Table:
     for name, (accuracy, f1) in published.CLASSIFIERS[features].items():
         here = study.classical[f"{features}-{name}"]
         spread = [f"{here[key]:.3f} ± {here[f'{key}_sd']:.3f}" for key in ("accuracy", "f1")]
-        lines.append((published.NAMES[name], number(accuracy), spread[0], number(f1), spread[1]))
-    columns = ("model", "report: accuracy", "here: accuracy", "report: macro F1", "here: macro F1")
-    return _table(title, columns, lines, "Here: mean ± standard deviation over the folds.")
+        tested = of_test(f"{features}-{name}", study.test)
+        test = [bounded_number(tested, key) for key in ("test_accuracy", "test_f1")]
+        lines.append((published.NAMES[name], number(accuracy), spread[0], test[0], number(f1), spread[1], test[1]))
+    columns = ("model", "report: accuracy", "here: accuracy", "here: on test")
+    columns += ("report: macro F1", "here: macro F1", "here: test macro F1")
+    note = "Here: mean ± standard deviation over the folds; on the test part with its 95% interval."
+    return _table(title, columns, lines, note)
 
 
 def _augmentation(study: Study) -> Table:
@@ -219,7 +235,7 @@ def _other_numbers(study: Study) -> Table:
     return _table("Other numbers: what the text prints beside the tables", ("what", "report", "here"), lines)
 
 
-def _differences(differences: pd.DataFrame) -> Table:
+def _differences(differences: pd.DataFrame, study: Study) -> Table:
     lines = [
         (
             it.row,
@@ -237,10 +253,11 @@ def _differences(differences: pd.DataFrame) -> Table:
         "Verdict: is the row's macro F1 higher or lower than the other's, on the same test images, without TTA but for "
         "the row that is one. Difference: the row's less the other's. "
         "Interval: 95% of 10,000 draws of these images. p: of swapping the two predictions of an image at random. "
-        "Undecided: the interval holds 0, or p is at least 5%; other test images could turn the order around. Each "
-        "row was trained once: what another seed would change comes on top. Where no two rows differ, one comparison "
-        "in twenty is decided all the same."
+        "Undecided: the interval holds 0, or p is at least 5%; other test images could turn the order around. "
+        "Where no two rows differ, one comparison in twenty is decided all the same."
     )
+    if len(study.repeats) == 1:
+        note += " Each row was trained once: what another seed would change comes on top."
     if SCORE_NAMES["f1_common"] in [line[3] for line in lines]:
         note += (
             " Where classes are rare, trust the line without them: an F1 of a few images has no interval to rely on."
@@ -249,12 +266,12 @@ def _differences(differences: pd.DataFrame) -> Table:
     return _table("Differences: which rows are better, on the test part", columns, lines, note)
 
 
-def _calibration(study: Study) -> Table:
+def _calibration(calibration: pd.DataFrame) -> Table:
     lines = []
-    for (row, probabilities), found in study.calibration.groupby(["row", "probabilities"], sort=False):
-        plain, *tempered = found.itertuples()
+    for (row, probabilities), found in calibration.groupby(["row", "probabilities"], sort=False):
+        plain, tempered = found.itertuples()
         errors = [number(getattr(plain, name)) for name in ("ece", "ece_by_chance", "classwise_ece", "nll", "brier")]
-        after = [number(getattr(tempered[0], name)) if tempered else ABSENT for name in ("temperature", "ece", "nll")]
+        after = [number(getattr(tempered, name)) for name in ("temperature", "ece", "nll")]
         lines.append((row, probabilities, *errors, *after))
     note = (
         "On the test part. ECE: mean distance between a prediction's probability and the share that is right, in 15 "

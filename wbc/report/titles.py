@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from wbc.config import BASE
+from wbc.config import BASE, ENSEMBLE
 from wbc.features import feature_set
 from wbc.report.published import NAMES
 from wbc.report.study import Study, best_classifier
@@ -72,4 +72,5 @@ def titles(study: Study) -> dict[str, str]:
     grid = "SMOTE, gradient boosting: {n_estimators} rounds, depth {max_depth} of the grid"
     found["gridsearch"] = grid.format(**study.grid)
     found |= {name: title(row) for name, row in study.ladder.items()}
+    found |= {f"{row}{ENSEMBLE}": f"mean of its {len(study.repeats)} networks' probabilities" for row in study.ladder}
     return found | ({"convnext_restarts_tta": "its TTA"} if "convnext_restarts" in found else {})

@@ -1,0 +1,42 @@
+"""How far each network's probabilities can be trusted on the test part, before and after a temperature."""
+
+import numpy as np
+import pandas as pd
+
+from wbc.evaluate.calibration import calibration, reliability, scaled, temperature
+from wbc.report.study import DATA, Study
+
+WAYS = {"": "plain", "_tta": "with TTA"}
+ERRORS = ("row", "probabilities", "temperature", "ece", "ece_by_chance", "classwise_ece", "nll", "brier")
+CURVES = ("row", "probabilities", "confidence", "right", "images")
+
+
+def calibrated(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The errors, with the columns `ERRORS`, and the reliability curves at temperature 1, with the columns `CURVES`.
+
+    Each row has two lines of errors plainly and two with TTA: at temperature 1, and at the temperature with the least
+    NLL on the validation part, of repeats each at its own (the table says their mean). Repeats are pooled.
+    """
+    errors, curves = [], []
+    for row in study.models:
+        for way, words in WAYS.items():
+            parts = [part for repeat in study.repeats if (part := _part(row, repeat, way))]
+            if not parts:
+                continue
+            target, probabilities, tempered, heats = (list(each) for each in zip(*parts, strict=True))
+            target, plain = np.concatenate(target), np.concatenate(probabilities)
+            found = {1.0: plain, float(np.mean(heats)): np.concatenate(tempered)}
+            errors += [(row, words, heat, *calibration(target, each).values()) for heat, each in found.items()]
+            curve = reliability(plain.argmax(1) == target, plain.max(1))
+            curves += [(row, words, confidence, right, int(images)) for confidence, right, images in curve]
+    return pd.DataFrame(errors, columns=list(ERRORS)), pd.DataFrame(curves, columns=list(CURVES))
+
+
+def _part(row: str, repeat: int, way: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, float] | None:
+    """Targets and probabilities of the labelled test images, these at the validation's temperature, and that."""
+    with np.load(DATA / f"predictions/{row}-{repeat}.npz") as stored:
+        if "test_targets" not in stored or not (known := stored["test_targets"] >= 0).any():
+            return None
+        heat = temperature(stored["val_targets"], stored[f"val_probabilities{way}"])
+        probabilities = stored[f"test_probabilities{way}"][known]
+        return stored["test_targets"][known], probabilities, scaled(probabilities, heat), heat
