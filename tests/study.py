@@ -139,8 +139,8 @@ def pack(path: Path, change: Callable[[dict], None]) -> None:
                 Image.fromarray(image).save(folder / f"{part}-{label}-{number}.png")
     write_params(path, change)
     with contextlib.chdir(path):
-        for stage in (configure, ingest, validation, pack):
-            stage.main()
+        for stage, *repeat in ((configure,), (ingest,), (validation, "0"), (pack,)):
+            stage.main(*repeat)
 
 
 def merge(base, delta):

@@ -47,7 +47,7 @@ def test_the_fingerprint_sees_settings_files_and_libraries(tmp_path, monkeypatch
 
 
 def test_its_code_is_what_dvc_knows_the_stage_by():
-    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["train"]["do"]["deps"]
+    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["train"]["deps"]
     listed = [ROOT / dep for dep in deps if dep.startswith(("wbc", "stages"))]
     listed = {file for path in listed for file in (path.rglob("*.py") if path.is_dir() else [path])}
     assert listed <= set(train.code())
