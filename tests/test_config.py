@@ -64,8 +64,8 @@ def changed(params, *edits):
         ("ladder.Bad-Name", {}, "should match pattern"),
         ("model", None, "model = None: "),
         ("model.sha256", "00", "model.sha256 = '00': unknown key"),
-        ("train.freeze", 15, "train.freeze = 15 should be less than epochs = 15"),
-        ("ladder.final.train", {"freeze": 32}, "ladder.final: train.freeze = 32 should be less than epochs = 32"),
+        ("train.freeze", 16, "train.freeze = 16 should be at most epochs = 15"),
+        ("ladder.final.train", {"freeze": 33}, "ladder.final: train.freeze = 33 should be at most epochs = 32"),
         ("ladder.final.images", {"size": 32}, "ladder.final: images = {'size': 32}: unknown key"),
         ("ladder.final.from", "cutmx", "ladder.final.from = 'cutmx': allowed: base, efficientnet, "),
         ("ladder.mixup.from", "final", "ladder.mixup.from = 'final': allowed: base, efficientnet, "),  # further down

@@ -192,6 +192,18 @@ def test_a_frozen_backbone_keeps_its_weights_and_statistics(tiny_row, coloured, 
     assert rates == [[0.0, row.optim.lr_head]] * 2 + [[row.optim.lr_backbone, row.optim.lr_head]]
 
 
+def test_a_linear_probe_is_one_layer_on_a_backbone_that_stays_as_it_is(tiny_row, coloured, tmp_path):
+    settings = {"name": "test_efficientnet", "hidden": 0}
+    row = changed(tiny_row, model=settings, train={"freeze": 4, "epochs": 4}, optim={"lr_head": 0.1})
+    torch.manual_seed(row.seed)
+    before = values(build(row.model, 32)[0])
+    model, _, progress = fit(row, coloured, coloured, tmp_path / "c.pt")
+    differ = {name for name, tensor in values(model).items() if not torch.equal(tensor, before[name])}
+    assert differ == {"head.1.weight", "head.1.bias"}
+    assert model.head[1].weight.shape == (13, model.backbone.num_features)
+    assert [epoch[1] for epoch in progress.history] == [0.0] * 4
+
+
 def test_unfreezing_starts_a_new_optimiser(tiny_row, coloured):
     trainer = engine.Trainer(changed(tiny_row, train={"freeze": 1}), coloured)
     bar = engine.tqdm(disable=True)

@@ -240,3 +240,10 @@ def test_the_schedule_begins_when_the_backbone_is_unfrozen():
     assert of[:5] == [(0.0, 1.0)] * 5
     assert of[5:] == [(factor(settings, epoch, 60),) * 2 for epoch in range(60)]
     assert [epoch + 1 for epoch, (backbone, _) in enumerate(of) if backbone == 1.0] == [6, 21, 36, 51]
+
+
+def test_where_the_backbone_stays_frozen_the_schedule_is_the_heads():
+    settings = Schedule(name="cosine", floor=0.0)
+    assert [factors(settings, epoch, 8, freeze=8) for epoch in range(8)] == [
+        (0.0, factor(settings, epoch, 8)) for epoch in range(8)
+    ]

@@ -159,6 +159,36 @@ def test_weights_of_another_model_do_not_load(tiny_row, tmp_path):
     build(tiny_row.model.model_copy(update={"weights": str(path)}))
 
 
+@pytest.mark.parametrize("prefix", ["backbone.", "module.backbone."])
+def test_a_dinobloom_checkpoint_loads_into_the_dinov2_of_its_size(tiny_row, tmp_path, prefix):
+    """Teacher, prefixes, heads, a mask token, and position embeddings of 224 pixels whatever the images' size."""
+    settings = tiny_row.model.model_copy(
+        update={"name": "vit_small_patch14_dinov2", "weights": str(tmp_path / "DinoBloom-S.pth"), "hidden": 0}
+    )
+    torch.manual_seed(0)
+    made = {name: torch.randn(tensor.shape) for name, tensor in build_random(settings).state_dict().items()}
+    assert made["pos_embed"].shape == (1, 257, 384)
+    held = {f"{prefix}{name}": tensor for name, tensor in made.items()} | {f"{prefix}mask_token": torch.zeros(1, 384)}
+    held |= {name: torch.zeros(2) for name in ("dino_head.mlp.0.weight", "ibot_head.last_layer.weight_g")}
+    torch.save({"teacher": held, "iteration": 7}, settings.weights)
+    same = build(settings, 224)[0].backbone.state_dict()
+    assert all(torch.equal(tensor, made[name]) for name, tensor in same.items())
+    model, normalisation = build(settings, 126)
+    smaller = model.backbone.state_dict()
+    assert {name for name in smaller if not torch.equal(smaller[name], same[name])} == {"pos_embed"}
+    assert smaller["pos_embed"].shape == (1, 1 + 9 * 9, 384)
+    assert torch.equal(smaller["pos_embed"][:, 0], made["pos_embed"][:, 0])  # the class token's
+    assert normalisation == {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    del held[f"{prefix}norm.weight"]
+    torch.save({"teacher": held}, settings.weights)
+    with pytest.raises(WeightsError, match=r"DinoBloom-S.pth: no tensor 'norm.weight' for this model"):
+        build(settings, 224)
+
+
+def build_random(settings):
+    return build(settings.model_copy(update={"weights": "none"}), 224)[0].backbone
+
+
 def test_a_saved_model_comes_back_the_same_and_in_the_same_bytes(tiny_row, tmp_path):
     model, normalisation = build(tiny_row.model)
     known = Reference(torch.randn(2, 64), torch.eye(64), 3.5, 1)

@@ -115,7 +115,7 @@ class GridSearch(Group):
 class ModelKnobs(Group):
     name: Annotated[str, Field(min_length=1)]
     weights: Annotated[str, Field(min_length=1)]
-    hidden: Count
+    hidden: Index
     activation: Literal["relu", "gelu"]
     dropout_in: Annotated[float, Field(ge=0, lt=1)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
@@ -157,9 +157,9 @@ class Train(Group):
     compile: bool
 
     @model_validator(mode="after")
-    def _thaws(self):
-        if self.freeze >= self.epochs:
-            raise ValueError(f"freeze = {self.freeze} should be less than epochs = {self.epochs}")
+    def _ends(self):
+        if self.freeze > self.epochs:
+            raise ValueError(f"freeze = {self.freeze} should be at most epochs = {self.epochs}")
         return self
 
 

@@ -10,6 +10,8 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
+from timm.layers import resample_abs_pos_embed
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from wbc.classes import CLASSES
@@ -41,18 +43,23 @@ class WeightsError(UserError):
 
 
 class Classifier(nn.Module):
-    """Backbone → pooled embedding → [Dropout] → Linear → activation → Dropout → Linear (report §7.2.1 and eq. 3)."""
+    """Backbone → pooled embedding → [Dropout] → Linear → activation → Dropout → Linear (report §7.2.1 and eq. 3).
+
+    Without hidden units it is one linear layer, after the first dropout.
+    """
 
     def __init__(self, backbone: nn.Module, settings: Model):
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Sequential(
-            nn.Dropout(settings.dropout_in),
-            nn.Linear(backbone.num_features, settings.hidden),
-            ACTIVATIONS[settings.activation](),
-            nn.Dropout(settings.dropout),
-            nn.Linear(settings.hidden, len(CLASSES)),
-        )
+        width, middle = backbone.num_features, []
+        if settings.hidden:
+            middle = [
+                nn.Linear(width, settings.hidden),
+                ACTIVATIONS[settings.activation](),
+                nn.Dropout(settings.dropout),
+            ]
+            width = settings.hidden
+        self.head = nn.Sequential(nn.Dropout(settings.dropout_in), *middle, nn.Linear(width, len(CLASSES)))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) normalised images → (N, 13) logits."""
@@ -237,16 +244,29 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return _of_teacher(torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError:
         raise WeightsError(f"model.weights = {str(path)!r}: no such file (or imagenet | none)") from None
     except Exception as error:  # torch and safetensors raise many kinds for a file that is not theirs
         raise WeightsError(f"model.weights = {str(path)!r}: {' '.join(str(error).split())[:200]}") from None
 
 
+def _of_teacher(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """The backbone that DINO, DINOv2 and what was trained with them, such as DinoBloom, keep among their heads."""
+    if "teacher" not in checkpoint:
+        return checkpoint
+    heads = ("dino_head", "ibot_head")
+    found = {name: tensor for name, tensor in checkpoint["teacher"].items() if not any(head in name for head in heads)}
+    return {name.removeprefix("module.").removeprefix("backbone."): tensor for name, tensor in found.items()}
+
+
 def _load_matching(backbone: nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:
     """Load what the backbone has; a file may also hold ImageNet's classifier, which has no place here."""
-    own = backbone.state_dict()
+    own, place = backbone.state_dict(), "pos_embed"
+    if isinstance(backbone, VisionTransformer) and place in weights:  # perhaps of another image size
+        tokens = 0 if backbone.no_embed_class else backbone.num_prefix_tokens
+        grid = list(backbone.patch_embed.grid_size)
+        weights = weights | {place: resample_abs_pos_embed(weights[place], grid, num_prefix_tokens=tokens)}
     for name, tensor in own.items():
         # early PyTorch had no batch counter
         if name not in weights and not name.endswith("num_batches_tracked"):

@@ -24,8 +24,11 @@ def factor(settings: Schedule, epoch: int, epochs: int) -> float:
 def factors(settings: Schedule, epoch: int, epochs: int, freeze: int) -> tuple[float, float]:
     """The factors of backbone and head where the backbone is frozen for the first `freeze` of the epochs.
 
-    The head learns at its full rate meanwhile; the schedule begins when both train (report §7.7.3).
+    The head learns at its full rate meanwhile; the schedule begins when both train (report §7.7.3). Where the backbone
+    stays frozen, the schedule is the head's.
     """
+    if freeze >= epochs:
+        return 0.0, factor(settings, epoch, epochs)
     if epoch < freeze:
         return 0.0, 1.0
     scale = factor(settings, epoch - freeze, epochs - freeze)
