@@ -126,7 +126,7 @@ def test_a_second_process_is_refused_in_a_line_and_disturbs_nothing(project, tmp
 
     def meanwhile(trainer, part):
         if not came:
-            command = [sys.executable, "-c", SECOND, project / "scratch", "alone"]
+            command = [sys.executable, "-c", SECOND, project / "scratch", "alone", "0"]
             env = os.environ | {"PYTHONPATH": str(ROOT)}
             came.append(subprocess.run(command, cwd=other, env=env, capture_output=True, text=True))
         return real(trainer, part)
@@ -152,12 +152,12 @@ def test_a_scratch_folder_that_does_not_go_away_costs_no_training(project, monke
 
     monkeypatch.setattr(os, "rmdir", busy)
     train.main("alone", "0")
-    assert Path("metrics/train/alone.json").exists()
+    assert Path("metrics/train/alone-0.json").exists()
 
 
 def test_the_temperature_of_a_model_is_of_its_validation_part(project):
-    train.main("alone")
-    trained = load_model("models/alone.safetensors")
+    train.main("alone", "0")
+    trained = load_model("models/alone-0.safetensors")
     parts = (load_part(name, 0.34, torch.device("cpu")) for name in ("validation", "train", "test"))
     found = [temperature(part.targets.numpy(), trained.probabilities(part.pixels).numpy()) for part in parts]
     assert trained.temperature == pytest.approx(found[0], abs=1e-4)
