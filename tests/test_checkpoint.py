@@ -158,7 +158,7 @@ def test_a_scratch_folder_that_does_not_go_away_costs_no_training(project, monke
 def test_the_temperature_of_a_model_is_of_its_validation_part(project):
     train.main("alone", "0")
     trained = load_model("models/alone-0.safetensors")
-    parts = (load_part(name, 0.34, torch.device("cpu")) for name in ("validation", "train", "test"))
+    parts = (load_part(name, 0, 0.34, torch.device("cpu")) for name in ("validation", "train", "test"))
     found = [temperature(part.targets.numpy(), trained.probabilities(part.pixels).numpy()) for part in parts]
     assert trained.temperature == pytest.approx(found[0], abs=1e-4)
     assert min(abs(found[0] - other) for other in found[1:]) > 1e-3
