@@ -252,12 +252,9 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _of_teacher(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The backbone that DINO, DINOv2 and what was trained with them, such as DinoBloom, keep among their heads."""
-    if "teacher" not in checkpoint:
-        return checkpoint
-    heads = ("dino_head", "ibot_head")
-    found = {name: tensor for name, tensor in checkpoint["teacher"].items() if not any(head in name for head in heads)}
-    return {name.removeprefix("module.").removeprefix("backbone."): tensor for name, tensor in found.items()}
+    """The backbone that DINOv2 and what was trained as it was, such as DinoBloom, keep with heads as the teacher."""
+    names = checkpoint.get("teacher", checkpoint)
+    return {name.removeprefix("module.").removeprefix("backbone."): tensor for name, tensor in names.items()}
 
 
 def _load_matching(backbone: nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:
