@@ -1,4 +1,4 @@
-"""Measure one feature set (v1, v2) on the masks of one method, for every image, into data/features/<set>.parquet."""
+"""Measure one feature set on the masks of one method, for every image, into data/features/<set>.parquet."""
 
 import cv2
 import numpy as np

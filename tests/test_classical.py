@@ -24,9 +24,10 @@ def blobs():
     return corners[target] + rng.normal(size=(95, 2)), target, np.arange(95) % 5
 
 
-def test_the_six_are_weighted_where_the_report_says():
+def test_the_classifiers_are_weighted_where_the_report_says():
     plain, balanced = (classifiers("hist", balanced=b, seed=1) for b in (False, True))
-    assert list(plain) == ["logistic_regression", "knn", "svm_rbf", "random_forest", "adaboost", "gradient_boosting"]
+    six = ["logistic_regression", "knn", "svm_rbf", "random_forest", "adaboost", "gradient_boosting"]
+    assert list(plain) == [*six, "lda"]
     weighted = {name for name, model in balanced.items() if model.get_params().get("class_weight") == "balanced"}
     assert weighted == {"logistic_regression", "svm_rbf", "random_forest"}
     assert not any(model.get_params().get("class_weight") for model in plain.values())
@@ -38,9 +39,19 @@ def test_the_six_are_weighted_where_the_report_says():
     }
     limits = ("max_depth", "max_leaf_nodes", "min_samples_leaf", "early_stopping")
     boosting = {("gradient_boosting", key) for key in limits}
-    assert tuned == boosting | {("logistic_regression", "max_iter")}  # otherwise scikit-learn's defaults
+    shrunk = {("lda", "solver"), ("lda", "shrinkage")}
+    assert tuned == boosting | shrunk | {("logistic_regression", "max_iter")}  # otherwise scikit-learn's defaults
     assert isinstance(plain["gradient_boosting"], HistGradientBoostingClassifier)
     assert isinstance(classifiers("exact", False, 1)["gradient_boosting"], GradientBoostingClassifier)
+
+
+def test_shrinkage_tells_classes_apart_by_more_features_than_cells():
+    """Each of 300 features says next to nothing. Unshrunk, the covariance of 60 cells has no inverse."""
+    rng = np.random.default_rng(0)
+    target = np.arange(1060) % 2
+    features = 0.15 * target[:, None] + rng.normal(size=(1060, 300))
+    model = classifiers("hist", balanced=True, seed=1)["lda"].fit(features[:60], target[:60])
+    assert (model.predict(features[60:]) == target[60:]).mean() > 0.65
 
 
 @pytest.mark.parametrize("implementation", ["hist", "exact"])

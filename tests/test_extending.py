@@ -39,7 +39,7 @@ CONCERNED = ("config", "knobs", "features", "segment", "report", "bad_input", "p
 
 @pytest.fixture
 def extended(tmp_path):
-    """The repository with that row, feature and segmentation method, and with a third feature set."""
+    """The repository with that row, feature and segmentation method, and with another feature set."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     entry, value, method = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (row,) = re.findall(r"`(mine: .*?)`", text)
@@ -50,10 +50,10 @@ def extended(tmp_path):
     features = tmp_path / "wbc/features/sets/v2.py"
     put_after(features, "TABLE = (\n", entry)
     put_after(features, "values |= hu(cell) | glcm(levels, cell) | lbp(levels, cell)\n", value)
-    (tmp_path / "wbc/features/sets/v3.py").write_text(SET, encoding="utf-8")
+    (tmp_path / "wbc/features/sets/v4.py").write_text(SET, encoding="utf-8")
     (tmp_path / "wbc/segment/methods/disc.py").write_text(method, encoding="utf-8")
     put_after(tmp_path / "dvc.yaml", "foreach: [hsv, lab, polar", ", disc")
-    put_after(tmp_path / "params.yaml", "\nfeatures:", "\n  v3:\n    masks: disc")
+    put_after(tmp_path / "params.yaml", "\nfeatures:", "\n  v4:\n    masks: disc")
     with (tmp_path / "params.yaml").open("a", encoding="utf-8") as file:
         file.write(f"  {row}\n")
     listed = run(tmp_path, sys.executable, "-m", "wbc.features")
@@ -69,7 +69,7 @@ def test_the_feature_and_the_segmentation_work_as_they_stand_there(extended):
 def test_they_are_configured(extended):
     run(extended, sys.executable, "-m", "stages.configure")
     stages = run(extended, sys.executable, "-c", STAGES)
-    assert {"segment@disc", "features@v3", "classical@v3-knn-0", "train@mine-0"} <= set(stages.split())
+    assert {"segment@disc", "features@v4", "classical@v4-knn-0", "train@mine-0"} <= set(stages.split())
 
 
 STAGES = """

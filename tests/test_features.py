@@ -24,6 +24,7 @@ from wbc.features.__main__ import markdown
 from wbc.features.measures import shape
 from wbc.features.sets.v1 import extract as extract_v1
 from wbc.features.sets.v2 import extract as extract_v2
+from wbc.features.sets.v3 import extract as extract_v3
 from wbc.segment import method
 
 ROOT = Path(__file__).parent.parent
@@ -52,6 +53,10 @@ def v1(image, mask):
 
 def v2(image, mask):
     return dict(zip(feature_set("v2").NAMES, extract_v2(image, mask), strict=True))
+
+
+def v3(image, mask):
+    return dict(zip(feature_set("v3").NAMES, extract_v3(image, mask), strict=True))
 
 
 def pick(values, pattern):
@@ -95,7 +100,7 @@ def test_names_are_unique_and_grouped_as_in_the_report():
     assert (len(V2) - colour - glcm - lbp, colour, glcm, lbp) == (20, 39, 20, 10)
 
 
-@pytest.mark.parametrize("name", ["v1", "v2"])
+@pytest.mark.parametrize("name", SETS)
 def test_a_set_measures_what_it_names(name):
     names, extract = feature_set(name).NAMES, feature_set(name).extract
     values = extract(noise(), LOPSIDED)
@@ -372,10 +377,93 @@ def test_lbp_counts_each_pixel_of_the_cell_once():
     np.testing.assert_allclose(counts, counts.round(), atol=1e-6)
 
 
+# --- chromatin, bays, grain -------------------------------------------------------------------------------------------
+
+
+def test_the_third_set_has_the_second_s_features_and_more():
+    values = v3(noise(), LOPSIDED)
+    assert list(values)[: len(V2)] == list(V2)
+    assert {name: values[name] for name in V2} == v2(noise(), LOPSIDED)
+    added = list(values)[len(V2) :]
+    kinds = [re.sub(r"_[rgb](?=_)|_\d$", "", name) for name in added]
+    assert {kind: kinds.count(kind) for kind in kinds if kinds.count(kind) > 1} == {
+        "nucleus_bay": 3,
+        "chromatin_lbp": 10,
+        "chromatin_skew": 3,
+        "cytoplasm_grain": 9,
+    }
+    assert len(added) == 31
+
+
+def test_bays_of_the_nucleus():
+    def bays(nucleus):
+        return list(pick(v3(noise(), 1 + nucleus), r"nucleus_bay.*").values())
+
+    disc = mask_of(disk((60, 70), 30))
+    assert bays(disc)[3] == 0
+    assert bays(disc)[0] < 0.05  # pixels are no circle
+    notched = disc.copy()
+    notched[50:70, 70:] = 0  # from the rim to the middle
+    mouth = np.sqrt(30**2 - 10**2)  # the hull's edge spans it; the blur takes up to 2 px of the depth
+    assert bays(notched)[:3] == pytest.approx([mouth / np.sqrt(np.count_nonzero(notched) / np.pi), 0, 0], abs=0.1)
+    assert bays(notched)[3] == 1
+    lobes = mask_of(disk((60, 48), 20)) | mask_of(disk((60, 92), 20)) | mask_of(np.s_[55:65, 48:92])
+    deep = 15 / np.sqrt(np.count_nonzero(lobes) / np.pi)  # above and below the bridge, 10 px wide between discs of 40
+    assert bays(lobes) == pytest.approx([deep, deep, 0, 2], abs=0.11)  # the blur takes some 2 px
+    speck = disc | mask_of(disk((15, 15), 6))
+    assert bays(speck)[3] == 0  # the largest part alone
+
+
+def test_the_chromatin_is_the_nucleus_without_its_surroundings():
+    image = flat(ROUND, 200)
+    image[ROUND == 2] = np.where(np.indices(ROUND.shape)[1] % 2, 40, 100)[ROUND == 2, None]
+    values = v3(image, ROUND)
+    inner = mask_of(disk((60, 70), 20))
+    texture = {name: value for name, value in v2(image, inner).items() if name.startswith("glcm")}
+    for name in ("contrast", "homogeneity", "energy", "correlation", "dissimilarity"):
+        mean = np.mean([texture[f"glcm_{name}_{angle}"] for angle in (0, 45, 90, 135)])
+        assert values[f"chromatin_glcm_{name}"] == pytest.approx(mean, rel=0.01)
+    assert sum(pick(values, r"chromatin_lbp_\d").values()) == pytest.approx(1)
+    assert values["chromatin_r_skew"] == pytest.approx(0, abs=0.1)  # half and half
+
+
+def test_skewness_of_the_chromatin_s_density():
+    image = flat(ROUND, 99)
+    image[ROUND == 2, 1] = 9  # green alone: a tenth is ten times as clear, and its density less by 1
+    inside = np.argwhere(ROUND == 2)
+    image[tuple(inside[::10].T)] = 99
+    values, share = v3(image, ROUND), len(inside[::10]) / len(inside)
+    expected = -(1 - 2 * share) / np.sqrt(share * (1 - share))  # of a coin that comes down on the lower side so often
+    assert values["chromatin_g_skew"] == pytest.approx(expected, rel=0.02)
+    assert values["chromatin_r_skew"] == values["chromatin_b_skew"] == 0
+
+
+def test_grain_is_of_the_cytoplasm_alone_and_by_scale():
+    image = flat(ROUND, (90, 160, 200))
+    image[ROUND == 2] = 30
+    image[ROUND == 0] = 250
+    assert all(value < 1e-6 for value in pick(v3(image, ROUND), "cytoplasm_._grain_.").values())
+    columns = np.indices(ROUND.shape)[1]
+    for period, scale in ((2, 1), (8, 3)):  # a cell of radius 40: blurs of 0.6, 1.2 and 2.4 px
+        image[..., 0] = np.where(columns % period < period // 2, 99, 9)
+        values = pick(v3(image, ROUND), "cytoplasm_r_grain_.")
+        assert max(values, key=values.get) == f"cytoplasm_r_grain_{scale}"
+        assert 0.2 < values[f"cytoplasm_r_grain_{scale}"] < 0.5  # of densities that are 1 apart
+        assert all(value < 1e-6 for value in pick(v3(image, ROUND), "cytoplasm_[gb]_grain_.").values())
+
+
+def test_a_frayed_nucleus_is_smoothed_before_its_bays_are_measured():
+    frayed = mask_of(disk((60, 70), 50), disk((60, 70), 30))
+    frayed[58:60, 70:] = 1  # a slit of 2 px
+    values = v3(noise(), frayed)
+    assert values["nucleus_bays"] == 0
+    assert values["nucleus_solidity"] < 0.98
+
+
 # --- position and orientation -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("extract", [v1, v2])
+@pytest.mark.parametrize("extract", [v1, v2, v3])
 def test_a_quarter_turn_only_exchanges_the_angles(extract):
     image = cv2.GaussianBlur(noise(), (0, 0), 2)
     before = extract(image, LOPSIDED)
@@ -387,7 +475,7 @@ def test_a_quarter_turn_only_exchanges_the_angles(extract):
         assert before["glcm_contrast_0"] != pytest.approx(before["glcm_contrast_90"], rel=1e-3)
 
 
-@pytest.mark.parametrize("extract", [v1, v2])
+@pytest.mark.parametrize("extract", [v1, v2, v3])
 def test_the_place_in_the_image_does_not_matter(extract):
     image = noise()
     big_image, big_mask = noise((300, 200), seed=3), np.zeros((300, 200), np.uint8)
@@ -428,7 +516,7 @@ DEGENERATE = {
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("mask", DEGENERATE.values(), ids=DEGENERATE)
 @pytest.mark.parametrize("image", [noise(), np.zeros((120, 140, 3), np.uint8)], ids=["noise", "black"])
-@pytest.mark.parametrize("name", ["v1", "v2"])
+@pytest.mark.parametrize("name", SETS)
 def test_degenerate_cells_have_finite_features(name, image, mask):
     assert np.isfinite(feature_set(name).extract(image, mask)).all()
 
@@ -436,17 +524,20 @@ def test_degenerate_cells_have_finite_features(name, image, mask):
 def test_what_is_not_there_is_zero():
     assert not extract_v1(noise(), DEGENERATE["empty"]).any()
     assert not extract_v2(noise(), DEGENERATE["empty"]).any()
+    assert not extract_v3(noise(), DEGENERATE["empty"]).any()
     bare = v2(noise(), DEGENERATE["no nucleus"])
     assert not any(pick(bare, "nucleus_.*").values())
+    assert not any(pick(v3(noise(), DEGENERATE["no nucleus"]), "(nucleus|chromatin)_.*").values())
     assert bare["cytoplasm_area"] == bare["cell_area"] > 0
     full = v2(noise(), DEGENERATE["no cytoplasm"])
     assert not any(pick(full, "cytoplasm_.*").values())
+    assert not any(pick(v3(noise(), DEGENERATE["no cytoplasm"]), "cytoplasm_.*").values())
     assert full["nucleus_cell_ratio"] == 1
     dot = v2(noise(), NUCLEUS_DOT)
     assert (dot["nucleus_area"], dot["nucleus_circularity"], dot["nucleus_lobes"]) == (1, 0, 1)
 
 
-@pytest.mark.parametrize("name", ["v1", "v2"])
+@pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize("mask", [np.ones((40, 50), np.uint8), np.zeros((40, 50), np.uint8)], ids=["full", "empty"])
 def test_an_image_of_another_size_than_its_mask_is_refused(name, mask):
     with pytest.raises(ValueError, match="height and width must agree"):
@@ -490,7 +581,7 @@ def test_a_set_without_nuclei_counts_none_of_their_kinds():
 # --- the stage --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["v1", "v2"])
+@pytest.mark.parametrize("name", SETS)
 def test_the_stage_writes_every_cell_in_the_manifest_s_order_and_counts_the_odd_ones(tmp_path, monkeypatch, name):
     from stages.features import main
 

@@ -31,10 +31,11 @@ def training(features: str, repeat: int) -> Dataset:
     for fold in np.unique(table.fold):
         rest = table.target[table.fold != fold]
         classes = len(np.unique(rest))
-        if len(rest) < FEWEST or classes < 2:
+        if len(rest) < FEWEST or not 2 <= classes < len(rest):
             raise UserError(
                 f"{len(table.target)} training images are too few to cross-validate: the classifiers need {FEWEST} "
-                f"images and 2 classes outside of every fold; outside of fold {fold} are {len(rest)} and {classes}"
+                f"images and 2 classes, not one for each image, outside of every fold; outside of fold {fold} are "
+                f"{len(rest)} and {classes}"
             )
     return table
 

@@ -2,6 +2,7 @@
 
 from wbc.features import SETS, feature_set
 from wbc.features.definitions import GREY_LEVELS, HU_NOISE
+from wbc.features.sets.v3 import SMOOTH
 
 
 def markdown() -> str:
@@ -34,7 +35,11 @@ a cell without one or a quotient by 0: no feature is ever NaN or infinite. The s
   8-bit grey), counted both ways, both pixels in the cell; µ and σ are its margin's mean and standard deviation.
 - The local binary patterns have 8 neighbours at radius 1, the diagonal ones interpolated, as in scikit-image.
 
-The columns v1 and v2 give a feature's place in each set; § is a section of the report.
+- A radius is √(area / π). The nucleus of bays and chromatin is the mask's after a blur by {SMOOTH:g} cell radii; the
+  cytoplasm of the grain is the rest of the cell. A bay lies between the outline of the nucleus's largest part and its
+  convex hull. An optical density is −log₁₀((value + 1) / 256).
+
+The columns v1, v2 and v3 give a feature's place in each set; § is a section of the report.
 """
 
 FOOT = """

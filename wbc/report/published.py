@@ -59,6 +59,7 @@ NAMES = {
     "svm_rbf": "SVM (RBF)",
     "adaboost": "AdaBoost",
     "logistic_regression": "Logistic regression",
+    "lda": "LDA",
 }
 
 AUGMENTATION = (  # Table 5: transformation, parameters, and the same of the settings `augment`
