@@ -245,7 +245,7 @@ def cross_validated(build, **knobs):
         ids = read_manifest()["id"]
         Path("data/features").mkdir()
         pd.DataFrame({"feature": 0.0}, index=ids).to_parquet("data/features/v1.parquet")
-        return f"stops: `{message(lambda: training('v1'))}`"
+        return f"stops: `{message(lambda: training('v1', 0))}`"
 
     return outcome
 
