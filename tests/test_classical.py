@@ -1,5 +1,7 @@
 """Cross-validation, oversampling and the grid."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from distributed import LocalCluster
@@ -10,8 +12,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from stages import classical as stage
 from wbc.classical.gridsearch import importance, named, oversample, search
 from wbc.classical.models import ClusterError, classifiers, cross_validate, probabilities
+from wbc.classical.table import Dataset
 from wbc.config import GridSearch
 
 
@@ -52,6 +56,27 @@ def test_shrinkage_tells_classes_apart_by_more_features_than_cells():
     features = 0.15 * target[:, None] + rng.normal(size=(1060, 300))
     model = classifiers("hist", balanced=True, seed=1)["lda"].fit(features[:60], target[:60])
     assert (model.predict(features[60:]) == target[60:]).mean() > 0.65
+
+
+def test_the_stage_writes_probabilities_that_mean_what_they_say(tmp_path, monkeypatch):
+    """Noise in 60 features of 100 cells: LDA as it is is far too sure."""
+    rng = np.random.default_rng(0)
+    parts = []
+    for count in (100, 400):
+        target = rng.integers(0, 2, count)
+        features = 0.1 * target[:, None] + rng.normal(size=(count, 60))
+        parts.append(Dataset(np.arange(count), features, target, np.arange(count) % 5, [""] * 60))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stage, "training", lambda *_: parts[0])
+    monkeypatch.setattr(stage, "test", lambda *_: parts[1])
+    settings = SimpleNamespace(implementation="hist", seed=1, joblib_backend="loky")
+    monkeypatch.setattr(stage, "load", lambda _: settings)
+    stage.main("v2", "lda", "0")
+    with np.load("data/predictions/v2-lda-0.npz") as stored:
+        chances = stored["test_probabilities"]
+        right = (chances.argmax(1) == stored["test_targets"]).mean()
+    assert chances.max(1).mean() == pytest.approx(right, abs=0.12)
+    np.testing.assert_allclose(chances.sum(1), 1)
 
 
 @pytest.mark.parametrize("implementation", ["hist", "exact"])
