@@ -249,7 +249,7 @@ class Trainer:
                 f"epoch {number + 1}, step {step + 1}: the loss is {losses[step]} at learning rates "
                 f"{rates[0]:g} (backbone) and {rates[1]:g} (head): lower optim.lr_backbone and optim.lr_head"
             )
-        for model in (self.model, self.scored):
+        for model in dict.fromkeys((self.model, self.scored)):  # one where nothing is averaged
             distributed.broadcast_buffers(model)
         drawn, predicted = (torch.cat(distributed.gather(torch.cat(each))).numpy() for each in (drawn, predicted))
         return rates, losses.mean().item(), macro_f1(drawn, predicted)
