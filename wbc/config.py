@@ -112,6 +112,18 @@ class GridSearch(Group):
     smote_neighbors: Count
 
 
+class Pretrain(Group):
+    seed: Index
+    model: Annotated[str, Field(min_length=1)]
+    cells: Count
+    drawn: Annotated[int, Field(ge=32, le=4096)]
+    size: Pixels
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+    weight_decay: NonNegative
+
+
 class ModelKnobs(Group):
     name: Annotated[str, Field(min_length=1)]
     weights: Annotated[str, Field(min_length=1)]
@@ -233,6 +245,7 @@ class Params(RowKnobs):
     images: Images
     features: Annotated[dict[file_in("features/sets"), FeatureSet], Field(min_length=1)]
     grid: GridSearch
+    pretrain: Pretrain
     ladder: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], dict[str, Any]], Field(min_length=1)]
 
 
@@ -300,6 +313,21 @@ def load_row(name: str, repeat: int) -> Row:
     """A ladder row's settings in one of the study's repeats, which is another seed."""
     row = load(f"configs/{name}.yaml")
     return row.model_copy(update={"seed": row.seed + repeat})
+
+
+def load_pretraining(path: str | Path) -> tuple[Pretrain, Augment]:
+    """Two groups of `params.yaml` itself: `configure` looks at the weights that they make, so it comes later.
+
+    Raises:
+        ConfigError: a wrong value in them, or a model that timm lacks.
+    """
+    params = read_yaml(path)
+    settings, augment = (
+        _validate(schema, params[key], f"{key}.") for schema, key in ((Pretrain, "pretrain"), (Augment, "augment"))
+    )
+    if fault := _unknown_to_timm(settings.model):
+        raise ConfigError(f"pretrain.model = {settings.model!r}: {fault}")
+    return settings, augment
 
 
 def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
