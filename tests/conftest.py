@@ -27,7 +27,7 @@ def tiny_row(params):
 
     params["profile"] = "sample"
     values = resolve(params)["convnext_restarts"]
-    values["model"]["name"] = "test_convnext"
+    values["model"] |= {"name": "test_convnext", "weights": "none"}
     values["train"] |= {"epochs": 4, "patience": 4, "batch_size": 8}
     values["schedule"]["period"] = 2
     return Row(**values)

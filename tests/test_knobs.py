@@ -32,7 +32,7 @@ def named(cell: str, existing: set[str]) -> set[str]:
         names = re.findall("`(.+?)`", stages)
         assert all(name.split("@")[0] in STAGES for name in names), part
         if stages.startswith("every stage"):
-            found |= existing - {"configure", *names}
+            found |= existing - {"configure", "pretrain", *names}
         elif rows:
             first, last = (re.findall("`(.+?)`", rows) * 2)[:2] if rows != "every row" else (ROWS[0], ROWS[-1])
             of = ROWS[ROWS.index(first) : ROWS.index(last) + 1]

@@ -201,7 +201,9 @@ def test_titles_say_what_ran_and_not_what_the_report_did(params):
     assert lite.startswith("tf_efficientnet_lite0, ImageNet weights, cross-entropy, no class weights")
     assert b3.startswith("efficientnet_b3.ra2_in1k, ImageNet weights, cross-entropy, log-dampened class weights")
     assert lite.endswith(" 8 epochs")
-    assert "test_convnext, from scratch, focal loss, γ = 2, no class" in title(sample["convnext_cosine"])
+    assert title(sample["convnext_cosine"]).startswith(
+        "test_convnext3, weights learned from drawn cells without labels, focal loss, γ = 2, no class weights"
+    )
     assert title(sample["mixup"]) == "convnext_restarts + MixUp α = 0.4"
     assert "mixup + 2 frozen epochs" in title(sample["freeze"])
     assert "mixup + 5 frozen epochs" in title(report["freeze"])

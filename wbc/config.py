@@ -117,6 +117,7 @@ class Pretrain(Group):
     model: Annotated[str, Field(min_length=1)]
     cells: Count
     drawn: Annotated[int, Field(ge=32, le=4096)]
+    crop: Annotated[float, Field(gt=0, le=1)]
     size: Pixels
     epochs: Count
     batch_size: Count

@@ -14,7 +14,7 @@ from torch import nn
 
 from wbc.classes import CLASSES
 from wbc.config import Augment, Pretrain
-from wbc.data.pack import resize
+from wbc.data.pack import middle, resize
 from wbc.data.synthetic import draw
 from wbc.features import feature_set
 from wbc.network.prepare import Prepare
@@ -23,6 +23,8 @@ from wbc.segment import method
 
 MASKS, FEATURES = "polar", "v2"
 SPREAD = 4.0  # standard deviations beyond which a feature's value says no more
+# An image is turned, flipped and moved as in the ladder, but keeps what is measured on it: its size and its colours
+KEPT = {"scale": [1.0, 1.0], "brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "stain": 0.0, "erase": 0.0}
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
 
 
@@ -35,15 +37,15 @@ def cell(seed: int, index: int, size: int) -> np.ndarray:
     return draw(CLASSES[index % len(CLASSES)], size, np.random.default_rng(spawned))[0]
 
 
-def measured(seed: int, index: int, drawn: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def measured(seed: int, index: int, drawn: int, crop: float, size: int) -> tuple[np.ndarray, np.ndarray]:
     """A cell as the network gets it, (size, size, 3) uint8, and what is measured on it, (89,) float64."""
     image = cell(seed, index, drawn)
-    return resize(image, size), feature_set(FEATURES).extract(image, method(MASKS).segment(image))
+    return resize(middle(image, crop), size), feature_set(FEATURES).extract(image, method(MASKS).segment(image))
 
 
 def cells(settings: Pretrain) -> tuple[torch.Tensor, torch.Tensor]:
     """All of them, on all cores: (N, H, W, 3) uint8, and (N, 89) float32 features of mean 0 and variance 1."""
-    tasks = ((settings.seed, index, settings.drawn, settings.size) for index in range(settings.cells))
+    tasks = ((settings.seed, index, settings.drawn, settings.crop, settings.size) for index in range(settings.cells))
     found = list(parallel_map(measured, tasks, settings.cells, "draw"))
     images, features = (np.stack(each) for each in zip(*found, strict=True))
     spread = features.std(0)
@@ -61,7 +63,8 @@ def pretrain(
     torch.manual_seed(settings.seed)
     backbone = timm.create_model(settings.model, num_classes=0).to(memory_format=torch.channels_last).train()
     head = nn.Linear(backbone.num_features, features.shape[1])
-    prepare = Prepare({name: list(backbone.pretrained_cfg[name]) for name in ("mean", "std")}, augment)
+    normalisation = {name: list(backbone.pretrained_cfg[name]) for name in ("mean", "std")}
+    prepare = Prepare(normalisation, augment.model_copy(update=KEPT))
     parameters = [*backbone.parameters(), *head.parameters()]
     decayed, free = ([p for p in parameters if (p.ndim > 1) is wanted] for wanted in (True, False))
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": free, "weight_decay": 0.0}]

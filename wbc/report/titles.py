@@ -11,7 +11,11 @@ from wbc.report.study import Study, best_classifier
 # Settings in the order of a title; those up to the epochs are said of a row that stands on no other.
 WORDS = {
     "model.name": "{}",
-    "model.weights": {"imagenet": "ImageNet weights", "none": "from scratch"},
+    "model.weights": {
+        "imagenet": "ImageNet weights",
+        "none": "from scratch",
+        "data/weights/drawn_cells.safetensors": "weights learned from drawn cells without labels",
+    },
     "loss.name": {"focal": "focal loss", "cross_entropy": "cross-entropy"},
     "loss.gamma": "γ = {:g}",
     "loss.class_weights": {
