@@ -123,7 +123,7 @@ def test_the_whole_study_runs_and_fills_its_table(study):
     epochs = np.loadtxt(study / "plots/train/freeze-0/plots/metrics/val/f1.tsv", skiprows=1)[-5:, 1]
     assert results["freeze"]["val_f1_last"] == pytest.approx(epochs.mean(), abs=1e-6)
     known = {row: load_model(study / "models" / f"{row}-0.safetensors").reference for row in rows}
-    assert [row for row in rows if known[row]] == ["efficientnet"]  # the others start without pretrained weights
+    assert [row for row in rows if known[row]] == ["efficientnet"]  # the others have seen nothing but drawn cells
     stale = dvc(study, "repro", "--allow-missing", "--dry")
     assert not ran(stale)
 
