@@ -1,4 +1,4 @@
-"""Scores, intervals and calibration, against hand-made cases and slower ways to the same numbers."""
+"""Scores, intervals, calibration and corruptions, against hand-made cases and slower ways to the same numbers."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,10 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from benchmarks.coverage import IMAGES, matrix, predict, simulate
+from wbc.classes import CLASSES
+from wbc.data.synthetic import draw
 from wbc.evaluate.calibration import BINS, calibration, reliability, scaled, temperature
+from wbc.evaluate.corruptions import BLOOD, corrupt
 from wbc.evaluate.intervals import bounded, confusion_matrix, differences, intervals, patients, scores
 from wbc.io import write_npz
 from wbc.report.calibrated import calibrated
@@ -295,3 +298,52 @@ def test_patients_are_the_manifests():
     assert of[1] == of[3]
     assert len(set(of)) == 3  # each of the others is one of its own
     assert patients(manifest, ["b", "d"]) is None
+
+
+# --- corruptions
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return np.stack([draw(name, 112, np.random.default_rng(0))[0] for name in CLASSES[:4]])
+
+
+@pytest.mark.parametrize("name", BLOOD)
+def test_a_corruption_grows_with_its_severity(cells, name):
+    before = cells.copy()
+    spoilt = [corrupt(cells, name, severity) for severity in range(1, 6)]
+    assert np.array_equal(cells, before)
+    assert all(image.shape == cells.shape and image.dtype == np.uint8 for image in spoilt)
+    change = [np.abs(image.astype(float) - cells).mean() for image in spoilt]
+    assert 0 < change[0] < change[2] < change[4], change
+
+
+@pytest.mark.parametrize("name", ["motion", "stain_deposit", "bubble"])
+def test_what_is_drawn_depends_on_image_and_seed_alone(cells, name):
+    spoilt = corrupt(cells, name, 3)
+    assert np.array_equal(corrupt(cells[[2, 0]], name, 3), spoilt[[2, 0]])
+    assert not np.array_equal(corrupt(cells, name, 3, seed=1), spoilt)
+
+
+def test_corruptions_by_hand():
+    grey = np.full((1, 64, 64, 3), 100, np.uint8)
+    for name in ("pixelate", "jpeg", "defocus", "motion", "contrast_up", "contrast_down"):
+        assert np.array_equal(corrupt(grey, name, 5), grey), name  # nothing to blur or to stretch
+    assert np.unique(corrupt(grey, "brightness_up", 5)) == [140]
+    assert np.unique(corrupt(grey, "brightness_down", 5)) == [50]
+    half = grey.copy()
+    half[:, 32:] = 200  # mean 150
+    assert np.unique(corrupt(half, "contrast_down", 5)).tolist() == [125, 175]
+    pink = np.full((1, 8, 8, 3), [200, 100, 100], np.uint8)  # saturation (200 - 100) / 200
+    assert np.unique(corrupt(pink, "saturate", 5)[..., 1]) == [60]  # 200 · (1 - 0.5 - 0.2)
+    stripes = np.zeros((1, 64, 64, 3), np.uint8)
+    stripes[:, ::2] = 200
+    assert np.unique(corrupt(stripes, "pixelate", 2)) == [100]  # blocks of two by two
+
+
+@pytest.mark.parametrize("side", [224, 112])
+def test_lengths_scale_with_the_image(side):
+    dark = np.zeros((1, side, side, 3), np.uint8)
+    dark[0, side // 2, side // 2] = 255
+    wide = np.flatnonzero(corrupt(dark, "defocus", 5)[0, side // 2, :, 0])
+    assert np.ptp(wide) == pytest.approx(2 * 6 * side / 224, abs=1)

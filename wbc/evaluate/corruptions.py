@@ -1,0 +1,148 @@
+"""Images as another microscope, camera or slide would have shown them: MedMNIST-C's corruptions of blood cells.
+
+The kinds and their strengths, severities 1 to 5, are BloodMNIST-C's (Di Salvo, Doerrich and Ledig 2024,
+arXiv:2406.17536). Its package wants ImageMagick and other versions than ours, so they are drawn here from their
+description: alike, not equal bit by bit. Lengths are pixels of its 224 px images and scale with the image's side;
+`pixelate` and `jpeg` take the pixels there are, so that small images suffer more. The spots' sizes and ink are chosen.
+"""
+
+import math
+import zlib
+from functools import partial
+
+import cv2
+import numpy as np
+
+from wbc.parallel import parallel_map
+
+SIDE = 224  # that the lengths refer to
+INK = (70, 40, 90)  # RGB of a deposit: dark purple
+
+
+def pixelate(image: np.ndarray, rng: np.random.Generator, share: float) -> np.ndarray:
+    """Fewer pixels, a share of each side, shown as blocks."""
+    few = cv2.resize(image, [round(len(image) * share)] * 2, interpolation=cv2.INTER_AREA)
+    return cv2.resize(few, image.shape[:2], interpolation=cv2.INTER_NEAREST)
+
+
+def jpeg(image: np.ndarray, rng: np.random.Generator, quality: int) -> np.ndarray:
+    """Compression."""
+    data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+
+
+def defocus(image: np.ndarray, rng: np.random.Generator, radius: float) -> np.ndarray:
+    """Blur by a disc; what MedMNIST-C smooths its edge by is less than the part of a pixel that it covers here."""
+    radius *= len(image) / SIDE
+    x, y = _grid(radius + 1)
+    return _filter(image, np.clip(radius + 0.5 - np.hypot(x, y), 0, 1))
+
+
+def motion(image: np.ndarray, rng: np.random.Generator, radius: float, sigma: float) -> np.ndarray:
+    """A slide that comes to rest: half a Gaussian, 2 radius + 1 long, along a line up to 45° from the horizontal."""
+    scale = len(image) / SIDE
+    angle, length, sigma = rng.uniform(-math.pi / 4, math.pi / 4), 2 * radius * scale, sigma * scale
+    x, y = _grid(length + 1)
+    along, across = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
+    on_line = np.clip(1 - np.abs(across), 0, 1) * (along > -0.5) * (along < length + 0.5)
+    return _filter(image, on_line * np.exp(-(along**2) / (2 * sigma**2)))
+
+
+def brightness(image: np.ndarray, rng: np.random.Generator, factor: float) -> np.ndarray:
+    """Every value times a factor."""
+    return image * np.float32(factor)
+
+
+def contrast(image: np.ndarray, rng: np.random.Generator, factor: float) -> np.ndarray:
+    """Distance from the mean grey times a factor."""
+    mean = np.float32(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).mean())
+    return mean + np.float32(factor) * (image - mean)
+
+
+def saturate(image: np.ndarray, rng: np.random.Generator, amount: float) -> np.ndarray:
+    """Saturation of HSV, 0 to 1, plus an amount: a stain too strong."""
+    hsv = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
+    hsv[..., 1] = np.minimum(hsv[..., 1] + amount, 1)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255
+
+
+def stain_deposit(image: np.ndarray, rng: np.random.Generator, most: int, radius: float) -> np.ndarray:
+    """One to `most` ragged dark spots of precipitated stain."""
+    side = len(image)
+    many, grain = 1 + int(rng.random() * most), rng.standard_normal((24, 24), np.float32)
+    ragged = cv2.resize(grain, (side, side), interpolation=cv2.INTER_CUBIC)
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    ink = np.zeros((side, side), np.float32)
+    for left, top in rng.uniform(0.1 * side, 0.9 * side, (many, 2)).tolist():
+        distance = np.hypot(x - left, y - top) / (radius * side / SIDE)
+        ink = np.maximum(ink, np.clip(4 * (1 + 0.3 * ragged - distance), 0, 0.9))
+    return image * (1 - ink[..., None]) + np.float32(INK) * ink[..., None]
+
+
+def bubble(image: np.ndarray, rng: np.random.Generator, largest: float, most: int) -> np.ndarray:
+    """Seven to `most` bubbles with radii from 3 to `largest` px: pale discs with a paler rim, 2 px wide."""
+    side, scale = len(image), len(image) / SIDE
+    many = 7 + int(rng.random() * (most - 6))
+    pale = np.zeros((side, side), np.uint8)
+    for left, top, size in rng.random((many, 3)).tolist():
+        radius = (3 + size * (largest - 3)) * scale
+        centre = [radius + place * (side - 2 * radius) for place in (left, top)]
+        for reach, cover in ((radius + 2 * scale, 130), (radius, 100)):
+            fixed = [round(16 * length) for length in (*centre, reach)]  # cv2 counts sixteenths of a pixel
+            cv2.circle(pale, fixed[:2], fixed[2], cover, cv2.FILLED, cv2.LINE_AA, shift=4)
+    cover = pale[..., None] / np.float32(255)
+    return image * (1 - cover) + 255 * cover
+
+
+BLOOD = {  # how it is drawn, and with which parameters at severities 1 to 5
+    "pixelate": (pixelate, ((0.6,), (0.5,), (0.4,), (0.3,), (0.25,))),
+    "jpeg": (jpeg, ((50,), (30,), (15,), (10,), (7,))),
+    "defocus": (defocus, ((2,), (3,), (4,), (5,), (6,))),
+    "motion": (motion, ((3, 3), (5, 5), (10, 5), (10, 7), (10, 9))),
+    "brightness_up": (brightness, ((1.1,), (1.2,), (1.3,), (1.35,), (1.4,))),
+    "brightness_down": (brightness, ((0.9,), (0.8,), (0.7,), (0.6,), (0.5,))),
+    "contrast_up": (contrast, ((1.1,), (1.15,), (1.2,), (1.25,), (1.3,))),
+    "contrast_down": (contrast, ((0.9,), (0.8,), (0.7,), (0.6,), (0.5,))),
+    "saturate": (saturate, ((0.05,), (0.1,), (0.15,), (0.17,), (0.2,))),
+    "stain_deposit": (stain_deposit, ((1, 9), (2, 9), (3, 9), (3, 13), (3, 17))),
+    "bubble": (bubble, ((5, 10), (7, 10), (10, 10), (12, 12), (15, 12))),
+}
+
+
+def corrupt(images: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndarray:
+    """Spoil images, on all cores.
+
+    What is drawn depends on the seed and the image alone, not on its place among others or, but for the strength, on
+    the severity: curves over severities compare like with like.
+
+    Args:
+        images: (N, S, S, 3) uint8 RGB.
+        name: one of `BLOOD`.
+        severity: 1 to 5.
+        seed: of every image's draws.
+
+    Returns:
+        (N, S, S, 3) uint8.
+    """
+    draw, severities = BLOOD[name]
+    spoilt = np.empty_like(images)
+    one = partial(_one, draw, severities[severity - 1], seed)
+    found = parallel_map(one, ((image,) for image in images), len(images), f"{name} {severity}", threads=True)
+    for place, drawn in zip(spoilt, found, strict=True):
+        place[:] = drawn
+    return spoilt
+
+
+def _one(draw, strength: tuple, seed: int, image: np.ndarray) -> np.ndarray:
+    drawn = draw(image, np.random.default_rng([seed, zlib.crc32(image.tobytes())]), *strength)
+    return drawn if drawn.dtype == np.uint8 else np.rint(drawn).clip(0, 255)
+
+
+def _grid(reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates x and y of a square of pixels that reaches so far from its middle."""
+    line = np.arange(-math.ceil(reach), math.ceil(reach) + 1, dtype=np.float32)
+    return np.meshgrid(line, line)
+
+
+def _filter(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    return cv2.filter2D(image, -1, kernel / kernel.sum())
