@@ -33,7 +33,7 @@ TINY = {
     },
 }
 COPIED = ("stages", "wbc", "dvc.yaml", "params.yaml", "data/public_scores.csv")
-COPIED += ("data/weights", ".dvc/plots", ".gitattributes", ".gitignore", ".dvcignore")
+COPIED += ("data/weights", "plots/robustness/.gitkeep", ".dvc/plots", ".gitattributes", ".gitignore", ".dvcignore")
 LEFT_OUT = ("convnext_cosine", "mixup", "cutmix")  # rows that take time; what they change, the next one does
 
 
@@ -123,6 +123,7 @@ def alone(params: dict) -> None:
     """A ladder of one row, `alone`, in which no process draws anything for itself."""
     shrink(params, ALONE)
     params["ladder"] = {"alone": {}}
+    params["robustness"] = {"rows": []}
 
 
 def pack(path: Path, change: Callable[[dict], None]) -> None:

@@ -70,6 +70,14 @@ def changed(params, *edits):
         ("ladder.final.from", "cutmx", "ladder.final.from = 'cutmx': allowed: base, efficientnet, "),
         ("ladder.mixup.from", "final", "ladder.mixup.from = 'final': allowed: base, efficientnet, "),  # further down
         ("ladder.base", {}, "ladder: row name base is taken"),
+        (
+            "robustness.rows",
+            ["efficentnet"],
+            "robustness.rows = 'efficentnet': allowed: efficientnet, convnext_cosine, ",
+        ),
+        ("robustness.rows", ["efficentnet"], "; did you mean 'efficientnet'?"),
+        ("robustness.rows", "final", "robustness.rows = 'final': should be a valid list"),
+        ("robustness.rows", {"sample": []}, "robustness.rows = {'sample': []}: should be a valid list"),
     ],
 )
 def test_a_subtler_mistake_is_one_line_naming_key_value_and_choice(params, key, value, message):

@@ -78,7 +78,9 @@ def test_the_page_is_whole_fits_and_has_no_fault_that_axe_finds(open_page, size,
     drawn = page.locator(".chart svg")
     assert charts.count() == drawn.count() == 8
     assert all(drawn.nth(i).bounding_box()["height"] > 100 for i in range(8))
-    assert page.locator("table").count() == 14  # Tables 1 to 8, results, masks, text, differences, calibration
+    assert (
+        page.locator("table").count() == 15
+    )  # Tables 1 to 8, results, masks, text, differences, calibration, corruptions
     loaded = "images => images.every(image => image.complete && image.naturalWidth > 0 && image.alt)"
     assert page.locator("img").evaluate_all(loaded)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # only tables and matrices scroll

@@ -52,7 +52,9 @@ def expanded(stage: dict) -> list[dict]:
     """A stage of dvc.yaml, or each that it becomes, with the items of its `foreach` or `matrix` in their places."""
     params = read_yaml(ROOT / "params.yaml")
     lists = {f".{name}": items for name, items in stage.get("matrix", {}).items()} or {"": stage.get("foreach", [""])}
-    lists = {name: params[items.strip("${}")] if isinstance(items, str) else items for name, items in lists.items()}
+    for name, items in lists.items():
+        if isinstance(items, str):
+            lists[name] = functools.reduce(dict.get, items.strip("${}").split("."), params)
     body = {key: value for key, value in stage.get("do", stage).items() if key != "matrix"}
     found = []
     for chosen in itertools.product(*lists.values()):

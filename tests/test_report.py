@@ -67,6 +67,8 @@ def study(params):
             for name, n in (("convnext_restarts", 5), ("convnext_restarts-test", 4), ("mine", 3), ("mine-test", 0))
         },
         test=Predictions(np.empty(0, int), None, {}),
+        robust=[],
+        robustness=pd.DataFrame(columns=["row", "corruption", "severity", "f1"]),
     )
 
 
@@ -396,3 +398,15 @@ def test_ids_that_look_like_no_value_are_ids(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_csv("plots/embed/a-0.csv", ["id", "label", "x", "y"], [("NA", "SNE", 0, 1), ("null", "LY", 1, 2)])
     assert page.points_shown(["a"], 0)[1] == ["NA", "null"]
+
+
+def test_corruptions_are_a_line_each_the_worst_first(study):
+    scores = {"jpeg": [0.8, 0.7, 0.6, 0.5], "motion": [0.8, 0.4, 0.3, 0.2]}
+    lines = [("mine", name, s, f1) for name, found in scores.items() for s, f1 in zip((0, 1, 3, 5), found, strict=True)]
+    robust = pd.DataFrame(lines, columns=["row", "corruption", "severity", "f1"])
+    table = printed(replace(study, robust=["mine"], robustness=robust), pd.DataFrame())[-1]
+    assert table.cells["corruption"].tolist() == ["none", "motion", "jpeg", "all"]
+    assert table.cells["mean"].tolist() == ["0.800", "0.300", "0.600", "0.450"]
+    assert table.cells.iloc[1, 2:].tolist() == ["0.400", "0.300", "0.200", "0.300"]
+    (data,) = charts.robustness(replace(study, robust=["mine"], robustness=robust)).to_dict()["datasets"].values()
+    assert len(data) == 8

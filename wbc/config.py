@@ -31,6 +31,7 @@ PROFILES = ("report", "sample")  # a knob without a value for the chosen one tak
 BASE = "base"  # what a row's `from` calls the values above the ladder
 ENSEMBLE = "_ensemble"  # what the mean of a row's repeats is called after, in the results
 RESERVED = {BASE, *PROFILES, "convnext_restarts_tta"}  # no row's name, as those of the other settings files and results
+READ_BY_DVC = ("features", "repeats", "robustness")  # in dvc.yaml, which knows no profile: they have one value
 FINAL = "final"  # the study's last row, of which its Table 5 speaks
 WEIGHTS = Path("data/weights")  # what lies there is a dependency of `configure`
 Implementation = Literal["hist", "exact"]  # of gradient boosting
@@ -123,6 +124,10 @@ class Pretrain(Group):
     batch_size: Count
     lr: Positive
     weight_decay: NonNegative
+
+
+class Robustness(Group):
+    rows: list[str]
 
 
 class ModelKnobs(Group):
@@ -247,6 +252,7 @@ class Params(RowKnobs):
     features: Annotated[dict[file_in("features/sets"), FeatureSet], Field(min_length=1)]
     grid: GridSearch
     pretrain: Pretrain
+    robustness: Robustness
     ladder: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], dict[str, Any]], Field(min_length=1)]
 
 
@@ -275,6 +281,7 @@ class ReportFile(Group):
     ladder: dict[str, dict[str, Any]]  # by row: `from`, the row it stands on or `base`, and what differs from that
     augment: Augment | None  # of the study's last row, if there still is one
     features: dict[str, FeatureSet]
+    robust: list[str]  # rows that are scored on corrupted images too
 
 
 FILES = {  # in configs/, beside one of every row of the ladder
@@ -363,8 +370,12 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "ladder": ladder,
             "augment": rows[FINAL]["augment"] if FINAL in rows else None,
             "features": values["features"],
+            "robust": study.robustness.rows,
         },
     }
+    for row in study.robustness.rows:
+        if row not in rows:
+            raise ConfigError(f"robustness.rows = {row!r}: allowed: {', '.join(rows)}{_hint(row, rows)}")
     _check_repeats(study.repeats, study.split.outer)
     taken = FILES.keys() | RESERVED | {f"classical_{name}" for name in study.features}
     if clash := {row for row in rows if row in taken or row.endswith(ENSEMBLE)}:
@@ -454,7 +465,7 @@ def _rows(values: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, 
 
 def _chosen(value: Any, profile: str, key: str) -> Any:
     """`value`, with one of each `{report: …, sample: …}` in it."""
-    if not isinstance(value, dict) or key == "features":  # dvc.yaml itself reads the features, whatever the profile
+    if not isinstance(value, dict) or key in READ_BY_DVC:
         return value
     if value.keys().isdisjoint(PROFILES) or key == "ladder":
         return {name: _chosen(below, profile, f"{key}.{name}") for name, below in value.items()}

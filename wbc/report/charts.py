@@ -154,6 +154,24 @@ def reliability(curves: pd.DataFrame) -> alt.Chart:
     return finish(diagonal + lines, "Reliability: the share of right predictions by their probability.", 400)
 
 
+def robustness(study: Study) -> alt.Chart:
+    """Macro F1 by severity, a line for each corruption; parameter `name`, the row."""
+    scale = alt.Scale(range=list(COLOURS.values()))
+    lines = (
+        alt.Chart(study.robustness)
+        .mark_line(point=alt.OverlayMarkDef(size=40))
+        .encode(
+            x=alt.X("severity:Q", axis=alt.Axis(values=sorted(study.robustness["severity"].unique()))),
+            y=alt.Y("f1:Q", title="macro F1", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5)),
+            color=alt.Color("corruption:N", sort=None, legend=alt.Legend(columns=4), scale=scale),
+            tooltip=["corruption:N", "severity:Q", alt.Tooltip("f1:Q", format=".3f")],
+        )
+        .transform_filter("datum.row == name")
+        .add_params(alt.param(name="name", value=study.robust[0]))
+    )
+    return finish(lines, "Macro F1 on corrupted test images, by the corruption's severity.", 360)
+
+
 def confusion(study: Study, first: str) -> alt.Chart:
     """Confusion matrices (Figures 4, 6, 7, 9, 11 and 13): recall per true class and images; parameter `name`."""
     found = {name: pairs for name, pairs in study.confusions.items() if len(pairs)}  # an unlabelled part has none

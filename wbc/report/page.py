@@ -85,6 +85,8 @@ def page(study: Study, results: pd.DataFrame, tables: Sequence[Table], reliabili
     curves = reliability[reliability["row"] == best]
     if len(curves):
         specs["reliability"] = charts.reliability(curves)
+    if len(study.robustness):
+        specs["robustness"] = charts.robustness(study)
     loader = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )

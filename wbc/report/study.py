@@ -53,6 +53,8 @@ class Study:
     histories: Mapping[str, pd.DataFrame]  # by row, of its first repeat, a line per epoch: epoch, train/loss, val/f1, …
     confusions: Mapping[str, pd.DataFrame]  # by classifier, row and <row>-test, a line per image: actual, predicted
     test: Predictions
+    robust: Sequence[str]  # rows that were scored on corrupted test images too
+    robustness: pd.DataFrame  # their row, corruption, severity (0: none) and f1, a mean over the repeats
 
     @property
     def first(self) -> int:
@@ -117,7 +119,15 @@ def read_study(settings: Mapping[str, Any]) -> Study:
         histories={row: histories[0] for row, histories in every.items()},
         confusions=confusions,
         test=test,
+        robustness=_robustness(settings["robust"], repeats),
     )
+
+
+def _robustness(rows: Sequence[str], repeats: Sequence[int]) -> pd.DataFrame:
+    columns = ["row", "corruption", "severity", "f1"]
+    found = [pd.read_csv(PLOTS / f"robustness/{row}-{r}.csv").assign(row=row) for row in rows for r in repeats]
+    table = pd.concat(found or [pd.DataFrame(columns=columns)])
+    return table.astype({"f1": float}).groupby(columns[:3], sort=False, as_index=False)["f1"].mean()
 
 
 def best_classifier(classical: Mapping[str, Mapping[str, float]], features: str) -> str:
