@@ -58,6 +58,7 @@ def all_tables(study: Study, differences: pd.DataFrame, calibration: pd.DataFram
         _features(),
         _classifiers(study, "v1", f"Table 3: {len(V1)} features"),
         _classifiers(study, "v2", f"Table 4: {len(V2)} features"),
+        _all_classifiers(study),
         _augmentation(study),
         _progression(
             study, published.TABLE_6, "Table 6: macro F1 on the way to the leaderboard", "Here: the last line with TTA."
@@ -169,6 +170,20 @@ def _classifiers(study: Study, features: str, title: str) -> Table:
     columns += ("report: macro F1", "here: macro F1", "here: test macro F1")
     note = "Here: mean ± standard deviation over the folds; on the test part with its 95% interval."
     return _table(title, columns, lines, note)
+
+
+def _all_classifiers(study: Study) -> Table:
+    lines = []
+    for name, here in sorted(study.classical.items(), key=lambda item: -item[1]["f1"]):
+        features, classifier = name.split("-")
+        spread = [f"{here[key]:.3f} ± {here[f'{key}_sd']:.3f}" for key in ("f1", "accuracy")]
+        tested = of_test(name, study.test)
+        test = [bounded_number(tested, key) for key in ("test_f1", "test_accuracy")]
+        model = published.NAMES.get(classifier, classifier)
+        lines.append((features, study.features[features]["masks"], model, spread[0], test[0], spread[1], test[1]))
+    columns = ("features", "masks", "model", "here: macro F1", "here: test macro F1", "here: accuracy", "here: on test")
+    note = "From the best over the folds down; mean ± standard deviation over these, and the test part's 95% interval."
+    return _table("Classical models: all of them", columns, lines, note)
 
 
 def _augmentation(study: Study) -> Table:
