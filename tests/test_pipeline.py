@@ -151,7 +151,7 @@ def test_every_row_leaves_a_submission_of_its_augmented_predictions(study):
         assert "complete and in order" in checked
     with np.load(study / f"data/predictions/{rows[0]}-0.npz") as stored:
         expected = [CLASSES[target] for target in stored["test_probabilities_tta"].argmax(1)]
-    with (study / f"data/predictions/{rows[0]}.csv").open() as file:
+    with (study / f"data/predictions/{rows[0]}-0.csv").open() as file:
         assert [row["labels"] for row in csv.DictReader(file)] == expected
 
 
