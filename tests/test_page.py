@@ -76,11 +76,9 @@ def test_the_page_is_whole_fits_and_has_no_fault_that_axe_finds(open_page, size,
     page = open_page(size, scheme)
     charts = page.locator(".chart")
     drawn = page.locator(".chart svg")
-    assert charts.count() == drawn.count() == 8
-    assert all(drawn.nth(i).bounding_box()["height"] > 100 for i in range(8))
-    assert (
-        page.locator("table").count() == 15
-    )  # Tables 1 to 8, results, masks, text, differences, calibration, corruptions
+    assert charts.count() == drawn.count() == 9
+    assert all(drawn.nth(i).bounding_box()["height"] > 100 for i in range(9))
+    assert page.locator("table").count() == 16  # Tables 1 to 8, results, masks, models, text, differences, …
     loaded = "images => images.every(image => image.complete && image.naturalWidth > 0 && image.alt)"
     assert page.locator("img").evaluate_all(loaded)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # only tables and matrices scroll
@@ -217,4 +215,4 @@ def test_a_row_is_chosen_for_both_curves(open_page, study):
 
 
 def table_of_epochs(study, row):
-    return (study / f"plots/train/{row}/plots/metrics/val/f1.tsv").read_text().splitlines()[1:]
+    return (study / f"plots/train/{row}-0/plots/metrics/val/f1.tsv").read_text().splitlines()[1:]
