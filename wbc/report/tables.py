@@ -180,8 +180,9 @@ def _all_classifiers(study: Study) -> Table:
         tested = of_test(name, study.test)
         test = [bounded_number(tested, key) for key in ("test_f1", "test_accuracy")]
         model = published.NAMES.get(classifier, classifier)
-        lines.append((features, study.features[features]["masks"], model, spread[0], test[0], spread[1], test[1]))
-    columns = ("features", "masks", "model", "here: macro F1", "here: test macro F1", "here: accuracy", "here: on test")
+        masks = study.features[features]["masks"]
+        lines.append((f"{features}, {masks}", model, spread[0], test[0], spread[1], test[1]))
+    columns = ("features, masks", "model", "here: macro F1", "here: test macro F1", "here: accuracy", "here: on test")
     note = "From the best over the folds down; mean ± standard deviation over these, and the test part's 95% interval."
     return _table("Classical models: all of them", columns, lines, note)
 
