@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +56,7 @@ def classify(arguments: argparse.Namespace) -> None:
     files, trained = find(arguments.images), load_model(arguments.model)
     tta = PLAIN
     if arguments.tta:  # it acts after training, so a model file cannot know it
-        tta = load(arguments.settings or f"configs/{arguments.model.stem.rpartition('-')[0]}.yaml").tta
+        tta = load(arguments.settings or f"configs/{re.sub('-[0-9]+$', '', arguments.model.stem)}.yaml").tta
     rows = list(classified(trained, files, choose_device(), tta))
     if arguments.out:
         write_csv(arguments.out, Classified._fields, rows)
