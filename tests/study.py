@@ -110,7 +110,7 @@ def shrink(params: dict, smaller: dict) -> None:
 ALONE = {
     "compute": {"threads": 1},
     "data": {"source": "folder"},
-    "images": {"size": 32},
+    "images": {"size": 32, "crop": 1.0},
     "model": {"name": "test_convnext", "weights": "none", "hidden": 16, "dropout": 0.0},
     "optim": {"lr_backbone": 1e-3},
     "train": {"validation": 0.34, "epochs": 10, "patience": 10, "batch_size": 7},
