@@ -54,8 +54,7 @@ def extended(tmp_path):
     (tmp_path / "wbc/segment/methods/disc.py").write_text(method, encoding="utf-8")
     put_after(tmp_path / "dvc.yaml", "foreach: [hsv, lab, polar", ", disc")
     put_after(tmp_path / "params.yaml", "\nfeatures:", "\n  v4:\n    masks: disc")
-    with (tmp_path / "params.yaml").open("a", encoding="utf-8") as file:
-        file.write(f"  {row}\n")
+    put_after(tmp_path / "params.yaml", "      weight_decay: 1e-2\n", f"  {row}\n")  # the end of the ladder
     listed = run(tmp_path, sys.executable, "-m", "wbc.features")
     (tmp_path / "docs/features.md").write_text(listed, encoding="utf-8")
     return tmp_path
