@@ -10,7 +10,7 @@ from dvclive import Live
 from filelock import FileLock, Timeout
 
 from stages import run
-from wbc.config import Compute, Images, load, load_row
+from wbc.config import DRAWN_CELLS, Compute, Images, load, load_row
 from wbc.data.tables import MANIFEST, PIXELS, VALIDATION
 from wbc.errors import UserError
 from wbc.evaluate.calibration import temperature
@@ -23,8 +23,8 @@ from wbc.network.reference import reference
 from wbc.train.curves import curves
 from wbc.train.engine import checkpoint_key, fit, log
 
-# Who saw nothing but drawn cells takes others for them: benchmarks.unusual
-NARROW = ("none", "data/weights/drawn_cells.safetensors")
+# Who saw nothing but such cells takes others for them: benchmarks.unusual
+NARROW = ("none", DRAWN_CELLS.as_posix())
 # Not an output: DVC deletes those before a run, and an unfinished training must survive. Outside the throw-away copy
 # that `dvc exp run --temp` works in, which DVC_ROOT is the way out of.
 SCRATCH = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch" / "train"

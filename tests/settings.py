@@ -4,7 +4,7 @@ from wbc.config import Augment
 
 STILL = Augment(
     flip=0.0, rotation=0.0, translate=0.0, scale=[1.0, 1.0], brightness=0.0, contrast=0.0, saturation=0.0,
-    erase=0.0, erase_scale=[0.1, 0.1],
+    stain=0.0, erase=0.0, erase_scale=[0.1, 0.1],
 )  # fmt: skip
 
 

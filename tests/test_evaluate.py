@@ -224,6 +224,17 @@ def test_probabilities_of_0_are_no_infinity():
     assert np.isfinite(temperature(np.array([0, 2]), probabilities))
 
 
+def test_a_temperature_of_1_has_its_lines_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("wbc.report.calibrated.temperature", lambda *of_validation: 1.0)
+    arrays = dict(zip(("test_targets", "test_probabilities"), overconfident(100, 2.0), strict=True))
+    arrays |= {name.replace("test", "val"): value for name, value in arrays.items()}
+    arrays |= {f"{name}_tta": value for name, value in arrays.items() if "prob" in name}
+    write_npz("data/predictions/a-0.npz", arrays.items())
+    errors, _ = calibrated(SimpleNamespace(models=["a"], repeats=[0]))
+    assert errors["probabilities"].tolist() == ["plain", "plain", "with TTA", "with TTA"]
+
+
 def test_repeats_have_the_interval_of_their_mean_and_their_spread():
     rng = np.random.default_rng(5)
     target = np.repeat([0, 1, 2], 50)

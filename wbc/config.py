@@ -34,6 +34,7 @@ RESERVED = {BASE, *PROFILES, "convnext_restarts_tta"}  # no row's name, as those
 READ_BY_DVC = ("features", "repeats", "robustness")  # in dvc.yaml, which knows no profile: they have one value
 FINAL = "final"  # the study's last row, of which its Table 5 speaks
 WEIGHTS = Path("data/weights")  # what lies there is a dependency of `configure`
+DRAWN_CELLS = WEIGHTS / "drawn_cells.safetensors"  # what the stage `pretrain` writes
 Implementation = Literal["hist", "exact"]  # of gradient boosting
 
 
@@ -189,7 +190,7 @@ class Augment(Group):
     brightness: Fraction
     contrast: Fraction
     saturation: Fraction
-    stain: Fraction = 0.0
+    stain: Fraction
     erase: Fraction
     erase_scale: Range
 

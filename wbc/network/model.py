@@ -33,7 +33,7 @@ PACKAGED_NORMALISATION = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3}
 # 2 brought crop and temperature.
 FORMAT = 2
 # What a file from before a setting existed means by it: an entry for every key that `Model` or `Augment` gains.
-LATER: dict[str, dict[str, Any]] = {"model": {}, "augment": {}}
+LATER: dict[str, dict[str, Any]] = {"model": {}, "augment": {"stain": 0.0}}
 PLAIN = TTA(passes=0, temperature=1.0)  # no test-time augmentation
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
 
@@ -153,7 +153,7 @@ class Trained(NamedTuple):
 
 
 def save_model(path: Path, trained: Trained) -> None:
-    """Write the weights as safetensors; format, classes, settings, normalisation, size and crop stand in its header."""
+    """Write the weights as safetensors; what else `Trained` has, with format and classes, stands in its header."""
     header = {
         "format": FORMAT,
         "classes": CLASSES,

@@ -25,8 +25,8 @@ def calibrated(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
                 continue
             target, probabilities, tempered, heats = (list(each) for each in zip(*parts, strict=True))
             target, plain = np.concatenate(target), np.concatenate(probabilities)
-            found = {1.0: plain, float(np.mean(heats)): np.concatenate(tempered)}
-            errors += [(row, words, heat, *calibration(target, each).values()) for heat, each in found.items()]
+            for heat, each in ((1.0, plain), (float(np.mean(heats)), np.concatenate(tempered))):
+                errors.append((row, words, heat, *calibration(target, each).values()))
             curve = reliability(plain.argmax(1) == target, plain.max(1))
             curves += [(row, words, confidence, right, int(images)) for confidence, right, images in curve]
     return pd.DataFrame(errors, columns=list(ERRORS)), pd.DataFrame(curves, columns=list(CURVES))

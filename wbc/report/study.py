@@ -146,13 +146,12 @@ def predictions(names: Sequence[str], repeats: Sequence[int], outer: int, manife
     ids, group = labelled["id"], patients(manifest, labelled["id"]) if len(labelled) else None
     predicted = {}
     for name in names:
-        for way in ("", "_tta"):
-            found = [_tested(name, turn, way) for turn in turns]
-            if any(part is None for part in found):
-                continue
-            probabilities = np.stack([part.loc[ids].to_numpy() for part in found])
+        ways = {way: [_tested(name, turn, way) for turn in turns] for way in ("", "_tta")}
+        ways = {way: parts for way, parts in ways.items() if all(part is not None for part in parts)}
+        for way, parts in ways.items():
+            probabilities = np.stack([part.loc[ids].to_numpy() for part in parts])
             predicted[name + way] = probabilities.argmax(2)
-            if len(turns) > 1 and _tested(name, turns.iloc[0], "_tta") is not None:
+            if len(turns) > 1 and "_tta" in ways:  # only networks have one
                 predicted[name + ENSEMBLE + way] = probabilities.mean(0, keepdims=True).argmax(2)
     return Predictions(targets(labelled), group, predicted)
 

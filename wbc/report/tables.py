@@ -161,27 +161,30 @@ def _kind(feature: str) -> str:
 def _classifiers(study: Study, features: str, title: str) -> Table:
     lines = []
     for name, (accuracy, f1) in published.CLASSIFIERS[features].items():
-        here = study.classical[f"{features}-{name}"]
-        spread = [f"{here[key]:.3f} ± {here[f'{key}_sd']:.3f}" for key in ("accuracy", "f1")]
-        tested = of_test(f"{features}-{name}", study.test)
-        test = [bounded_number(tested, key) for key in ("test_accuracy", "test_f1")]
-        lines.append((published.NAMES[name], number(accuracy), spread[0], test[0], number(f1), spread[1], test[1]))
+        cells = _validated_and_tested(study, f"{features}-{name}")
+        lines.append((published.NAMES[name], number(accuracy), *cells["accuracy"], number(f1), *cells["f1"]))
     columns = ("model", "report: accuracy", "here: accuracy", "here: on test")
     columns += ("report: macro F1", "here: macro F1", "here: test macro F1")
     note = "Here: mean ± standard deviation over the folds; on the test part with its 95% interval."
     return _table(title, columns, lines, note)
 
 
+def _validated_and_tested(study: Study, name: str) -> dict[str, tuple[str, str]]:
+    """Of <features>-<classifier>, by score: over the folds with its spread, on the test part with its interval."""
+    here, tested = study.classical[name], of_test(name, study.test)
+    return {
+        key: (f"{here[key]:.3f} ± {here[f'{key}_sd']:.3f}", bounded_number(tested, f"test_{key}"))
+        for key in ("f1", "accuracy")
+    }
+
+
 def _all_classifiers(study: Study) -> Table:
     lines = []
-    for name, here in sorted(study.classical.items(), key=lambda item: -item[1]["f1"]):
+    for name in sorted(study.classical, key=lambda name: -study.classical[name]["f1"]):
         features, classifier = name.split("-")
-        spread = [f"{here[key]:.3f} ± {here[f'{key}_sd']:.3f}" for key in ("f1", "accuracy")]
-        tested = of_test(name, study.test)
-        test = [bounded_number(tested, key) for key in ("test_f1", "test_accuracy")]
+        masks, cells = study.features[features]["masks"], _validated_and_tested(study, name)
         model = published.NAMES.get(classifier, classifier)
-        masks = study.features[features]["masks"]
-        lines.append((f"{features}, {masks}", model, spread[0], test[0], spread[1], test[1]))
+        lines.append((f"{features}, {masks}", model, *cells["f1"], *cells["accuracy"]))
     columns = ("features, masks", "model", "here: macro F1", "here: test macro F1", "here: accuracy", "here: on test")
     note = "From the best over the folds down; mean ± standard deviation over these, and the test part's 95% interval."
     return _table("Classical models: all of them", columns, lines, note)

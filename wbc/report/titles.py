@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from wbc.config import BASE, ENSEMBLE
+from wbc.config import BASE, DRAWN_CELLS, ENSEMBLE
 from wbc.features import feature_set
 from wbc.report.published import NAMES
 from wbc.report.study import Study, best_classifier
@@ -14,7 +14,7 @@ WORDS = {
     "model.weights": {
         "imagenet": "ImageNet weights",
         "none": "from scratch",
-        "data/weights/drawn_cells.safetensors": "weights learned from drawn cells without labels",
+        DRAWN_CELLS.as_posix(): "weights learned from drawn cells without labels",
     },
     "loss.name": {"focal": "focal loss", "cross_entropy": "cross-entropy"},
     "loss.gamma": "γ = {:g}",
