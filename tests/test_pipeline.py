@@ -22,7 +22,9 @@ import yaml
 from study import ROOT, dvc, git, ran, restore, run
 from wbc.classes import CLASSES
 from wbc.config import read_yaml
+from wbc.data.tables import read_manifest
 from wbc.network.model import load_model
+from wbc.report.study import predictions
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 CONFIG = (ROOT / "wbc/config.py").read_text(encoding="utf-8")
@@ -141,6 +143,37 @@ def test_a_new_method_and_a_changed_feature_run_alone(study):
     restore(study)
     # the first, since a setting may name the method; a set's stage depends on v2, which v3 builds on
     assert planned == {"configure", "segment@another", "features@v1", "features@v2"}
+
+
+def test_outer_folds_leave_no_image_untested_and_train_on_none_that_they_test(study, tmp_path, monkeypatch):
+    """Two folds of a network's row and a classical model, as their stages run."""
+    from stages import classical, folds, predict, train, validation
+
+    for folder in ("configs", "data"):
+        shutil.copytree(study / folder, tmp_path / folder)
+    settings = yaml.safe_load((tmp_path / "configs/data.yaml").read_text())
+    settings["split"]["outer"] = 2
+    (tmp_path / "configs/data.yaml").write_text(yaml.safe_dump(settings))
+    monkeypatch.chdir(tmp_path)
+    for repeat in "01":
+        for stage, *names in (
+            (folds,),
+            (validation,),
+            (classical, "v1", "knn"),
+            (train, "freeze"),
+            (predict, "freeze"),
+        ):
+            stage.main(*names, repeat)
+    manifest = read_manifest()
+    found = predictions(["v1-knn", "freeze"], [0, 1], 2, manifest)
+    assert len(found.target) == (manifest["label"] != "").sum()
+    assert found.predicted.keys() == {"v1-knn", "freeze", "freeze_tta"}
+    assert {of.shape for of in found.predicted.values()} == {(1, len(found.target))}
+    for repeat in "01":
+        neighbours, network = (np.load(f"data/predictions/{name}-{repeat}.npz") for name in ("v1-knn", "freeze"))
+        assert sorted(neighbours["test_ids"]) == sorted(network["test_ids"])
+        assert set(neighbours["test_ids"]).isdisjoint(neighbours["out_of_fold_ids"])
+        assert set(neighbours["out_of_fold_ids"]) > set(network["val_ids"])
 
 
 @pytest.mark.slow

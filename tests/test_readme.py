@@ -29,6 +29,8 @@ NOT_HERE = {
     "dvc exp run -S profile=report -S data.source=wbcbench -S data.path=data/raw": "the challenge's images and a GPU",
     "dvc exp run -S data.source=folder": "images of one's own; tests/test_sources.py draws such folders",
     "python -m wbc export --model models/efficientnet-0.safetensors": "takes 15 s; tests/test_use.py exports another",
+    "dvc exp run -S 'repeats=[0,1,2]'": "two studies more; tests/test_knobs.py asks DVC what it would run",
+    "dvc exp run -S split.outer=5 -S 'repeats=[0,1,2,3,4]'": "five studies; tests/test_pipeline.py runs two folds",
     "dvc exp run -S data.source=folder -S profile=report": "images of one's own and a GPU",
 }
 
