@@ -13,7 +13,7 @@ from wbc.report.study import DATA, METRICS, PLOTS, read_study
 
 def main() -> None:
     study = read_study(load("configs/report.yaml").model_dump())
-    public = read_public_scores(DATA / "public_scores.csv", ["gridsearch", *study.ladder])
+    public = read_public_scores(DATA / "public_scores.csv", ["gridsearch", *study.ladder, *study.blends])
     table = results(study, public)
     measured = {
         row: {key: scores[key] for key in (*MEASURED, *BOUNDS, *SPREADS) if key in scores}

@@ -30,6 +30,7 @@ TINY = {
         "efficientnet": {"train": {"epochs": 1}},
         "convnext_restarts": {"train": {"epochs": 2}},
         "freeze": {"train": {"freeze": 1, "epochs": 2}},
+        "best": {"train": {"epochs": 1}},
     },
 }
 COPIED = ("stages", "wbc", "dvc.yaml", "params.yaml", "data/public_scores.csv")
@@ -48,7 +49,7 @@ def study_params() -> dict:
 
 
 def without_additions(params: dict) -> dict:
-    for group, names in (("ladder", published.ROWS), ("features", published.CLASSIFIERS)):
+    for group, names in (("ladder", {*published.ROWS, "best"}), ("features", {"v1", "v2", "v3"})):
         for name in params[group].keys() - names:
             del params[group][name]
     return params
@@ -123,7 +124,7 @@ def alone(params: dict) -> None:
     """A ladder of one row, `alone`, in which no process draws anything for itself."""
     shrink(params, ALONE)
     params["ladder"] = {"alone": {}}
-    params["robustness"] = {"rows": []}
+    params["blend"]["rows"] = params["robustness"]["rows"] = []
 
 
 def pack(path: Path, change: Callable[[dict], None]) -> None:

@@ -1,5 +1,6 @@
 """Cross-validation, oversampling and the grid."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingCla
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from wbc.classical.linear import load_linear
 
 from stages import classical as stage
 from wbc.classical.gridsearch import importance, named, oversample, search
@@ -69,14 +71,19 @@ def test_the_stage_writes_probabilities_that_mean_what_they_say(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stage, "training", lambda *_: parts[0])
     monkeypatch.setattr(stage, "test", lambda *_: parts[1])
-    settings = SimpleNamespace(implementation="hist", seed=1, joblib_backend="loky")
+    settings = SimpleNamespace(implementation="hist", seed=1, joblib_backend="loky", masks={"v2": "lab"})
     monkeypatch.setattr(stage, "load", lambda _: settings)
-    stage.main("v2", "lda", "0")
-    with np.load("data/predictions/v2-lda-0.npz") as stored:
-        chances = stored["test_probabilities"]
+    stage.main("v2", "0")
+    with np.load("data/predictions/v2-0.npz") as stored:
+        chances = stored["lda_test"]
         right = (chances.argmax(1) == stored["test_targets"]).mean()
     assert chances.max(1).mean() == pytest.approx(right, abs=0.12)
     np.testing.assert_allclose(chances.sum(1), 1)
+    # what is served is what was scored
+    served = load_linear(Path("models/classical/v2-0/lda.safetensors"))
+    assert (served.features, served.masks) == ("v2", "lab")
+    np.testing.assert_allclose(served.probabilities(parts[1].features), chances, atol=1e-9)
+    assert sorted(path.stem for path in Path("models/classical/v2-0").iterdir()) == ["lda", "logistic_regression"]
 
 
 @pytest.mark.parametrize("implementation", ["hist", "exact"])
@@ -89,7 +96,7 @@ def test_a_class_of_eight_has_leaves_of_its_own(implementation):
 
 
 def predicted(classifier, features, target, fold):
-    return cross_validate(classifier, features, target, fold, features[:0])[0].argmax(1)
+    return cross_validate({"one": classifier}, features, target, fold, features[:0])["one"].out_of_fold.argmax(1)
 
 
 def test_every_cell_is_predicted_by_folds_that_do_not_hold_it(blobs):
@@ -108,8 +115,10 @@ def test_features_are_standardised_before_the_classifier(blobs):
 
 def test_the_test_part_is_predicted_by_a_classifier_trained_on_every_fold(blobs):
     features, target, fold = blobs
-    found = cross_validate(KNeighborsClassifier(1), features, target, fold, features)[1]  # each is its own neighbour
-    assert np.array_equal(found, np.eye(13)[target])
+    models = {"furthest": DummyClassifier(), "nearest": KNeighborsClassifier(1)}  # each cell is its own neighbour
+    found = cross_validate(models, features, target, fold, features)
+    assert np.array_equal(found["nearest"].test, np.eye(13)[target])
+    assert len(np.unique(found["furthest"].test, axis=0)) == 1  # none is taken for the other
 
 
 def test_probabilities_have_a_column_for_every_class_of_the_study(blobs):
@@ -179,19 +188,21 @@ def test_only_the_features_that_matter_lose_anything_when_shuffled(blobs):
 def test_a_dask_cluster_gives_the_same_results(blobs, monkeypatch):
     features, target, fold = blobs
     target = np.random.default_rng(4).permutation(target)  # hard enough for the last bits to show
-    model = classifiers("hist", balanced=True, seed=1)["gradient_boosting"]
+    every = classifiers("hist", balanced=True, seed=1)
+    models = {name: every[name] for name in ("gradient_boosting", "lda")}
     settings = GridSearch(implementation="hist", n_estimators=[3], max_depth=[2], smote_neighbors=3)
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.scheduler_address)
-        there = cross_validate(model, features, target, fold, features, "dask")
+        there = cross_validate(models, features, target, fold, features, "dask")
         found = search(settings, 1, features, target, fold, "dask")
-    assert np.array_equal(there, cross_validate(model, features, target, fold, features))
+    for name, validated in cross_validate(models, features, target, fold, features).items():
+        assert all(np.array_equal(*parts) for parts in zip(there[name][:2], validated[:2], strict=True))
     here = search(settings, 1, features, target, fold)
     assert found.cv_results_["mean_test_score"].tolist() == here.cv_results_["mean_test_score"].tolist()
     assert np.array_equal(found.predict_proba(features), here.predict_proba(features))
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "nonsense")
     with pytest.raises(ClusterError, match=r"no scheduler at 'nonsense'"):
-        cross_validate(model, features, target, fold, features, "dask")
+        cross_validate(models, features, target, fold, features, "dask")
 
 
 def test_smote_never_sees_the_held_out_fold(blobs, monkeypatch):

@@ -54,7 +54,7 @@ def test_one_knob_reruns_its_rows_and_metrics_diff_shows_them(study):
 
 
 def test_a_row_of_ones_own_needs_no_code(study):
-    output = dvc(study, "exp", "run", "-S", "+ladder.mine={loss: {gamma: 3.0}}")
+    output = dvc(study, "exp", "run", "-S", "+ladder.mine={from: final, loss: {gamma: 3.0}}")
     assert ran(output) == {"configure", "train@mine-0", "predict@mine-0", "embed@mine-0", "report"}
     mine, final = (yaml.safe_load((study / f"configs/{row}.yaml").read_text()) for row in ("mine", "final"))
     assert (mine["loss"].pop("gamma"), final["loss"].pop("gamma")) == (3.0, 1.0)

@@ -101,13 +101,13 @@ def test_exponents_without_a_point_are_numbers(tmp_path):
 
 def test_gamma_reaches_exactly_the_rows_that_have_one(params):
     rows = set(params["ladder"])
-    assert changed(params, ("loss.gamma", 1.5)) == rows - {"efficientnet", "final"}  # `final` has a gamma of its own
+    assert changed(params, ("loss.gamma", 1.5)) == rows - {"efficientnet", "final", "best"}  # `final` has its own
     assert changed(params, ("ladder.final.loss.gamma", 3.0)) == {"final"}
     assert "gamma" not in resolve(params)["efficientnet"]["loss"]
 
 
 def test_a_row_that_pins_a_knob_is_not_reached_by_its_base(params):
-    params["ladder"]["mine"] = {"loss": {"gamma": 3.0}}
+    params["ladder"]["mine"] = {"from": "final", "loss": {"gamma": 3.0}}
     assert not changed(params, ("loss.gamma", 1.0)) & {"mine", "final"}
     assert changed(params, ("ladder.final.loss.gamma", 1.5)) == {"final"}
 
@@ -170,7 +170,7 @@ def test_a_row_stands_on_the_one_above_or_on_what_its_from_names(params):
     assert rows["convnext_cosine"]["train"]["epochs"] == 30
     params["ladder"] |= {"mine": {}, "beside": {"from": "mixup"}, "after": {"tta": {"passes": 1}}}
     resolved = resolve(params)
-    assert resolved["mine"] == rows["final"]
+    assert resolved["mine"] == rows["best"]
     assert resolved["beside"] == rows["mixup"]
     assert resolved["after"] == rows["mixup"] | {"tta": rows["mixup"]["tta"] | {"passes": 1}}
 
@@ -310,7 +310,7 @@ def test_what_acts_nowhere_is_said(params, folder, capsys):
         configure.main()
         messages.append(capsys.readouterr().out.split("; ")[1].strip())
     files = "convnext_cosine, convnext_restarts, cutmix, freeze, mixup, report"
-    assert messages[1:] == ["none changed", "report changed", f"{files} changed"]
+    assert messages[1:] == ["none changed", "classical, report changed", f"{files} changed"]
 
 
 def test_a_resolved_file_loads_as_it_was_resolved(params, tmp_path):

@@ -68,7 +68,7 @@ def test_the_feature_and_the_segmentation_work_as_they_stand_there(extended):
 def test_they_are_configured(extended):
     run(extended, sys.executable, "-m", "stages.configure")
     stages = run(extended, sys.executable, "-c", STAGES)
-    assert {"segment@disc", "features@v4", "classical@v4-knn-0", "train@mine-0"} <= set(stages.split())
+    assert {"segment@disc", "features@v4", "classical@v4-0", "train@mine-0"} <= set(stages.split())
 
 
 STAGES = """

@@ -34,9 +34,10 @@ def named(cell: str, existing: set[str]) -> set[str]:
         if stages.startswith("every stage"):
             found |= existing - {"configure", "pretrain", *names}
         elif rows:
-            first, last = (re.findall("`(.+?)`", rows) * 2)[:2] if rows != "every row" else (ROWS[0], ROWS[-1])
-            of = ROWS[ROWS.index(first) : ROWS.index(last) + 1]
-            found |= existing & {f"{name}@{row}-0" for name in names for row in of}
+            for span in rows.split(", "):
+                first, last = (re.findall("`(.+?)`", span) * 2)[:2] if span != "every row" else (ROWS[0], ROWS[-1])
+                of = ROWS[ROWS.index(first) : ROWS.index(last) + 1]
+                found |= existing & {f"{name}@{row}-0" for name in names for row in of}
             if not found:
                 break  # what follows is reached through these rows
         else:

@@ -117,11 +117,13 @@ def test_every_stage_says_what_it_does():
 def test_the_whole_study_runs_and_fills_its_table(study):
     results = json.loads((study / "metrics/results.json").read_text())
     rows = list(yaml.safe_load((study / "configs/report.yaml").read_text())["models"])
-    assert set(results) == {"classical_v1", "classical_v2", "gridsearch", *rows}
+    classical = {"classical_v1", "classical_v2", "classical_v3", "gridsearch"}
+    assert set(results) == {*classical, *rows, "best_blend"}
     points = {"test_f1", "test_f1_tta", "test_accuracy", "test_f1_common"}  # the tiny test part has rare classes
     bounds = {f"{name}_{end}" for name in points for end in ("low", "high")}
     assert set(results["efficientnet"]) == {"val_f1", "val_f1_last", "val_f1_tta"} | points | bounds
-    for row in ("classical_v1", "classical_v2", "gridsearch"):
+    assert set(results["best_blend"]) == {"val_f1", "val_f1_tta"} | points | bounds
+    for row in classical:
         assert set(results[row]) == {"val_f1"} | {key for key in points | bounds if "tta" not in key}
     assert all(0 <= value <= 1 for row in results.values() for value in row.values())
     epochs = np.loadtxt(study / "plots/train/freeze-0/plots/metrics/val/f1.tsv", skiprows=1)[-5:, 1]
@@ -142,7 +144,7 @@ def test_a_new_method_and_a_changed_feature_run_alone(study):
     planned = ran(dvc(study, "repro", "--dry", "segment", "features", "folds"))
     restore(study)
     # the first, since a setting may name the method; a set's stage depends on v2, which v3 builds on
-    assert planned == {"configure", "segment@another", "features@v1", "features@v2"}
+    assert planned == {"configure", "segment@another", "features@v1", "features@v2", "features@v3"}
 
 
 def test_outer_folds_leave_no_image_untested_and_train_on_none_that_they_test(study, tmp_path, monkeypatch):
@@ -159,7 +161,7 @@ def test_outer_folds_leave_no_image_untested_and_train_on_none_that_they_test(st
         for stage, *names in (
             (folds,),
             (validation,),
-            (classical, "v1", "knn"),
+            (classical, "v1"),
             (train, "freeze"),
             (predict, "freeze"),
         ):
@@ -179,7 +181,7 @@ def test_outer_folds_leave_no_image_untested_and_train_on_none_that_they_test(st
 @pytest.mark.slow
 def test_every_row_leaves_a_submission_of_its_augmented_predictions(study):
     rows = list(yaml.safe_load((study / "configs/report.yaml").read_text())["models"])
-    for row in ("gridsearch", *rows):
+    for row in ("gridsearch", *rows, "best_blend"):
         checked = run(study, sys.executable, "-m", "wbc", "submission", f"data/predictions/{row}-0.csv")
         assert "complete and in order" in checked
     with np.load(study / f"data/predictions/{rows[0]}-0.npz") as stored:
@@ -194,7 +196,7 @@ def test_forced_again_every_byte_is_the_same(study):
     the machine's load or the number of processes."""
     before = hashlib.sha256((study / "dvc.lock").read_bytes()).hexdigest()
     networks = ("predict@efficientnet-0", "predict@final-0", "embed@final-0")
-    stages = (*networks, "classical@v1-knn-0", "classical@v2-random_forest-0", "gridsearch@0")
+    stages = (*networks, "classical@v2-0", "blend@best-0", "gridsearch@0")
     dvc(study, "repro", "--force", *stages, cores=os.cpu_count())
     assert hashlib.sha256((study / "dvc.lock").read_bytes()).hexdigest() == before
     assert git(study, "status", "--porcelain") == ""

@@ -52,7 +52,8 @@ def study(params):
             "mine": {"from": "convnext_restarts", "loss": {"gamma": 3.0}},
         },
         augment=params["augment"],
-        features=params["features"],
+        features={name: params["features"][name] for name in published.CLASSIFIERS},
+        blend={"rows": ["mine"], "features": "v2", "classifier": "knn"},
         images={"train": 200, "test": 65},
         classes=pd.DataFrame({"label": CLASSES, "train": [60, 30, *[10] * 11], "test": [5] * 13}),
         masks={"hsv": {"failed": 0.25, "cell_dice": 0.6, "cell_iou": 0.5}, "disc": {"failed": 0.0}},
@@ -146,6 +147,14 @@ def test_a_row_is_compared_with_the_row_that_it_stands_on_and_with_the_best(stud
     assert "Differences" not in {table.title.split(":")[0] for table in printed(study, compared(study))}
 
 
+def test_a_blend_is_compared_with_both_that_it_is_made_of(study):
+    blended = replace(study, measured={**study.measured, "mine_blend": {"val_f1": 0.8}})
+    found = compared(scored(blended, **{"convnext_restarts": 7, "mine": 8, "v2-knn": 6, "mine_blend": 9}))
+    of_it = found[(found["row"] == "mine_blend") & (found["score"] == "f1_common")]
+    assert of_it[["against", "why"]].to_numpy().tolist() == [["mine", BELOW], ["v2-knn", BELOW]]
+    assert titles(blended)["mine_blend"] == "mean of mine's probabilities and those of KNN on v2"
+
+
 def test_the_predictions_of_all_rows_are_of_the_same_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     labels = {"a": "SNE", "b": "LY", "c": "", "d": "MO"}
@@ -153,9 +162,12 @@ def test_the_predictions_of_all_rows_are_of_the_same_images(tmp_path, monkeypatc
     manifest["group"] = ["p", "", "p", "", ""]
     predict("mine-0", b=1, d=0, c=0, a=0)  # another order than the manifest's
     predict("gridsearch-0", tta=False, d=2, c=1, b=0, a=1)
-    found = predictions(["gridsearch", "mine"], [0], 0, manifest)
+    chances = [("knn_test", np.eye(13)[[1, 0, 2, 2]]), ("lda_test", np.eye(13)[[5, 5, 5, 5]])]
+    write_npz("data/predictions/v2-0.npz", [("test_ids", np.array(["d", "c", "b", "a"])), *chances])
+    found = predictions(["v2-knn", "gridsearch", "mine"], [0], 0, manifest)
     assert found.target.tolist() == [0, 1, 2]
     assert {row: of.tolist() for row, of in found.predicted.items()} == {
+        "v2-knn": [[2, 2, 1]],
         "gridsearch": [[1, 0, 2]],
         "mine": [[0, 1, 0]],
         "mine_tta": [[12, 11, 12]],
@@ -218,7 +230,7 @@ def test_the_readmes_table_says_what_runs(params):
     shown = dict(re.findall(r"^\| `(\w+)` +\| (.+?) +\|", table, re.M))
     ladder = resolve(params)["report"]["ladder"]
     assert {row: shown.get(row) for row in ladder} == {row: title(changed) for row, changed in ladder.items()}
-    assert set(shown) == {*published.ROWS, "classical_v3"}
+    assert set(shown) == {*published.ROWS, "classical_v3", "best", "best_blend"}
 
 
 def test_a_setting_without_words_of_its_own_is_said_by_its_name():

@@ -27,11 +27,12 @@ Index = Annotated[int, Field(ge=0)]
 Pixels = Annotated[int, Field(ge=8, le=4096)]
 Grid = Annotated[list[Count], Field(min_length=1)]
 Range = Annotated[list[Positive], Field(min_length=2, max_length=2)]
-PROFILES = ("report", "sample")  # a knob without a value for the chosen one takes the first's
+PROFILES = ("report", "sample", "laptop")  # a knob without a value for the chosen one takes the first's
 BASE = "base"  # what a row's `from` calls the values above the ladder
 ENSEMBLE = "_ensemble"  # what the mean of a row's repeats is called after, in the results
+BLEND = "_blend"  # what its mean with a classical model is
 RESERVED = {BASE, *PROFILES, "convnext_restarts_tta"}  # no row's name, as those of the other settings files and results
-READ_BY_DVC = ("features", "repeats", "robustness")  # in dvc.yaml, which knows no profile: they have one value
+READ_BY_DVC = ("blend", "features", "repeats", "robustness")  # in dvc.yaml, which knows no profile: they have one value
 FINAL = "final"  # the study's last row, of which its Table 5 speaks
 WEIGHTS = Path("data/weights")  # what lies there is a dependency of `configure`
 DRAWN_CELLS = WEIGHTS / "drawn_cells.safetensors"  # what the stage `pretrain` writes
@@ -125,6 +126,12 @@ class Pretrain(Group):
     batch_size: Count
     lr: Positive
     weight_decay: NonNegative
+
+
+class Blend(Group):
+    features: str
+    classifier: Literal["logistic_regression", "lda"]  # those that can be served: linear ones
+    rows: list[str]
 
 
 class Robustness(Group):
@@ -253,6 +260,7 @@ class Params(RowKnobs):
     features: Annotated[dict[file_in("features/sets"), FeatureSet], Field(min_length=1)]
     grid: GridSearch
     pretrain: Pretrain
+    blend: Blend
     robustness: Robustness
     ladder: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], dict[str, Any]], Field(min_length=1)]
 
@@ -267,6 +275,7 @@ class DataFile(Group):
 class ClassicalFile(Group):
     seed: Index
     implementation: Implementation
+    masks: dict[str, str]  # by feature set
 
 
 class GridSearchFile(GridSearch):
@@ -282,6 +291,7 @@ class ReportFile(Group):
     ladder: dict[str, dict[str, Any]]  # by row: `from`, the row it stands on or `base`, and what differs from that
     augment: Augment | None  # of the study's last row, if there still is one
     features: dict[str, FeatureSet]
+    blend: Blend
     robust: list[str]  # rows that are scored on corrupted images too
 
 
@@ -291,6 +301,7 @@ FILES = {  # in configs/, beside one of every row of the ladder
     "images": Images,
     "classical": ClassicalFile,
     "gridsearch": GridSearchFile,
+    "blend": Blend,
     "report": ReportFile,
 }
 
@@ -360,8 +371,13 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "compute": values["compute"],
         "data": {key: values[key] for key in ("seed", "data", "synthetic", "split")},
         "images": values["images"],
-        "classical": {"seed": values["seed"], "implementation": values["grid"]["implementation"]},
+        "classical": {
+            "seed": values["seed"],
+            "implementation": values["grid"]["implementation"],
+            "masks": {name: of_set["masks"] for name, of_set in values["features"].items()},
+        },
         "gridsearch": {"seed": values["seed"], **values["grid"]},
+        "blend": values["blend"],
         "report": {
             "profile": profile,
             "source": study.data.source,
@@ -371,15 +387,20 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "ladder": ladder,
             "augment": rows[FINAL]["augment"] if FINAL in rows else None,
             "features": values["features"],
+            "blend": values["blend"],
             "robust": study.robustness.rows,
         },
     }
-    for row in study.robustness.rows:
-        if row not in rows:
-            raise ConfigError(f"robustness.rows = {row!r}: allowed: {', '.join(rows)}{_hint(row, rows)}")
+    for key, name, known in (
+        *(("blend.rows", row, rows) for row in study.blend.rows),
+        *(("robustness.rows", row, rows) for row in study.robustness.rows),
+        *[("blend.features", study.blend.features, study.features)] * bool(study.blend.rows),
+    ):
+        if name not in known:
+            raise ConfigError(f"{key} = {name!r}: allowed: {', '.join(known)}{_hint(name, known)}")
     _check_repeats(study.repeats, study.split.outer)
     taken = FILES.keys() | RESERVED | {f"classical_{name}" for name in study.features}
-    if clash := {row for row in rows if row in taken or row.endswith(ENSEMBLE)}:
+    if clash := {row for row in rows if row in taken or row.endswith((BLEND, ENSEMBLE))}:
         raise ConfigError(f"ladder: row name {_listed(clash)} is taken; choose another")
     if study.data.source == "synthetic":  # drawn images live in their own folder, wherever data.path points
         shared["data"]["data"]["path"] = "data/synthetic"

@@ -1,8 +1,9 @@
 """The report's six classifiers (§3.4, Tables 3 and 4), a seventh, and their cross-validation."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed, parallel_config
@@ -74,42 +75,52 @@ def classifiers(implementation: str, balanced: bool, seed: int) -> dict[str, Cla
     }
 
 
+class Validated(NamedTuple):
+    """What one classifier says, as `probabilities` has it."""
+
+    out_of_fold: np.ndarray  # (N, 13) float64: of each sample by the classifier trained on the other folds
+    test: np.ndarray  # (M, 13) float64: of the test part by the one trained on all of them
+    model: Pipeline | None  # that one, where it is linear
+
+
 def cross_validate(
-    classifier: ClassifierMixin,
+    models: Mapping[str, ClassifierMixin],
     features: np.ndarray,
     target: np.ndarray,
     fold: np.ndarray,
     test: np.ndarray,
     backend: str = "loky",
-) -> tuple[np.ndarray, np.ndarray]:
-    """Predict every sample by the classifier trained on the other folds, and a test part by it trained on all of them.
-
-    Features are standardised on what each is trained on.
+) -> dict[str, Validated]:
+    """Cross-validate classifiers and predict a test part with each, on features standardised on what it is trained on.
 
     Args:
-        classifier: unfitted.
+        models: unfitted, by name.
         features: (N, D) float64.
         target: (N,) int64 classes.
         fold: (N,) int64.
         test: (M, D) float64 features of the test part.
         backend: of `beside_each_other`.
-
-    Returns:
-        (N, 13) and (M, 13) float64 probabilities, as `probabilities` has them.
     """
-    model = make_pipeline(StandardScaler(), classifier)
     held_out = [fold == number for number in np.unique(fold)]
-    tasks = [(features[~held], target[~held], features[held]) for held in held_out] + [(features, target, test)]
+    parts = [(features[~held], target[~held], features[held]) for held in held_out] + [(features, target, test)]
+    pipelines = [make_pipeline(StandardScaler(), model) for model in models.values()]
     with beside_each_other(backend):
-        *parts, tested = Parallel(n_jobs=-1)(delayed(_trained_on)(model, *task) for task in tasks)
-    predicted = np.empty((len(target), len(CLASSES)))
-    for held, part in zip(held_out, parts, strict=True):
-        predicted[held] = part
-    return predicted, tested
+        done = iter(Parallel(n_jobs=-1)(delayed(_trained_on)(model, *part) for model in pipelines for part in parts))
+    validated = {}
+    for name in models:
+        predicted = np.empty((len(target), len(CLASSES)))
+        for held in held_out:
+            predicted[held], _ = next(done)
+        validated[name] = Validated(predicted, *next(done))
+    return validated
 
 
-def _trained_on(model: Pipeline, features: np.ndarray, target: np.ndarray, test: np.ndarray) -> np.ndarray:
-    return probabilities(clone(model).fit(features, target), test)
+def _trained_on(
+    model: Pipeline, features: np.ndarray, target: np.ndarray, test: np.ndarray
+) -> tuple[np.ndarray, Pipeline | None]:
+    model = clone(model).fit(features, target)
+    # a forest alone may be hundreds of megabytes on its way back
+    return probabilities(model, test), model if hasattr(model[-1], "coef_") else None
 
 
 def probabilities(model: ClassifierMixin, features: np.ndarray) -> np.ndarray:

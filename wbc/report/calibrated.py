@@ -18,7 +18,7 @@ def calibrated(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     NLL on the validation part, of repeats each at its own (the table says their mean). Repeats are pooled.
     """
     errors, curves = [], []
-    for row in study.models:
+    for row in [*study.models, *study.blends]:
         for way, words in WAYS.items():
             parts = [part for repeat in study.repeats if (part := _part(row, repeat, way))]
             if not parts:

@@ -21,9 +21,11 @@ def pairs(study: Study) -> Iterator[tuple[str, str, str]]:
             yield row, "convnext_restarts", BELOW
         elif row in study.measured:
             alone = row.removesuffix(ENSEMBLE)
-            below = alone if alone != row else study.ladder.get(row, {}).get("from")
-            if below in study.ladder:
+            below = alone if alone != row else study.blends.get(row) or study.ladder.get(row, {}).get("from")
+            if below in study.measured:
                 yield row, below, BELOW
+            if row in study.blends:
+                yield row, "{features}-{classifier}".format(**study.blend), BELOW
             if study.best not in (row, below):
                 yield row, study.best, BEST
 

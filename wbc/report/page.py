@@ -131,10 +131,9 @@ def cards(study: Study, results: pd.DataFrame) -> list[Card]:
         Card("Images", f"{train + test:,}", f"{train:,} training, {test:,} test"),
         Card("Imbalance", ratio(study.classes["train"]), f"{ratio(pd.Series(TABLE_1))} in the report"),
     ]
-    if top["row"] != best:  # a classical one
-        found.append(
-            Card("Highest validation F1 without TTA", number(top["val_f1"]), f"{top['row']}, mean of the folds")
-        )
+    if top["row"] != best:  # a classical one or a blend
+        of = "validation part" if top["row"] in study.blends else "mean of the folds"
+        found.append(Card("Highest validation F1 without TTA", number(top["val_f1"]), f"{top['row']}, {of}"))
     images = len(study.confusions[best])
     score = number(study.measured[best]["val_f1"])
     found.append(Card("Best network, validation part", score, f"{best}, without TTA, {images:,} images"))

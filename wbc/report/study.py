@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from wbc.classes import CLASSES
-from wbc.config import ENSEMBLE
+from wbc.config import BLEND, ENSEMBLE
 from wbc.data.tables import read_manifest, targets
 from wbc.evaluate.intervals import bounded, patients
 from wbc.evaluate.scores import per_class
@@ -42,6 +42,7 @@ class Study:
     ladder: Mapping[str, Mapping[str, Any]]  # by row: `from`, `base` or a row, and the settings that differ from that
     augment: Mapping[str, Any] | None  # settings of the augmentation of the study's last row, if there still is one
     features: Mapping[str, Mapping[str, str]]  # by set, `masks`: the segmentation that it is measured on
+    blend: Mapping[str, Any]  # `rows`, of each of which there is a mean with one of the `features`' `classifier`
     images: Mapping[str, int]  # in the parts `train` and `test`, labelled or not
     classes: pd.DataFrame  # label, train, test: labelled images
     masks: Mapping[str, Mapping[str, float]]  # by segmentation method: Dice and IoU with true masks, share of failures
@@ -61,6 +62,11 @@ class Study:
         """The repeat that figures of a single training show."""
         return self.repeats[0]
 
+    @property
+    def blends(self) -> dict[str, str]:
+        """By name in the results, the row whose blend it is."""
+        return {f"{row}{BLEND}": row for row in self.blend["rows"]}
+
     def per_class(self, name: str) -> pd.DataFrame | None:
         """Scores of one of `confusions`, by class; None where there is none of that name."""
         if name not in self.confusions:
@@ -78,19 +84,24 @@ class Study:
 def read_study(settings: Mapping[str, Any]) -> Study:
     """Read `metrics/` and `plots/`; `settings` are those of configs/report.yaml."""
     rows, repeats = list(settings["models"]), settings["repeats"]
-    names = sorted({path.stem.rpartition("-")[0] for path in METRICS.glob(f"classical/*-{repeats[0]}.json")})
-    classical = {name: _means([_json(METRICS / f"classical/{name}-{r}.json") for r in repeats]) for name in names}
-    confusions = {name: _all([PLOTS / f"classical/{name}-{r}.csv" for r in repeats]) for name in names}
+    blends = [f"{row}{BLEND}" for row in settings["blend"]["rows"]]
+    classical, confusions = {}, {}
+    for features in settings["features"]:
+        each = [_json(METRICS / f"classical/{features}-{r}.json") for r in repeats]
+        for classifier in each[0]:
+            name = f"{features}-{classifier}"
+            classical[name] = _means([of_repeat[classifier] for of_repeat in each])
+            confusions[name] = _all([PLOTS / f"classical/{features}-{r}/{classifier}.csv" for r in repeats])
     confusions["gridsearch"] = _all([PLOTS / f"gridsearch/{r}/confusion.csv" for r in repeats])
     for row in rows:
         confusions[row] = _all([PLOTS / f"predict/{row}-{r}/confusion.csv" for r in repeats])
         confusions[f"{row}-test"] = _all([PLOTS / f"predict/{row}-{r}/confusion_test.csv" for r in repeats])
     every = {row: [_history(PLOTS / f"train/{row}-{r}/plots/metrics") for r in repeats] for row in rows}
     manifest = read_manifest()
-    test = predictions([*names, "gridsearch", *rows], repeats, settings["outer"], manifest)
+    test = predictions([*classical, "gridsearch", *rows, *blends], repeats, settings["outer"], manifest)
     scores = {"gridsearch": [_json(METRICS / f"gridsearch/{r}.json") for r in repeats]}
+    scores |= {row: [_json(METRICS / f"predict/{row}-{r}.json") for r in repeats] for row in [*rows, *blends]}
     for row in rows:
-        scores[row] = [_json(METRICS / f"predict/{row}-{r}.json") for r in repeats]
         for values, history in zip(scores[row], every[row], strict=True):
             values["val_f1_last"] = float(history["val/f1"].tail(LAST).mean())
     measured = {}
@@ -159,11 +170,13 @@ def predictions(names: Sequence[str], repeats: Sequence[int], outer: int, manife
 def _tested(name: str, repeats: Sequence[int], way: str) -> pd.DataFrame | None:
     """Probabilities of test images by id, of repeats that share them out; None where there are none of that kind."""
     parts = []
+    file, _, classifier = name.partition("-")
+    key = f"{classifier}_test{way}" if classifier else f"test_probabilities{way}"
     for repeat in repeats:
-        with np.load(DATA / f"predictions/{name}-{repeat}.npz") as stored:
-            if f"test_probabilities{way}" not in stored:
+        with np.load(DATA / f"predictions/{file}-{repeat}.npz") as stored:
+            if key not in stored:
                 return None
-            parts.append(pd.DataFrame(stored[f"test_probabilities{way}"], stored["test_ids"]))
+            parts.append(pd.DataFrame(stored[key], stored["test_ids"]))
     table = pd.concat(parts)
     return table[~table.index.duplicated()]  # an unlabelled image is in every repeat's part
 

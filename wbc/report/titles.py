@@ -76,5 +76,11 @@ def titles(study: Study) -> dict[str, str]:
     grid = "SMOTE, gradient boosting: {n_estimators} rounds, depth {max_depth} of the grid"
     found["gridsearch"] = grid.format(**study.grid)
     found |= {name: title(row) for name, row in study.ladder.items()}
-    found |= {f"{row}{ENSEMBLE}": f"mean of its {len(study.repeats)} networks' probabilities" for row in study.ladder}
+    both = "mean of {row}'s probabilities and those of {model} on {features}"
+    model = NAMES[study.blend["classifier"]]
+    found |= {
+        name: both.format(row=row, model=model, features=study.blend["features"]) for name, row in study.blends.items()
+    }
+    several = f"mean of its {len(study.repeats)} networks' probabilities"
+    found |= {f"{row}{ENSEMBLE}": several for row in [*study.ladder, *study.blends]}
     return found | ({"convnext_restarts_tta": "its TTA"} if "convnext_restarts" in found else {})
