@@ -11,8 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from wbc.config import Augment, Model
+from wbc.modelfile import FORMAT, WeightsError
 from wbc.network import model as files
-from wbc.network.model import FORMAT, WeightsError, load_model, save_model
+from wbc.network.model import load_model, save_model
 from wbc.network.pixels import Pixels
 
 # As the first version of the project wrote it: test_convnext, its weights rounded so that they compress.
@@ -58,6 +59,7 @@ def test_a_file_of_the_first_version_says_the_same_today(first):
     assert trained.crop == 1.0  # of whole images
     assert trained.distances(PIXELS).shape == (1,)
     assert trained.temperature == 1
+    assert (trained.linear, trained.share) == (None, 0.0)
     save_model(first, trained)  # in today's format
     torch.testing.assert_close(probabilities(load_model(first)), probabilities(trained))
 

@@ -11,20 +11,25 @@ import pytest
 import torch
 from torchvision.ops import Permute
 
+from conftest import cells
+from wbc import parallel
 from wbc.__main__ import main
 from wbc.classes import CLASSES
+from wbc.classical.linear import Linear, save_linear
 from wbc.config import TTA, Augment
-from wbc.data.images import SUFFIXES
+from wbc.data.images import SUFFIXES, decode
 from wbc.data.pack import middle, resize
 from wbc.errors import UserError
 from wbc.evaluate.calibration import scaled
+from wbc.features import feature_set
 from wbc.io import write_json
 from wbc.network.inference import infer
 from wbc.network.model import PLAIN, Trained, build, load_model, save_model
 from wbc.network.pixels import Pixels
 from wbc.network.prepare import Prepare
 from wbc.network.reference import reference
-from wbc.use.classify import classify, find, layer_cam
+from wbc.segment import method
+from wbc.use.classify import classify, find, layer_cam, load
 from wbc.use.export import Resize, export_onnx
 
 CPU = torch.device("cpu")
@@ -126,6 +131,115 @@ def test_an_unreadable_file_does_not_stop_the_others(trained, folder):
     assert only.note.startswith("not a JPEG")
 
 
+# --- a linear model, alone and as a network's partner
+
+
+@pytest.fixture(scope="module")
+def smear(tmp_path_factory):
+    """Four drawn cells, and a grey image without one, as files."""
+    folder = tmp_path_factory.mktemp("smear")
+    cells(["SNE", "LY", "MO", "EO"], folder)
+    cv2.imwrite(str(folder / "grey.png"), np.full((40, 30, 3), 200, np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(smear):
+    """What the stages `segment` and `features` measure of them."""
+    images = [decode(path.read_bytes()) for path in find([str(smear)])]
+    return np.stack([feature_set("v3").extract(image, method("polar").segment(image)) for image in images])
+
+
+@pytest.fixture
+def linear(measured):
+    """Of weights at random, but none for PLY."""
+    weights = np.random.default_rng(0).normal(size=(13, measured.shape[1])) / (1 + np.abs(measured).max(0))
+    bias = np.arange(13) / 10
+    weights[12], bias[12] = 0, -np.inf
+    return Linear("v3", "polar", weights, bias, 0.5)
+
+
+@pytest.fixture
+def one_core(monkeypatch):
+    """Processes of their own, which take seconds to start, are for the tests of the commands."""
+    monkeypatch.setattr(parallel, "cpu_count", lambda: 1)
+
+
+def assert_said(rows, chances):
+    assert len(rows) == len(chances)
+    for row, probabilities in zip(rows, chances, strict=True):
+        second, first = probabilities.argsort()[-2:]
+        assert (row.label, row.runner_up) == (CLASSES[first], CLASSES[second])
+        assert row.probability == pytest.approx(probabilities[first], abs=1e-6)
+        assert row.runner_up_probability == pytest.approx(probabilities[second], abs=1e-6)
+
+
+@pytest.mark.usefixtures("one_core")
+def test_a_linear_model_says_of_a_file_what_it_says_of_its_features(linear, smear, measured):
+    rows = list(classify(linear, find([str(smear)]), CPU))
+    assert_said(rows, linear.probabilities(measured))
+    assert len({row.probability for row in rows}) == 5
+    assert [row.note for row in rows] == [""] * 4 + ["no cell found, or not the whole of it"]
+
+
+@pytest.mark.usefixtures("one_core")
+@pytest.mark.parametrize("tta", [PLAIN, TTA(passes=2, temperature=0.8)], ids=["plain", "tta"])
+def test_a_network_and_its_partner_are_averaged_each_calibrated(trained, linear, smear, measured, tta):
+    files = find([str(smear)])
+    images = np.stack([resize(decode(path.read_bytes()), 32) for path in files])
+    chances = scaled(trained.probabilities(Pixels(images, np.arange(5), CPU), tta).numpy(), 0.4)
+    rows = list(classify(trained._replace(linear=linear, share=0.3), files, CPU, tta))
+    assert_said(rows, 0.7 * chances + 0.3 * linear.probabilities(measured))
+    assert all("unlike the training images" in row.note for row in rows)
+    assert rows[4].note.endswith("; no cell found, or not the whole of it")
+
+
+def test_a_partner_lies_in_the_networks_file(trained, linear, measured, tmp_path):
+    both = trained._replace(linear=linear, share=0.3)
+    for name in "ab":
+        save_model(tmp_path / name, both)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    loaded = load(tmp_path / "a")
+    assert (loaded.share, loaded.temperature) == (0.3, 0.4)
+    assert np.array_equal(loaded.linear.probabilities(measured), linear.probabilities(measured))
+    assert all(torch.equal(*pair) for pair in zip(loaded.model.parameters(), trained.model.parameters(), strict=True))
+    save_model(tmp_path / "a", loaded._replace(linear=None))
+    assert (load(tmp_path / "a").linear, load(tmp_path / "a").share) == (None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({"features": "v9"}, "120 features of the set v9 on polar masks"),
+        ({"masks": "disc"}, "120 features of the set v3 on disc masks"),
+        ({"features": "v2"}, "120 features of the set v2 on polar masks"),
+    ],
+    ids=["set", "masks", "count"],
+)
+def test_features_that_nothing_here_measures_are_said(trained, linear, tmp_path, change, wanted):
+    unknown = linear._replace(**change)
+    save_linear(tmp_path / "alone", unknown)
+    save_model(tmp_path / "both", trained._replace(linear=unknown, share=0.5))
+    for name in ("alone", "both"):
+        with pytest.raises(UserError, match=f"{name}: wants {wanted}, which this version does not measure"):
+            load(tmp_path / name)
+
+
+def test_what_needs_a_network_alone_says_so(trained, linear, smear, tmp_path):
+    paths = tmp_path / "alone.safetensors", tmp_path / "both.safetensors"
+    save_linear(paths[0], linear)
+    save_model(paths[1], trained._replace(linear=linear, share=0.5))
+    for option in (["--tta"], ["--explain", str(tmp_path / "why")]):
+        with pytest.raises(SystemExit, match=r"alone\.safetensors: --tta and --explain need a network"):
+            main(["classify", str(smear), "--model", str(paths[0]), *option])
+    for path in paths:
+        with pytest.raises(SystemExit, match=r"ONNX cannot segment .* export the network's own file"):
+            main(["export", "--model", str(path)])
+    assert set(tmp_path.iterdir()) == set(paths)
+    with pytest.raises(UserError, match=r"alone\.safetensors: a linear model, not a network"):
+        load_model(paths[0])
+
+
 class Red(torch.nn.Module):
     """Finds red: maps of 8×8 and 2×2 pixels at 32, which follow the image."""
 
@@ -219,6 +333,7 @@ def test_tta_takes_the_passes_and_the_temperature_of_the_row(trained, tiny_row, 
     with pytest.raises(SystemExit, match=r"error: configs/m\.yaml: no such file"):
         main(command)
     tta = TTA(passes=1, temperature=0.5)
+    save_model(tmp_path / "m_blend-1.safetensors", trained)
     for number, settings in enumerate((["configs/m.yaml"], ["elsewhere.yaml"])):
         write_json(settings[0], tiny_row.model_copy(update={"tta": tta}).model_dump(exclude_none=True))
         main([*command, *["--settings", *settings][: 2 * number]])
@@ -227,9 +342,10 @@ def test_tta_takes_the_passes_and_the_temperature_of_the_row(trained, tiny_row, 
         assert found == pytest.approx(
             [row.probability for row in classify(trained, find([str(folder)]), CPU, tta)], abs=1e-6
         )
+    main([*command[:3], "m_blend-1.safetensors", *command[4:]])  # a blend's is its row's
 
 
-def test_the_commands_write_what_they_say(trained, folder, tmp_path):
+def test_the_commands_write_what_they_say(trained, linear, folder, tmp_path):
     save_model(tmp_path / "m.safetensors", trained)
 
     def wbc(*arguments):
@@ -249,6 +365,17 @@ def test_the_commands_write_what_they_say(trained, folder, tmp_path):
     assert len(list((tmp_path / "why").glob("*.jpg"))) == 4
     assert wbc("export", *model).returncode == 0
     assert (tmp_path / "m.onnx").exists()
+    blend = trained._replace(linear=linear, share=0.5)
+    save_model(tmp_path / "b.safetensors", blend)
+    alike = (*model[:1], tmp_path / "b.safetensors", "--out", tmp_path / "b.csv", "--explain", tmp_path / "both")
+    assert wbc("classify", folder, *alike).returncode == 1
+    (folder / "broken.jpg").unlink()
+    with (tmp_path / "b.csv").open(encoding="utf-8", newline="") as file:
+        found = {row["image"]: row for row in csv.DictReader(file) if row["label"]}
+    for row in classify(blend, find([str(folder)]), CPU):
+        assert found[row.image]["label"] == row.label
+        assert float(found[row.image]["probability"]) == pytest.approx(row.probability, abs=1e-5)
+    assert len(list((tmp_path / "both").glob("*.jpg"))) == 4
     missing = wbc("classify", folder, "--model", "nowhere.safetensors")
     assert missing.returncode == 1
     assert missing.stderr.startswith("error: nowhere.safetensors")

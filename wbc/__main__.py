@@ -45,19 +45,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def classify(arguments: argparse.Namespace) -> None:
     """One line per image: class, probability, runner-up and what to beware of."""
-    from wbc.config import load
+    from wbc import config
+    from wbc.classical.linear import Linear
     from wbc.data.images import decode, write_jpeg
+    from wbc.errors import UserError
     from wbc.io import rounded, write_csv
     from wbc.network.inference import choose_device
-    from wbc.network.model import PLAIN, load_model
-    from wbc.use.classify import Classified, find, layer_cam
+    from wbc.network.model import PLAIN
+    from wbc.use.classify import Classified, find, layer_cam, load
     from wbc.use.classify import classify as classified
 
-    files, trained = find(arguments.images), load_model(arguments.model)
+    files, model = find(arguments.images), load(arguments.model)
+    if isinstance(model, Linear) and (arguments.tta or arguments.explain):
+        raise UserError(f"{arguments.model}: --tta and --explain need a network; this is a linear model alone")
     tta = PLAIN
     if arguments.tta:  # it acts after training, so a model file cannot know it
-        tta = load(arguments.settings or f"configs/{re.sub('-[0-9]+$', '', arguments.model.stem)}.yaml").tta
-    rows = list(classified(trained, files, choose_device(), tta))
+        row = re.sub("(_blend)?(-[0-9]+)?$", "", arguments.model.stem)
+        tta = config.load(arguments.settings or f"configs/{row}.yaml").tta
+    rows = list(classified(model, files, choose_device(), tta))
     if arguments.out:
         write_csv(arguments.out, Classified._fields, rows)
         print(f"{len(rows)} images in {arguments.out}")
@@ -68,7 +73,7 @@ def classify(arguments: argparse.Namespace) -> None:
     if arguments.explain:
         for number, (file, row) in enumerate(zip(files, rows, strict=True), 1):
             if row.label:  # numbered, since files of two folders may share a name
-                overlay = layer_cam(trained, decode(file.read_bytes()), row.label)
+                overlay = layer_cam(model, decode(file.read_bytes()), row.label)
                 write_jpeg(arguments.explain / f"{number:05d}-{file.stem}-{row.label}.jpg", overlay)
     if unread := sum(not row.label for row in rows):
         sys.exit(f"error: {unread} of {len(rows)} files could not be read; the notes say why")
@@ -76,11 +81,11 @@ def classify(arguments: argparse.Namespace) -> None:
 
 def export(arguments: argparse.Namespace) -> None:
     """Write the model as ONNX."""
-    from wbc.network.model import load_model
+    from wbc.use.classify import load
     from wbc.use.export import export_onnx
 
     out = arguments.out or arguments.model.with_suffix(".onnx")
-    export_onnx(load_model(arguments.model), out)
+    export_onnx(load(arguments.model), out)
     print(out)
 
 

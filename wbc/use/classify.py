@@ -2,23 +2,29 @@
 
 import glob
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from wbc.classes import CLASSES
+from wbc.classical.linear import Linear, load_linear
 from wbc.config import TTA
-from wbc.data.images import SUFFIXES, ImageError, decode
+from wbc.data.images import SUFFIXES
 from wbc.data.pack import middle, resize
 from wbc.errors import UserError
 from wbc.evaluate.calibration import scaled
+from wbc.features import SETS, feature_set
+from wbc.modelfile import WeightsError, read_header
 from wbc.network.inference import BATCH
-from wbc.network.model import PLAIN, Trained
+from wbc.network.model import PLAIN, Trained, load_model
 from wbc.network.pixels import Pixels
+from wbc.parallel import parallel_map
+from wbc.segment import METHODS
+from wbc.use.reading import Seen, look
 
 HEAT = 0.4  # how much of an overlay is colour
 MAP = 7  # pixels a side of the coarsest feature map that explains: what 224 pixels leave of a usual network
@@ -52,51 +58,69 @@ def find(patterns: Sequence[str]) -> list[Path]:
     return sorted(found)
 
 
-def classify(trained: Trained, files: Sequence[Path], device: torch.device, tta: TTA = PLAIN) -> Iterator[Classified]:
+def load(path: str | Path) -> Trained | Linear:
+    """The model of any file: a network, perhaps with a linear model as its partner, or a linear model alone.
+
+    Raises:
+        WeightsError: as `load_model` and `load_linear`, or nothing here measures the features that it takes.
+    """
+    model = load_model(path) if "settings" in read_header(path) else load_linear(path)
+    linear = model if isinstance(model, Linear) else model.linear
+    if linear:
+        known = linear.features in SETS and linear.masks in METHODS
+        count = len(feature_set(linear.features).NAMES) if known else None
+        if linear.weights.shape != (len(CLASSES), count):
+            wanted = f"{linear.weights.shape[1]} features of the set {linear.features} on {linear.masks} masks"
+            raise WeightsError(f"{path}: wants {wanted}, which this version does not measure")
+    return model
+
+
+def classify(
+    model: Trained | Linear, files: Sequence[Path], device: torch.device, tta: TTA = PLAIN
+) -> Iterator[Classified]:
     """Classify image files, in their order, `BATCH` at a time. Probabilities are calibrated by the model's temperature.
 
     An image is called unusual where it lies farther from the training images than 99 of 100 validation images
-    (`wbc.network.reference`): its class is then a guess, whatever its probability.
+    (`wbc.network.reference`): its class is then a guess, whatever its probability. So it is, for a linear model, where
+    the mask is wrong on the face of it (`wbc.segment.failed`).
 
     Args:
-        trained: the model.
+        model: as `load` gives it. What a network and its partner say is averaged.
         files: any common image format.
-        device: the device to use.
-        tta: test-time augmentation.
+        device: the network's.
+        tta: test-time augmentation, the network's.
     """
-    known = trained.reference
-    for start in tqdm(range(0, len(files), BATCH), "classify", unit="batch", disable=None):
-        some = files[start : start + BATCH]
-        images, problems = read_all(some, trained.size, trained.crop)
-        if not len(images):
-            yield from (Classified(str(file), note=problems[file]) for file in some)
-            continue
-        pixels = Pixels(images, np.arange(len(images)), device)
-        chances = scaled(trained.probabilities(pixels, tta).numpy(), trained.temperature)
-        likeliest = torch.from_numpy(chances).topk(2)
-        distances = trained.distances(pixels).tolist() if known else [0.0] * len(images)
-        rows = zip(*(values.tolist() for values in likeliest), distances, strict=True)
-        for file in some:
-            if file in problems:
-                yield Classified(str(file), note=problems[file])
-                continue
-            (first, second), (best, other), distance = next(rows)
-            unusual = known and distance > known.threshold
-            note = f"unlike the training images ({distance:.1f} > {known.threshold:.1f})" if unusual else ""
-            yield Classified(str(file), CLASSES[best], first, CLASSES[other], second, note)
+    network, linear = (None, model) if isinstance(model, Linear) else (model, model.linear)
+    square = (network.size, network.crop) if network else None
+    measured = (linear.features, linear.masks) if linear else None
+    tasks = ((file, square, measured) for file in files)
+    looked = zip(files, parallel_map(look, tasks, len(files), "classify", threads=not linear), strict=True)
+    while some := list(islice(looked, BATCH)):
+        seen = [each for _, each in some if isinstance(each, Seen)]
+        said = iter(_said(model, seen, device, tta) if seen else ())
+        for file, each in some:
+            yield Classified(str(file), *next(said)) if isinstance(each, Seen) else Classified(str(file), note=each)
 
 
-def read_all(files: Sequence[Path], size: int, crop: float) -> tuple[np.ndarray, dict[Path, str]]:
-    """(N, size, size, 3) uint8 RGB of the readable files' `middle`, and why the others are not."""
-    images, problems = [], {}
-    for file in files:
-        try:
-            images.append(resize(middle(decode(file.read_bytes()), crop), size))
-        except ImageError as error:
-            problems[file] = str(error)
-        except OSError as error:
-            problems[file] = f"unreadable file: {error.strerror}"
-    return np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8), problems
+def _said(model: Trained | Linear, seen: Sequence[Seen], device: torch.device, tta: TTA) -> Iterator[tuple]:
+    """Of each of the images, at least one, what `Classified` has beside its name."""
+    network, linear, share = (None, model, 1.0) if isinstance(model, Linear) else (model, model.linear, model.share)
+    chances, notes = np.zeros((len(seen), len(CLASSES))), [[] for _ in seen]
+    if network:
+        pixels = Pixels(np.stack([each.pixels for each in seen]), np.arange(len(seen)), device)
+        chances += (1 - share) * scaled(network.probabilities(pixels, tta).numpy(), network.temperature)
+        if known := network.reference:
+            for note, distance in zip(notes, network.distances(pixels).tolist(), strict=True):
+                if distance > known.threshold:
+                    note.append(f"unlike the training images ({distance:.1f} > {known.threshold:.1f})")
+    if linear:
+        chances += share * linear.probabilities(np.stack([each.features for each in seen]))
+        for note, each in zip(notes, seen, strict=True):
+            if each.lost:
+                note.append("no cell found, or not the whole of it")
+    likeliest = torch.from_numpy(chances).topk(2)
+    for (first, second), (best, other), note in zip(*(values.tolist() for values in likeliest), notes, strict=True):
+        yield CLASSES[best], first, CLASSES[other], second, "; ".join(note)
 
 
 def layer_cam(trained: Trained, image: np.ndarray, label: str) -> np.ndarray:

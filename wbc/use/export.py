@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 from wbc.classes import CLASSES
+from wbc.classical.linear import Linear
 from wbc.data.pack import HALF_UP
+from wbc.errors import UserError
 from wbc.io import atomic
 from wbc.network.model import Trained
 
@@ -55,12 +57,20 @@ class EndToEnd(nn.Module):
         return (self.model(self.prepare(self.resize(pixels))) / self.temperature).softmax(1)
 
 
-def export_onnx(trained: Trained, path: Path) -> None:
+def export_onnx(trained: Trained | Linear, path: Path) -> None:
     """Write one ONNX file: input `pixels` (N, H, W, 3) uint8 RGB, output `probabilities` (N, 13) float32.
 
     N, H and W are free: the file scales images, and calibrates, as `classify` does. The classes, in the order of the
     output, stand in its metadata under `classes`.
+
+    Raises:
+        UserError: the model is no network alone.
     """
+    if isinstance(trained, Linear) or trained.linear:
+        raise UserError(
+            "ONNX cannot segment the cells for a linear model; "
+            "export the network's own file, models/<row>-<repeat>.safetensors"
+        )
     import onnx
 
     example = torch.zeros(2, trained.size + 1, trained.size + 2, 3, dtype=torch.uint8)

@@ -1,0 +1,97 @@
+"""Linear classifiers as tables of weights: they say what the pipeline says, and come back from their file."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import SGDClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from wbc.classes import CLASSES
+from wbc.classical.linear import linear, load_linear, save_linear
+from wbc.classical.models import classifiers, probabilities
+from wbc.evaluate.calibration import scaled
+from wbc.modelfile import WeightsError, read_header
+
+
+def cells(classes, count=300):
+    """Features of sizes as different as areas and moments are, one of them constant, and overlapping classes."""
+    rng = np.random.default_rng(0)
+    target = np.array(classes)[np.arange(count) % len(classes)]
+    noise = rng.normal(size=(count, 6)) + 0.8 * rng.normal(size=(13, 6))[target]
+    return noise * [1, 1e4, 1e-6, 50, 1e-3, 0] + [0, 3e4, 1e-5, -200, 1, 7], target
+
+
+def fitted(classifier, classes):
+    return make_pipeline(StandardScaler(), classifier).fit(*cells(classes))
+
+
+@pytest.fixture
+def model():
+    return linear(fitted(classifiers("hist", True, 0)["lda"], [0, 3, 7]), "v1", "hsv", 1.7)
+
+
+@pytest.mark.parametrize("temperature", [0.4, 2.5])
+@pytest.mark.parametrize("classes", [[7, 2], [0, 3, 7], range(13)], ids=len)
+@pytest.mark.parametrize("name", ["logistic_regression", "lda"])
+def test_it_says_what_the_calibrated_pipeline_says(name, classes, temperature):
+    pipeline, (features, _) = fitted(classifiers("hist", True, 0)[name], classes), cells(classes)
+    found = linear(pipeline, "v1", "hsv", temperature).probabilities(features)
+    expected = scaled(probabilities(pipeline, features), temperature)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+    assert expected.max(1).std() > 0.05
+    assert (found.any(0) == np.isin(range(13), classes)).all()  # 0, not next to it, of a class never shown
+
+
+def test_classes_never_shown_stay_impossible_at_any_temperature(model):
+    found = model._replace(temperature=20.0).probabilities(cells([0, 3, 7])[0])
+    assert np.flatnonzero(found.any(0)).tolist() == [0, 3, 7]
+    np.testing.assert_allclose(found.sum(1), 1)
+
+
+@pytest.mark.parametrize("other", [SVC(kernel="linear"), SGDClassifier("log_loss"), RandomForestClassifier(5)])
+def test_what_is_no_softmax_of_linear_functions_has_no_table(other):
+    assert linear(fitted(other, [0, 3, 7]), "v1", "hsv", 1.0) is None
+
+
+def test_a_saved_one_comes_back_the_same_and_in_the_same_bytes(model, tmp_path):
+    for name in "ab":
+        save_linear(tmp_path / name, model)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    loaded = load_linear(tmp_path / "a")
+    assert (loaded.features, loaded.masks, loaded.temperature) == ("v1", "hsv", 1.7)
+    features, _ = cells([0, 3, 7])
+    assert np.array_equal(loaded.probabilities(features), model.probabilities(features))
+    assert read_header(tmp_path / "a")["classes"] == list(CLASSES)
+
+
+def test_what_is_no_linear_model_is_said_in_a_line(model, tmp_path):
+    path = tmp_path / "m"
+    save_linear(path, model)
+    tensors, header = load_file(path), read_header(path)
+    for change, message in (
+        ({"linear": {"features": "v1"}}, "this version cannot read it: 'masks'"),
+        ({"format": 99}, "of a later version of this project: format 99"),
+        ({"classes": ["A"]}, "trained for other classes: A"),
+    ):
+        save_file(tensors, path, metadata={"wbc": json.dumps(header | change)})
+        with pytest.raises(WeightsError, match=f"{path}: {message}"):
+            load_linear(path)
+    del header["linear"]
+    save_file(tensors, path, metadata={"wbc": json.dumps(header)})
+    with pytest.raises(WeightsError, match=f"{path}: a network, not a linear model"):
+        load_linear(path)
+    save_file({"linear.bias": model.bias}, path, metadata={"wbc": json.dumps({**header, "linear": {}})})
+    with pytest.raises(WeightsError, match=f"{path}: this version cannot read it: 'linear.weights'"):
+        load_linear(path)
+
+
+def test_neither_the_stage_nor_a_process_that_reads_waits_for_pytorch():
+    code = "import sys, wbc.classical.linear, wbc.use.reading; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
