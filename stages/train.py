@@ -73,8 +73,8 @@ def train_row(name: str, repeat: int, compute: Compute, images: Images) -> None:
 def code() -> list[Path]:
     """The files that dvc.yaml knows this stage by."""
     root = Path(__file__).parent.parent
-    files = ("stages/train.py", "wbc/classes.py", "wbc/data/tables.py", "wbc/io.py")
-    files += ("wbc/evaluate/calibration.py", "wbc/evaluate/scores.py")
+    files = ("stages/train.py", "wbc/classes.py", "wbc/classical/linear.py", "wbc/data/tables.py", "wbc/io.py")
+    files += ("wbc/evaluate/calibration.py", "wbc/evaluate/scores.py", "wbc/modelfile.py")
     return [root / file for file in files] + sorted(root.glob("wbc/network/*.py")) + sorted(root.glob("wbc/train/*.py"))
 
 
