@@ -158,7 +158,7 @@ def save_model(path: str | Path, trained: Trained) -> None:
     if known := trained.reference:
         header |= {"threshold": known.threshold, "layer": known.layer}
         tensors |= {"reference.means": known.means, "reference.precision": known.precision}
-    tensors = {name: tensor.numpy() for name, tensor in tensors.items()}
+    tensors = {name: tensor.numpy(force=True) for name, tensor in tensors.items()}  # from a GPU too
     if trained.linear:
         entries, partner = packed(trained.linear)
         header |= {**entries, "share": trained.share}
