@@ -25,7 +25,9 @@ class WeightsError(UserError):
 def write(path: str | Path, header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
     """Write tensors and, with format and classes, what else there is to know of them."""
     text = json.dumps({"format": FORMAT, "classes": CLASSES, **header})
-    tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}  # else safetensors mixes them up
+    tensors = {
+        name: np.asarray(tensor, order="C") for name, tensor in tensors.items()
+    }  # else safetensors mixes them up
     # one entry, since safetensors writes several in no fixed order
     with atomic(path) as temporary:
         temporary.write_bytes(save(tensors, metadata={"wbc": text}))
