@@ -1,5 +1,6 @@
 """docs/bad-input.md: each of its cases is built here, and must end as its row says."""
 
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from safetensors.numpy import save
 from stages import configure, folds, ingest, run, validation
 from study import study_params
 from wbc.__main__ import main as wbc
+from wbc.classes import CLASSES
 from wbc.classical.table import training
 from wbc.config import resolve
 from wbc.data.images import decode
@@ -344,6 +346,13 @@ def command(*arguments, content=None):
     return outcome
 
 
+def linear(features):
+    """The content of a file that holds a linear model on a feature set."""
+    header = {"classes": CLASSES, "linear": {"features": features, "masks": "hsv", "temperature": 1.0}}
+    tensors = {"linear.weights": np.zeros((13, 9)), "linear.bias": np.zeros(13)}
+    return save(tensors, metadata={"wbc": json.dumps(header)})
+
+
 def submitted(*pairs):
     """Checking a submission of `pairs` against a sample of the ids b, a, c."""
 
@@ -491,6 +500,13 @@ CASES = {
     "`classify`: a model of a later version": command(
         "classify", "cells", "--model", "model.safetensors", content=save({}, metadata={"wbc": '{"format": 99}'})
     ),
+    "`classify`: a linear model on a feature set that is not there": command(
+        "classify", "cells", "--model", "model.safetensors", content=linear("v9")
+    ),
+    "`classify --tta`: a linear model": command(
+        "classify", "cells", "--model", "model.safetensors", "--tta", content=linear("v1")
+    ),
+    "`export`: a linear model": command("export", "--model", "model.safetensors", content=linear("v1")),
     "`submission`: an id is left out": submitted(("b", "LY"), ("a", "SNE")),
     "`submission`: an unknown id in place of another": submitted(("b", "LY"), ("a", "SNE"), ("d", "LY")),
     "`submission`: an id again": submitted(("b", "LY"), ("a", "SNE"), ("c", "LY"), ("a", "SNE")),

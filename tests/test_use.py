@@ -179,7 +179,7 @@ def test_a_linear_model_says_of_a_file_what_it_says_of_its_features(linear, smea
     rows = list(classify(linear, find([str(smear)]), CPU))
     assert_said(rows, linear.probabilities(measured))
     assert len({row.probability for row in rows}) == 5
-    assert [row.note for row in rows] == [""] * 4 + ["no cell found, or not the whole of it"]
+    assert [row.note for row in rows] == [""] * 4 + ["no whole cell found"]
 
 
 @pytest.mark.usefixtures("one_core")
@@ -191,7 +191,7 @@ def test_a_network_and_its_partner_are_averaged_each_calibrated(trained, linear,
     rows = list(classify(trained._replace(linear=linear, share=0.3), files, CPU, tta))
     assert_said(rows, 0.7 * chances + 0.3 * linear.probabilities(measured))
     assert all("unlike the training images" in row.note for row in rows)
-    assert rows[4].note.endswith("; no cell found, or not the whole of it")
+    assert rows[4].note.endswith("; no whole cell found")
 
 
 def test_a_partner_lies_in_the_networks_file(trained, linear, measured, tmp_path):

@@ -117,7 +117,7 @@ def _said(model: Trained | Linear, seen: Sequence[Seen], device: torch.device, t
         chances += share * linear.probabilities(np.stack([each.features for each in seen]))
         for note, each in zip(notes, seen, strict=True):
             if each.lost:
-                note.append("no cell found, or not the whole of it")
+                note.append("no whole cell found")
     likeliest = torch.from_numpy(chances).topk(2)
     for (first, second), (best, other), note in zip(*(values.tolist() for values in likeliest), notes, strict=True):
         yield CLASSES[best], first, CLASSES[other], second, "; ".join(note)
