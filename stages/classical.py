@@ -1,9 +1,9 @@
 """Cross-validate the classifiers on one feature set (report, Tables 3 and 4), and predict the test part with each."""
 
 import numpy as np
-from wbc.classical.linear import linear, save_linear
 
 from stages import run
+from wbc.classical.linear import linear, save_linear
 from wbc.classical.models import classifiers, cross_validate
 from wbc.classical.table import test, training
 from wbc.config import load
@@ -28,8 +28,7 @@ def main(features: str, repeat: str) -> None:
         heat = temperature(train.target, found)
         found, tested = scaled(found, heat), scaled(tested, heat)
         arrays += [(f"{name}_out_of_fold", found), (f"{name}_test", tested)]
-        if model:
-            served = linear(model, features, config.masks[features], heat)
+        if model and (served := linear(model, features, config.masks[features], heat)):
             save_linear(f"models/classical/{features}-{repeat}/{name}.safetensors", served)
 
         predicted, (target, of_test) = found.argmax(1), (held.target[known], tested[known].argmax(1))

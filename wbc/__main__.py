@@ -60,7 +60,7 @@ def classify(arguments: argparse.Namespace) -> None:
         raise UserError(f"{arguments.model}: --tta and --explain need a network; this is a linear model alone")
     tta = PLAIN
     if arguments.tta:  # it acts after training, so a model file cannot know it
-        row = re.sub("(_blend)?(-[0-9]+)?$", "", arguments.model.stem)
+        row = re.sub(f"({config.BLEND})?(-[0-9]+)?$", "", arguments.model.stem)
         tta = config.load(arguments.settings or f"configs/{row}.yaml").tta
     rows = list(classified(model, files, choose_device(), tta))
     if arguments.out:
