@@ -111,6 +111,12 @@ def test_every_stage_says_what_it_does():
     assert all(stage.get("do", stage).get("desc") for stage in STAGES.values())
 
 
+def test_the_lock_file_holds_no_stage_that_is_gone():
+    """DVC keeps them, and reads and writes the whole file after every stage."""
+    known = dvc(ROOT, "stage", "list", "--all", "--name-only").split()
+    assert read_yaml(ROOT / "dvc.lock")["stages"].keys() <= {*known}
+
+
 # --- the pipeline itself, on a copy
 
 
