@@ -186,6 +186,7 @@ def test_table_5_is_the_studys_last_row_whatever_rows_follow(params):
     params["ladder"]["mine"] = {"augment": {"flip": 0.25}}
     assert resolve(params)["report"]["augment"]["flip"] == 0.5
     del params["ladder"]["final"]
+    params["robustness"]["rows"] = []
     assert resolve(params)["report"]["augment"] is None
 
 
