@@ -178,7 +178,7 @@ def test_outer_folds_leave_no_image_untested_and_train_on_none_that_they_test(st
     assert found.predicted.keys() == {"v1-knn", "freeze", "freeze_tta"}
     assert {of.shape for of in found.predicted.values()} == {(1, len(found.target))}
     for repeat in "01":
-        neighbours, network = (np.load(f"data/predictions/{name}-{repeat}.npz") for name in ("v1-knn", "freeze"))
+        neighbours, network = (np.load(f"data/predictions/{name}-{repeat}.npz") for name in ("v1", "freeze"))
         assert sorted(neighbours["test_ids"]) == sorted(network["test_ids"])
         assert set(neighbours["test_ids"]).isdisjoint(neighbours["out_of_fold_ids"])
         assert set(neighbours["out_of_fold_ids"]) > set(network["val_ids"])
