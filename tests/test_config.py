@@ -162,6 +162,14 @@ def test_a_repeat_is_another_seed(params, tmp_path, monkeypatch):
     assert first.model_dump(exclude={"seed"}) == third.model_dump(exclude={"seed"})
 
 
+def test_a_head_that_learns_once_is_a_row_as_it_was(params):
+    assert "retrain" not in resolve(params)["final"]["train"]
+    params["train"]["retrain"] = 3
+    assert resolve(params)["final"]["train"]["retrain"] == 3
+    params["ladder"]["final"]["train"] = {"retrain": 0}
+    assert "retrain" not in resolve(params)["final"]["train"]
+
+
 def test_a_row_stands_on_the_one_above_or_on_what_its_from_names(params):
     params["profile"] = "report"
     rows = resolve(params)

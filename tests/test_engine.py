@@ -230,6 +230,63 @@ def test_a_linear_probe_is_one_layer_on_a_backbone_that_stays_as_it_is(tiny_row,
     assert [epoch[1] for epoch in progress.history] == [0.0] * 4
 
 
+def test_a_retrained_head_is_a_new_one_on_the_best_backbone(tiny_row, coloured, tmp_path, monkeypatch):
+    """From classes equally often, at its own rate's cosine, and kept though the first head scored higher."""
+    row = changed(
+        tiny_row,
+        loss={"name": "logit_adjusted", "tau": 1.0, "class_weights": "class_balanced"},
+        train={"epochs": 3, "sampler": "shuffle", "retrain": 2},
+    )
+    torch.manual_seed(row.seed)
+    new = values(build(row.model, 32)[0].head)
+    begun, ended, how, scores = [], [], [], iter([0.8, 0.9, 0.7, 0.3, 0.2])
+    real_epoch, real_loss, real_sample = engine.Trainer.epoch, engine.per_image, engine.sample
+
+    def epoch(trainer, number, bar):
+        begun.append(values(trainer.model))
+        result = real_epoch(trainer, number, bar)
+        ended.append(values(trainer.model))
+        return result
+
+    def loss(settings, logits, target, weights, counts):
+        how[-1] |= {settings.name, *weights.tolist()}
+        return real_loss(settings, logits, target, weights, counts)
+
+    def drawn(name, *args):
+        how.append({name})
+        return real_sample(name, *args)
+
+    monkeypatch.setattr(engine.Trainer, "epoch", epoch)
+    monkeypatch.setattr(engine, "per_image", loss)
+    monkeypatch.setattr(engine, "sample", drawn)
+    monkeypatch.setattr(engine.Trainer, "evaluate", lambda trainer, part: (1.0, next(scores)))
+    seen = []
+    model, _, progress = fit(row, coloured, coloured, tmp_path / "c.pt", lambda each: seen.append(each["epoch"]))
+
+    head = {name: tensor for name, tensor in begun[3].items() if name.startswith("head.")}
+    assert all(torch.equal(tensor, new[name.removeprefix("head.")]) for name, tensor in head.items())
+    for state in (begun[3], ended[4], values(model)):
+        assert all(torch.equal(tensor, ended[1][name]) for name, tensor in state.items() if name not in head)
+    assert all(torch.equal(tensor, ended[3][name]) for name, tensor in values(model).items())
+    assert not torch.equal(ended[3]["head.1.weight"], ended[1]["head.1.weight"])
+    assert [each & {"shuffle", "weighted", "logit_adjusted", "cross_entropy"} for each in how] == [
+        *[{"shuffle", "logit_adjusted"}] * 3, *[{"weighted", "cross_entropy"}] * 2
+    ]  # fmt: skip
+    assert all(each >= {1.0} and 0.0 not in each for each in how[3:])
+    assert [epoch[1:3] for epoch in progress.history[3:]] == [[0.0, 1e-3], [0.0, 5e-4]]
+    assert seen == [epoch[0] for epoch in progress.history] == [1, 2, 3, 4, 5]
+    assert (progress.epoch, progress.best_epoch, progress.best_f1) == (5, 4, 0.3)
+
+
+@pytest.mark.parametrize(
+    "dies_in", [13, 23, 28]
+)  # of five steps an epoch: before the head learns anew, and while it does
+def test_killed_and_resumed_a_head_learns_anew_in_the_same_bits(tiny_row, coloured, tmp_path, monkeypatch, dies_in):
+    row = changed(tiny_row, train={"retrain": 2, "ema": 0.9}, mix={"mixup_alpha": 0.4})
+    resumed = killed_and_resumed(row, coloured, tmp_path, monkeypatch, dies_in)
+    assert [epoch[0] for epoch in resumed[2].history] == [1, 2, 3, 4, 5, 6]
+
+
 def test_unfreezing_starts_a_new_optimiser(tiny_row, coloured):
     trainer = engine.Trainer(changed(tiny_row, train={"freeze": 1}), coloured)
     bar = engine.tqdm(disable=True)

@@ -173,6 +173,7 @@ class Train(Group):
     batch_size: Count
     sampler: Literal["weighted", "shuffle"]
     freeze: Index
+    retrain: Index | None = None  # absent where the head learns once
     ema: Annotated[float, Field(ge=0, lt=1)]
     compile: bool
 
@@ -446,6 +447,8 @@ def _rows(values: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, 
             raise ConfigError(f"ladder.{name}.from = {start!r}: allowed: {allowed}{_hint(str(start), settings)}")
         settings[name] = _merge(settings[start], delta)
         row = _validate(RowKnobs, settings[name], prefix=f"ladder.{name}: ").model_dump(exclude_none=True)
+        if not row["train"].get("retrain"):
+            row["train"].pop("retrain", None)
         loss = row["loss"]
         for user, knob in (("focal", "gamma"), ("logit_adjusted", "tau")):
             if loss["name"] != user:

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from wbc.classes import CLASSES
-from wbc.config import Optim, Row
+from wbc.config import Loss, Optim, Row, Schedule
 from wbc.errors import UserError
 from wbc.evaluate.scores import macro_f1
 from wbc.io import atomic
@@ -92,7 +92,8 @@ def fit(
         on_epoch: takes the values of `HISTORY` by name after every epoch, also of those before an interruption.
 
     Returns:
-        The classifier with the best epoch's weights, the normalisation of its input, and the history.
+        The classifier with the best epoch's weights, the normalisation of its input, and the history. With
+        `train.retrain`, the best of the later epochs: they follow the first ones in the history.
 
     Raises:
         TrainError: a part is empty, or the loss is no longer finite.
@@ -114,7 +115,7 @@ def fit(
     while True:
         try:
             with enough_memory(advice):
-                return _fit(row, train, validation, checkpoint, log_new)
+                return _stages(row, train, validation, checkpoint, log_new)
         except MemoryShort:
             resident = [part.pixels for part in (train, validation) if part.pixels.resident]
             if not resident or distributed.world_size() > 1:  # another process would wait for this one's step
@@ -126,10 +127,48 @@ def fit(
         log(STREAMING)
 
 
-def _fit(
+def _stages(
     row: Row, train: Part, validation: Part, checkpoint: Path, on_epoch: Callable[[dict[str, float]], None]
 ) -> tuple[Classifier, dict[str, list[float]], Progress]:
-    trainer = Trainer(row, train)
+    """One training or, with `train.retrain`, a second one: of a new head on the first one's best backbone."""
+    model, normalisation, before = _fit(row, train, validation, checkpoint, on_epoch)
+    if not row.train.retrain:
+        return model, normalisation, before
+
+    def on_later(epoch: dict[str, float]) -> None:
+        on_epoch(epoch | {"epoch": before.epoch + epoch["epoch"]})
+
+    log(f"the head learns anew, on the backbone of epoch {before.best_epoch}")
+    again = checkpoint.with_name(f"retrain-{checkpoint.name}")
+    model, _, after = _fit(retraining(row), train, validation, again, on_later, model.backbone.state_dict())
+    after.history = before.history + [[before.epoch + number, *values] for number, *values in after.history]
+    after.epoch, after.best_epoch = before.epoch + after.epoch, before.epoch + after.best_epoch
+    return model, normalisation, after
+
+
+def retraining(row: Row) -> Row:
+    """Settings of classifier re-training (cRT: Kang et al. 2020, §4): a frozen backbone, every class equally often.
+
+    The loss is cross-entropy without class weights or margins, since no class is rare any more.
+    """
+    epochs = row.train.retrain
+    changes = {
+        "loss": Loss(name="cross_entropy", smoothing=row.loss.smoothing, class_weights="none"),
+        "schedule": Schedule(name="cosine", floor=row.schedule.floor),
+        "train": row.train.model_copy(update={"epochs": epochs, "freeze": epochs, "sampler": "weighted"}),
+    }
+    return row.model_copy(update=changes)
+
+
+def _fit(
+    row: Row,
+    train: Part,
+    validation: Part,
+    checkpoint: Path,
+    on_epoch: Callable[[dict[str, float]], None],
+    backbone: dict[str, torch.Tensor] | None = None,
+) -> tuple[Classifier, dict[str, list[float]], Progress]:
+    trainer = Trainer(row, train, backbone)
     progress = Progress()
     if state := distributed.broadcast(_read(checkpoint)):
         progress = trainer.restore(state)
@@ -171,12 +210,14 @@ def _fit(
 class Trainer:
     """A model with all that changes it, epoch by epoch."""
 
-    def __init__(self, row: Row, train: Part):
+    def __init__(self, row: Row, train: Part, backbone: dict[str, torch.Tensor] | None = None):
         self.row, self.train, self.device = row, train, train.pixels.device
         if row.train.batch_size < distributed.world_size():
             raise TrainError(f"train.batch_size = {row.train.batch_size}: fewer than processes")
         torch.manual_seed(row.seed)
         model, self.normalisation = build(row.model, train.pixels.size)
+        if backbone:  # in place of the one that model.weights names
+            model.backbone.load_state_dict(backbone)
         model = distributed.sync_batchnorm(model, self.device)
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.augmented = Prepare(self.normalisation, row.augment).to(self.device)
