@@ -190,6 +190,30 @@ def test_another_model_in_a_middle_row_keeps_what_else_the_row_says(params):
     assert cutmix["model"]["dropout"] == 0.5
 
 
+@pytest.mark.parametrize(
+    ("row", "train", "said"),
+    [
+        (
+            "convnext_cosine",
+            {"soup": 1},
+            "train.soup = 1 needs schedule.name = 'restarts' and as many whole",
+        ),
+        ("mixup", {"soup": 4}, "train.soup = 4 needs schedule.name = 'restarts' and as many whole"),
+        ("mixup", {"soup": 2, "epochs": 13}, "as many whole cycles in the 13 epochs that"),
+        ("final", {"soup": 3, "freeze": 6}, "as many whole cycles in the 8 epochs that"),
+        ("mixup", {"soup": 2, "ema": 0.9}, "train.soup = 2 goes with neither train.ema nor train.retrain"),
+    ],
+)
+def test_a_soup_is_of_whole_cycles(params, row, train, said):
+    params["ladder"]["mine"] = {"from": row, "train": {"soup": 0}}
+    assert "soup" not in resolve(params)["mine"]["train"]
+    params["ladder"]["mine"] = {"from": "final", "train": {"soup": 3}}  # 14 epochs, of which 2 are frozen
+    assert resolve(params)["mine"]["train"]["soup"] == 3
+    params["ladder"]["mine"] = {"from": row, "train": train}
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        resolve(params)
+
+
 def test_table_5_is_the_studys_last_row_whatever_rows_follow(params):
     params["ladder"]["mine"] = {"augment": {"flip": 0.25}}
     assert resolve(params)["report"]["augment"]["flip"] == 0.5

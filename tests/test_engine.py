@@ -177,6 +177,35 @@ def test_averaged_weights_are_scored_and_kept(tiny_row, coloured, tmp_path, monk
     assert not torch.allclose(model.state_dict()["head.1.weight"], states[-1]["head.1.weight"])
 
 
+def test_a_soup_is_the_mean_of_the_last_cycles_ends(tiny_row, coloured, tmp_path, monkeypatch):
+    """It is kept whatever earlier epochs scored; batch norms' statistics are averaged too."""
+    train = {"epochs": 7, "freeze": 1, "patience": 1, "soup": 2}  # cycles of two epochs end in 3, 5 and 7
+    row = changed(tiny_row, model={"name": "test_efficientnet"}, train=train)
+    states, scored = [], []
+
+    def evaluate(trainer, part):
+        states.append(values(trainer.model))
+        scored.append(values(trainer.scored))
+        return 1.0, 1 / len(states)
+
+    monkeypatch.setattr(engine.Trainer, "evaluate", evaluate)
+    model, _, progress = fit(row, coloured, coloured, tmp_path / "c.pt")
+    for name, tensor in model.state_dict().items():
+        counter = name.endswith("num_batches_tracked")
+        torch.testing.assert_close(tensor, states[6][name] if counter else (states[4][name] + states[6][name]) / 2)
+        assert torch.equal(tensor, scored[6][name])
+        assert all(torch.equal(scored[epoch][name], states[epoch][name]) for epoch in range(6)), name
+    assert any(name.endswith("running_var") for name in states[0])
+    assert not torch.allclose(states[4]["head.1.weight"], states[6]["head.1.weight"])
+    assert (progress.best_epoch, progress.best_f1) == (7, 1 / 7)
+
+
+@pytest.mark.parametrize("dies_in", [13, 18])  # of five steps an epoch, two epochs a cycle: between its snapshots
+def test_killed_and_resumed_a_soup_is_of_the_same_bits(tiny_row, coloured, tmp_path, monkeypatch, dies_in):
+    resumed = killed_and_resumed(changed(tiny_row, train={"soup": 2}), coloured, tmp_path, monkeypatch, dies_in)
+    assert resumed[2].best_epoch == 4
+
+
 def test_checkpoints_take_a_small_share_of_the_time(tmp_path, monkeypatch):
     now, saved = [0.0], []
     monkeypatch.setattr(engine.time, "perf_counter", lambda: now[0])

@@ -175,6 +175,7 @@ class Train(Group):
     freeze: Index
     retrain: Index | None = None  # absent where the head learns once
     ema: Annotated[float, Field(ge=0, lt=1)]
+    soup: Index | None = None  # absent where no cycles are averaged
     compile: bool
 
     @model_validator(mode="after")
@@ -470,6 +471,18 @@ def _rows(values: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, 
             row["schedule"].pop("period", None)
         elif "period" not in row["schedule"]:
             raise ConfigError(f"ladder.{name}: schedule.period is missing: restarts need a number of epochs >= 1")
+        train, free = row["train"], row["train"]["epochs"] - row["train"]["freeze"]
+        if not train.get("soup"):
+            train.pop("soup", None)
+        elif free % (period := row["schedule"].get("period", free + 1)) or train["soup"] * period > free:
+            raise ConfigError(
+                f"ladder.{name}: train.soup = {train['soup']} needs schedule.name = 'restarts' and as many whole "
+                f"cycles in the {free} epochs that are not frozen"
+            )
+        elif train["ema"] or train.get("retrain"):
+            raise ConfigError(
+                f"ladder.{name}: train.soup = {train['soup']} goes with neither train.ema nor train.retrain"
+            )
         rows[name] = row
     return rows, starts
 

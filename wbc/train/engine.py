@@ -193,7 +193,7 @@ def _fit(
             val_loss, val_f1 = trainer.evaluate(validation)
             progress.epoch += 1
             progress.history.append([progress.epoch, *rates, train_loss, train_f1, val_loss, val_f1])
-            if val_f1 > progress.best_f1:
+            if val_f1 > progress.best_f1 or row.train.soup:  # a soup is ready in the last epoch, whatever others score
                 progress.best_f1, progress.best_epoch = val_f1, progress.epoch
                 progress.best_weights = {k: t.cpu().clone() for k, t in trainer.scored.state_dict().items()}
             saver.save(trainer, progress)
@@ -230,14 +230,12 @@ class Trainer:
         self.class_weights = torch.tensor(weights, dtype=torch.float32, device=self.device)
         self.weights = self.class_weights  # those of the epoch
         # batch norms' statistics too: those of the weights as they are would not be the average's
-        of_steps = ema(row.train.ema)
-        self.average = AveragedModel(self.model, multi_avg_fn=of_steps, use_buffers=True) if row.train.ema else None
+        how = mean if row.train.soup else ema(row.train.ema)
+        averaged = row.train.soup or row.train.ema
+        self.average = AveragedModel(self.model, multi_avg_fn=how, use_buffers=True) if averaged else None
+        # what validation sees and what is kept; of a soup, see `epoch`
+        self.scored = self.average.module if row.train.ema else self.model
         self.begin(frozen=row.train.freeze > 0)
-
-    @property
-    def scored(self) -> Classifier:
-        """The model that validation sees and that is kept: the averaged one, if there is one."""
-        return self.average.module if self.average else self.model
 
     def begin(self, frozen: bool) -> None:
         """Start a phase, with a new optimiser: the head alone, or everything (report §7.7.3).
@@ -295,6 +293,12 @@ class Trainer:
             )
         for model in dict.fromkeys((self.model, self.scored)):  # one where nothing is averaged
             distributed.broadcast_buffers(model)
+        if row.train.soup:
+            left = row.train.epochs - 1 - number  # the epochs are whole cycles
+            ends = left % row.schedule.period == 0 and left < row.train.soup * row.schedule.period
+            if ends:
+                self.average.update_parameters(self.model)
+            self.scored = self.average.module if ends else self.model
         drawn, predicted = (torch.cat(distributed.gather(torch.cat(each))).numpy() for each in (drawn, predicted))
         return rates, losses.mean().item(), macro_f1(drawn, predicted)
 
@@ -329,7 +333,7 @@ class Trainer:
         if row.optim.clip_norm > 0:
             nn.utils.clip_grad_norm_(self.model.parameters(), row.optim.clip_norm)
         self.optimiser.step()
-        if self.average:
+        if row.train.ema:
             self.average.update_parameters(self.model)
         return value.detach(), logits.detach()
 
@@ -398,16 +402,24 @@ def ema(decay: float) -> Callable[[list[torch.Tensor], list[torch.Tensor], torch
     steps would otherwise end near its beginning.
     """
 
-    @torch.no_grad()
     def update(averages: list[torch.Tensor], values: list[torch.Tensor], number: torch.Tensor) -> None:
-        if not averages[0].is_floating_point():  # a batch norm's counter
-            torch._foreach_copy_(averages, values)
-            return
-        share = 1 - ((1 + number) / (10 + number)).clamp(max=decay)
-        for average, value in zip(averages, values, strict=True):
-            average.lerp_(value, share.to(average.dtype))
+        _move(averages, values, 1 - ((1 + number) / (10 + number)).clamp(max=decay))
 
     return update
+
+
+def mean(averages: list[torch.Tensor], values: list[torch.Tensor], number: torch.Tensor) -> None:
+    """Make means of `number` tensors those of one more each."""
+    _move(averages, values, 1 / (1 + number))
+
+
+@torch.no_grad()
+def _move(averages: list[torch.Tensor], values: list[torch.Tensor], share: torch.Tensor) -> None:
+    if not averages[0].is_floating_point():  # a batch norm's counter
+        torch._foreach_copy_(averages, values)
+        return
+    for average, value in zip(averages, values, strict=True):
+        average.lerp_(value, share.to(average.dtype))
 
 
 def sample(
