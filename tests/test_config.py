@@ -162,6 +162,14 @@ def test_a_repeat_is_another_seed(params, tmp_path, monkeypatch):
     assert first.model_dump(exclude={"seed"}) == third.model_dump(exclude={"seed"})
 
 
+def test_a_head_that_learns_once_is_a_row_as_it_was(params):
+    assert "retrain" not in resolve(params)["final"]["train"]
+    params["train"]["retrain"] = 3
+    assert resolve(params)["final"]["train"]["retrain"] == 3
+    params["ladder"]["final"]["train"] = {"retrain": 0}
+    assert "retrain" not in resolve(params)["final"]["train"]
+
+
 def test_a_row_stands_on_the_one_above_or_on_what_its_from_names(params):
     params["profile"] = "report"
     rows = resolve(params)
@@ -180,6 +188,30 @@ def test_another_model_in_a_middle_row_keeps_what_else_the_row_says(params):
     freeze, cutmix = (resolve(params)[row] for row in ("freeze", "cutmix"))
     assert (cutmix["model"], cutmix["train"]) == (freeze["model"], freeze["train"])
     assert cutmix["model"]["dropout"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("row", "train", "said"),
+    [
+        (
+            "convnext_cosine",
+            {"soup": 1},
+            "train.soup = 1 needs schedule.name = 'restarts' and as many whole",
+        ),
+        ("mixup", {"soup": 4}, "train.soup = 4 needs schedule.name = 'restarts' and as many whole"),
+        ("mixup", {"soup": 2, "epochs": 13}, "as many whole cycles in the 13 epochs that"),
+        ("final", {"soup": 3, "freeze": 6}, "as many whole cycles in the 8 epochs that"),
+        ("mixup", {"soup": 2, "ema": 0.9}, "train.soup = 2 goes with neither train.ema nor train.retrain"),
+    ],
+)
+def test_a_soup_is_of_whole_cycles(params, row, train, said):
+    params["ladder"]["mine"] = {"from": row, "train": {"soup": 0}}
+    assert "soup" not in resolve(params)["mine"]["train"]
+    params["ladder"]["mine"] = {"from": "final", "train": {"soup": 3}}  # 14 epochs, of which 2 are frozen
+    assert resolve(params)["mine"]["train"]["soup"] == 3
+    params["ladder"]["mine"] = {"from": row, "train": train}
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        resolve(params)
 
 
 def test_table_5_is_the_studys_last_row_whatever_rows_follow(params):
@@ -312,6 +344,16 @@ def test_what_acts_nowhere_is_said(params, folder, capsys):
         messages.append(capsys.readouterr().out.split("; ")[1].strip())
     files = "convnext_cosine, convnext_restarts, cutmix, freeze, mixup, report"
     assert messages[1:] == ["none changed", "classical, report changed", f"{files} changed"]
+
+
+def test_what_is_deferred_is_class_weights(params):
+    params["ladder"]["mine"] = {"loss": {"class_weights": "class_balanced", "defer": 6}}
+    assert resolve(params)["mine"]["loss"]["defer"] == 6
+    params["ladder"]["mine"]["loss"]["class_weights"] = "none"
+    assert "defer" not in resolve(params)["mine"]["loss"]
+    params["ladder"]["mine"]["loss"] = {"class_weights": "class_balanced", "defer": 14}
+    with pytest.raises(ConfigError, match=r"ladder.mine: loss.defer = 14 should be less than train.epochs = 14"):
+        resolve(params)
 
 
 def test_a_resolved_file_loads_as_it_was_resolved(params, tmp_path):

@@ -14,7 +14,7 @@ from wbc.network.pixels import STREAMING, Pixels
 from wbc.network.prepare import Prepare
 from wbc.train import engine
 from wbc.train.engine import HISTORY, TrainError, fit, parameter_groups, sample
-from wbc.train.losses import per_image
+from wbc.train.losses import class_balanced, per_image
 from wbc.train.mixing import one_hot
 
 CPU = torch.device("cpu")
@@ -90,15 +90,8 @@ def test_validation_is_not_augmented(tiny_row, coloured):
     assert (loss, f1) == trainer.evaluate(coloured)
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-@pytest.mark.parametrize("dies_in", [3, 13, 18])  # of five steps an epoch: before and after the backbone is unfrozen
-def test_killed_and_resumed_ends_in_the_same_bits(tiny_row, coloured, tmp_path, monkeypatch, dies_in, ema):
-    row = changed(
-        tiny_row,
-        train={"freeze": 2, "ema": ema},
-        mix={"mixup_alpha": 0.4, "cutmix_alpha": 1.0},
-        optim={"clip_norm": 1.0},
-    )
+def killed_and_resumed(row, coloured, tmp_path, monkeypatch, dies_in):
+    """A training that dies in a step and goes on in another process ends as one that does not."""
     monkeypatch.setattr(engine, "CHECKPOINT_SHARE", math.inf)  # after every epoch
     through = fit(row, coloured, coloured, tmp_path / "through.pt")
     steps, real = [0], engine.Trainer._step
@@ -115,10 +108,43 @@ def test_killed_and_resumed_ends_in_the_same_bits(tiny_row, coloured, tmp_path, 
     torch.manual_seed(123)  # another process would have another state
     seen = []
     resumed = fit(row, coloured, coloured, tmp_path / "killed.pt", on_epoch=seen.append)
-    assert [list(epoch) for epoch in seen] == [list(HISTORY)] * 4  # those before the end of the first process too
+    assert all(list(epoch) == list(HISTORY) for epoch in seen)  # those before the end of the first process too
     assert [list(epoch.values()) for epoch in seen] == resumed[2].history == through[2].history
     for name, tensor in through[0].state_dict().items():
         assert torch.equal(tensor, resumed[0].state_dict()[name]), name
+    return resumed
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize("dies_in", [3, 13, 18])  # of five steps an epoch: before and after the backbone is unfrozen
+def test_killed_and_resumed_ends_in_the_same_bits(tiny_row, coloured, tmp_path, monkeypatch, dies_in, ema):
+    row = changed(
+        tiny_row,
+        train={"freeze": 2, "ema": ema},
+        mix={"mixup_alpha": 0.4, "cutmix_alpha": 1.0},
+        optim={"clip_norm": 1.0},
+    )
+    resumed = killed_and_resumed(row, coloured, tmp_path, monkeypatch, dies_in)
+    assert [epoch[0] for epoch in resumed[2].history] == [1, 2, 3, 4]
+
+
+def test_class_weights_act_from_the_deferred_epoch_on(tiny_row, coloured, monkeypatch):
+    """In training and in validation."""
+    row, seen, real = changed(tiny_row, loss={"class_weights": "class_balanced", "defer": 2}), [], engine.normaliser
+
+    def watched(settings, target, weights):
+        seen.append(weights.tolist())
+        return real(settings, target, weights)
+
+    monkeypatch.setattr(engine, "normaliser", watched)
+    three = coloured._replace(targets=coloured.targets.clone().index_fill_(0, torch.arange(10), 2))
+    trainer, balanced = engine.Trainer(row, three), class_balanced(np.bincount(three.targets, minlength=13))
+    assert balanced.max() > 1
+    for epoch in range(3):
+        seen.clear()
+        trainer.epoch(epoch, engine.tqdm(disable=True))
+        trainer.evaluate(three)
+        assert seen == [pytest.approx(balanced if epoch == 2 else np.ones(13))] * 6
 
 
 def test_averaged_weights_are_scored_and_kept(tiny_row, coloured, tmp_path, monkeypatch):
@@ -149,6 +175,35 @@ def test_averaged_weights_are_scored_and_kept(tiny_row, coloured, tmp_path, monk
         torch.testing.assert_close(scored[-1][name], tensor)
         assert torch.equal(model.state_dict()[name], scored[-1][name])
     assert not torch.allclose(model.state_dict()["head.1.weight"], states[-1]["head.1.weight"])
+
+
+def test_a_soup_is_the_mean_of_the_last_cycles_ends(tiny_row, coloured, tmp_path, monkeypatch):
+    """It is kept whatever earlier epochs scored; batch norms' statistics are averaged too."""
+    train = {"epochs": 7, "freeze": 1, "patience": 1, "soup": 2}  # cycles of two epochs end in 3, 5 and 7
+    row = changed(tiny_row, model={"name": "test_efficientnet"}, train=train)
+    states, scored = [], []
+
+    def evaluate(trainer, part):
+        states.append(values(trainer.model))
+        scored.append(values(trainer.scored))
+        return 1.0, 1 / len(states)
+
+    monkeypatch.setattr(engine.Trainer, "evaluate", evaluate)
+    model, _, progress = fit(row, coloured, coloured, tmp_path / "c.pt")
+    for name, tensor in model.state_dict().items():
+        counter = name.endswith("num_batches_tracked")
+        torch.testing.assert_close(tensor, states[6][name] if counter else (states[4][name] + states[6][name]) / 2)
+        assert torch.equal(tensor, scored[6][name])
+        assert all(torch.equal(scored[epoch][name], states[epoch][name]) for epoch in range(6)), name
+    assert any(name.endswith("running_var") for name in states[0])
+    assert not torch.allclose(states[4]["head.1.weight"], states[6]["head.1.weight"])
+    assert (progress.best_epoch, progress.best_f1) == (7, 1 / 7)
+
+
+@pytest.mark.parametrize("dies_in", [13, 18])  # of five steps an epoch, two epochs a cycle: between its snapshots
+def test_killed_and_resumed_a_soup_is_of_the_same_bits(tiny_row, coloured, tmp_path, monkeypatch, dies_in):
+    resumed = killed_and_resumed(changed(tiny_row, train={"soup": 2}), coloured, tmp_path, monkeypatch, dies_in)
+    assert resumed[2].best_epoch == 4
 
 
 def test_checkpoints_take_a_small_share_of_the_time(tmp_path, monkeypatch):
@@ -202,6 +257,63 @@ def test_a_linear_probe_is_one_layer_on_a_backbone_that_stays_as_it_is(tiny_row,
     assert differ == {"head.1.weight", "head.1.bias"}
     assert model.head[1].weight.shape == (13, model.backbone.num_features)
     assert [epoch[1] for epoch in progress.history] == [0.0] * 4
+
+
+def test_a_retrained_head_is_a_new_one_on_the_best_backbone(tiny_row, coloured, tmp_path, monkeypatch):
+    """From classes equally often, at its own rate's cosine, and kept though the first head scored higher."""
+    row = changed(
+        tiny_row,
+        loss={"name": "logit_adjusted", "tau": 1.0, "class_weights": "class_balanced"},
+        train={"epochs": 3, "sampler": "shuffle", "retrain": 2},
+    )
+    torch.manual_seed(row.seed)
+    new = values(build(row.model, 32)[0].head)
+    begun, ended, how, scores = [], [], [], iter([0.8, 0.9, 0.7, 0.3, 0.2])
+    real_epoch, real_loss, real_sample = engine.Trainer.epoch, engine.per_image, engine.sample
+
+    def epoch(trainer, number, bar):
+        begun.append(values(trainer.model))
+        result = real_epoch(trainer, number, bar)
+        ended.append(values(trainer.model))
+        return result
+
+    def loss(settings, logits, target, weights, counts):
+        how[-1] |= {settings.name, *weights.tolist()}
+        return real_loss(settings, logits, target, weights, counts)
+
+    def drawn(name, *args):
+        how.append({name})
+        return real_sample(name, *args)
+
+    monkeypatch.setattr(engine.Trainer, "epoch", epoch)
+    monkeypatch.setattr(engine, "per_image", loss)
+    monkeypatch.setattr(engine, "sample", drawn)
+    monkeypatch.setattr(engine.Trainer, "evaluate", lambda trainer, part: (1.0, next(scores)))
+    seen = []
+    model, _, progress = fit(row, coloured, coloured, tmp_path / "c.pt", lambda each: seen.append(each["epoch"]))
+
+    head = {name: tensor for name, tensor in begun[3].items() if name.startswith("head.")}
+    assert all(torch.equal(tensor, new[name.removeprefix("head.")]) for name, tensor in head.items())
+    for state in (begun[3], ended[4], values(model)):
+        assert all(torch.equal(tensor, ended[1][name]) for name, tensor in state.items() if name not in head)
+    assert all(torch.equal(tensor, ended[3][name]) for name, tensor in values(model).items())
+    assert not torch.equal(ended[3]["head.1.weight"], ended[1]["head.1.weight"])
+    assert [each & {"shuffle", "weighted", "logit_adjusted", "cross_entropy"} for each in how] == [
+        *[{"shuffle", "logit_adjusted"}] * 3, *[{"weighted", "cross_entropy"}] * 2
+    ]  # fmt: skip
+    assert all(each >= {1.0} and 0.0 not in each for each in how[3:])
+    assert [epoch[1:3] for epoch in progress.history[3:]] == [[0.0, 1e-3], [0.0, 5e-4]]
+    assert seen == [epoch[0] for epoch in progress.history] == [1, 2, 3, 4, 5]
+    assert (progress.epoch, progress.best_epoch, progress.best_f1) == (5, 4, 0.3)
+
+
+@pytest.mark.parametrize(
+    "dies_in", [13, 23, 28]
+)  # of five steps an epoch: before the head learns anew, and while it does
+def test_killed_and_resumed_a_head_learns_anew_in_the_same_bits(tiny_row, coloured, tmp_path, monkeypatch, dies_in):
+    row = changed(tiny_row, train={"retrain": 2, "ema": 0.9}, mix={"mixup_alpha": 0.4})
+    resumed = killed_and_resumed(row, coloured, tmp_path, monkeypatch, dies_in)
+    assert [epoch[0] for epoch in resumed[2].history] == [1, 2, 3, 4, 5, 6]
 
 
 def test_unfreezing_starts_a_new_optimiser(tiny_row, coloured):

@@ -157,6 +157,7 @@ class Loss(Group):
     tau: NonNegative | None = None  # likewise
     smoothing: Annotated[float, Field(ge=0, lt=1)]
     class_weights: key_of("CLASS_WEIGHTS", "train/losses.py")
+    defer: Index | None = None  # absent where nothing is deferred
 
 
 class Optim(Group):
@@ -179,7 +180,9 @@ class Train(Group):
     batch_size: Count
     sampler: Literal["weighted", "shuffle"]
     freeze: Index
+    retrain: Index | None = None  # absent where the head learns once
     ema: Annotated[float, Field(ge=0, lt=1)]
+    soup: Index | None = None  # absent where no cycles are averaged
     compile: bool
 
     @model_validator(mode="after")
@@ -466,6 +469,8 @@ def _rows(values: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, 
             raise ConfigError(f"ladder.{name}.from = {start!r}: allowed: {allowed}{_hint(str(start), settings)}")
         settings[name] = _merge(settings[start], delta)
         row = _validate(RowKnobs, settings[name], prefix=f"ladder.{name}: ").model_dump(exclude_none=True)
+        if not row["train"].get("retrain"):
+            row["train"].pop("retrain", None)
         loss = row["loss"]
         for user, knob in (("focal", "gamma"), ("logit_adjusted", "tau")):
             if loss["name"] != user:
@@ -477,10 +482,28 @@ def _rows(values: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, 
                 f"ladder.{name}: loss.name = 'logit_adjusted' needs train.sampler = 'shuffle': 'weighted' already "
                 f"shows every class equally often"
             )
+        if loss["class_weights"] == "none" or not loss.get("defer"):
+            loss.pop("defer", None)
+        elif loss["defer"] >= (epochs := row["train"]["epochs"]):
+            raise ConfigError(
+                f"ladder.{name}: loss.defer = {loss['defer']} should be less than train.epochs = {epochs}"
+            )
         if row["schedule"]["name"] != "restarts":
             row["schedule"].pop("period", None)
         elif "period" not in row["schedule"]:
             raise ConfigError(f"ladder.{name}: schedule.period is missing: restarts need a number of epochs >= 1")
+        train, free = row["train"], row["train"]["epochs"] - row["train"]["freeze"]
+        if not train.get("soup"):
+            train.pop("soup", None)
+        elif free % (period := row["schedule"].get("period", free + 1)) or train["soup"] * period > free:
+            raise ConfigError(
+                f"ladder.{name}: train.soup = {train['soup']} needs schedule.name = 'restarts' and as many whole "
+                f"cycles in the {free} epochs that are not frozen"
+            )
+        elif train["ema"] or train.get("retrain"):
+            raise ConfigError(
+                f"ladder.{name}: train.soup = {train['soup']} goes with neither train.ema nor train.retrain"
+            )
         rows[name] = row
     return rows, starts
 

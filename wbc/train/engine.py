@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from wbc.classes import CLASSES
-from wbc.config import Optim, Row
+from wbc.config import Loss, Optim, Row, Schedule
 from wbc.errors import UserError
 from wbc.evaluate.scores import macro_f1
 from wbc.io import atomic
@@ -92,7 +92,8 @@ def fit(
         on_epoch: takes the values of `HISTORY` by name after every epoch, also of those before an interruption.
 
     Returns:
-        The classifier with the best epoch's weights, the normalisation of its input, and the history.
+        The classifier with the best epoch's weights, the normalisation of its input, and the history. With
+        `train.retrain`, the best of the later epochs: they follow the first ones in the history.
 
     Raises:
         TrainError: a part is empty, or the loss is no longer finite.
@@ -114,7 +115,7 @@ def fit(
     while True:
         try:
             with enough_memory(advice):
-                return _fit(row, train, validation, checkpoint, log_new)
+                return _stages(row, train, validation, checkpoint, log_new)
         except MemoryShort:
             resident = [part.pixels for part in (train, validation) if part.pixels.resident]
             if not resident or distributed.world_size() > 1:  # another process would wait for this one's step
@@ -126,10 +127,48 @@ def fit(
         log(STREAMING)
 
 
-def _fit(
+def _stages(
     row: Row, train: Part, validation: Part, checkpoint: Path, on_epoch: Callable[[dict[str, float]], None]
 ) -> tuple[Classifier, dict[str, list[float]], Progress]:
-    trainer = Trainer(row, train)
+    """One training or, with `train.retrain`, a second one: of a new head on the first one's best backbone."""
+    model, normalisation, before = _fit(row, train, validation, checkpoint, on_epoch)
+    if not row.train.retrain:
+        return model, normalisation, before
+
+    def on_later(epoch: dict[str, float]) -> None:
+        on_epoch(epoch | {"epoch": before.epoch + epoch["epoch"]})
+
+    log(f"the head learns anew, on the backbone of epoch {before.best_epoch}")
+    again = checkpoint.with_name(f"retrain-{checkpoint.name}")
+    model, _, after = _fit(retraining(row), train, validation, again, on_later, model.backbone.state_dict())
+    after.history = before.history + [[before.epoch + number, *values] for number, *values in after.history]
+    after.epoch, after.best_epoch = before.epoch + after.epoch, before.epoch + after.best_epoch
+    return model, normalisation, after
+
+
+def retraining(row: Row) -> Row:
+    """Settings of classifier re-training (cRT: Kang et al. 2020, §4): a frozen backbone, every class equally often.
+
+    The loss is cross-entropy without class weights or margins, since no class is rare any more.
+    """
+    epochs = row.train.retrain
+    changes = {
+        "loss": Loss(name="cross_entropy", smoothing=row.loss.smoothing, class_weights="none"),
+        "schedule": Schedule(name="cosine", floor=row.schedule.floor),
+        "train": row.train.model_copy(update={"epochs": epochs, "freeze": epochs, "sampler": "weighted"}),
+    }
+    return row.model_copy(update=changes)
+
+
+def _fit(
+    row: Row,
+    train: Part,
+    validation: Part,
+    checkpoint: Path,
+    on_epoch: Callable[[dict[str, float]], None],
+    backbone: dict[str, torch.Tensor] | None = None,
+) -> tuple[Classifier, dict[str, list[float]], Progress]:
+    trainer = Trainer(row, train, backbone)
     progress = Progress()
     if state := distributed.broadcast(_read(checkpoint)):
         progress = trainer.restore(state)
@@ -154,7 +193,7 @@ def _fit(
             val_loss, val_f1 = trainer.evaluate(validation)
             progress.epoch += 1
             progress.history.append([progress.epoch, *rates, train_loss, train_f1, val_loss, val_f1])
-            if val_f1 > progress.best_f1:
+            if val_f1 > progress.best_f1 or row.train.soup:  # a soup is ready in the last epoch, whatever others score
                 progress.best_f1, progress.best_epoch = val_f1, progress.epoch
                 progress.best_weights = {k: t.cpu().clone() for k, t in trainer.scored.state_dict().items()}
             saver.save(trainer, progress)
@@ -171,12 +210,14 @@ def _fit(
 class Trainer:
     """A model with all that changes it, epoch by epoch."""
 
-    def __init__(self, row: Row, train: Part):
+    def __init__(self, row: Row, train: Part, backbone: dict[str, torch.Tensor] | None = None):
         self.row, self.train, self.device = row, train, train.pixels.device
         if row.train.batch_size < distributed.world_size():
             raise TrainError(f"train.batch_size = {row.train.batch_size}: fewer than processes")
         torch.manual_seed(row.seed)
         model, self.normalisation = build(row.model, train.pixels.size)
+        if backbone:  # in place of the one that model.weights names
+            model.backbone.load_state_dict(backbone)
         model = distributed.sync_batchnorm(model, self.device)
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.augmented = Prepare(self.normalisation, row.augment).to(self.device)
@@ -186,16 +227,15 @@ class Trainer:
         counts = np.bincount(train.targets.numpy(), minlength=len(CLASSES))
         self.counts = torch.from_numpy(counts).to(self.device)
         weights = CLASS_WEIGHTS[row.loss.class_weights](counts)
-        self.weights = torch.tensor(weights, dtype=torch.float32, device=self.device)
+        self.class_weights = torch.tensor(weights, dtype=torch.float32, device=self.device)
+        self.weights = self.class_weights  # those of the epoch
         # batch norms' statistics too: those of the weights as they are would not be the average's
-        of_steps = ema(row.train.ema)
-        self.average = AveragedModel(self.model, multi_avg_fn=of_steps, use_buffers=True) if row.train.ema else None
+        how = mean if row.train.soup else ema(row.train.ema)
+        averaged = row.train.soup or row.train.ema
+        self.average = AveragedModel(self.model, multi_avg_fn=how, use_buffers=True) if averaged else None
+        # what validation sees and what is kept; of a soup, see `epoch`
+        self.scored = self.average.module if row.train.ema else self.model
         self.begin(frozen=row.train.freeze > 0)
-
-    @property
-    def scored(self) -> Classifier:
-        """The model that validation sees and that is kept: the averaged one, if there is one."""
-        return self.average.module if self.average else self.model
 
     def begin(self, frozen: bool) -> None:
         """Start a phase, with a new optimiser: the head alone, or everything (report §7.7.3).
@@ -222,6 +262,8 @@ class Trainer:
         row = self.row
         if number == row.train.freeze and self.frozen:
             self.begin(frozen=False)
+        deferred = number < (row.loss.defer or 0)  # deferred re-weighting: Cao et al. 2019, §3.3
+        self.weights = torch.ones_like(self.class_weights) if deferred else self.class_weights
         scales = factors(row.schedule, number, row.train.epochs, row.train.freeze)
         rates = (scales[0] * row.optim.lr_backbone, scales[1] * row.optim.lr_head)
         for group in self.optimiser.param_groups:
@@ -251,6 +293,12 @@ class Trainer:
             )
         for model in dict.fromkeys((self.model, self.scored)):  # one where nothing is averaged
             distributed.broadcast_buffers(model)
+        if row.train.soup:
+            left = row.train.epochs - 1 - number  # the epochs are whole cycles
+            ends = left % row.schedule.period == 0 and left < row.train.soup * row.schedule.period
+            if ends:
+                self.average.update_parameters(self.model)
+            self.scored = self.average.module if ends else self.model
         drawn, predicted = (torch.cat(distributed.gather(torch.cat(each))).numpy() for each in (drawn, predicted))
         return rates, losses.mean().item(), macro_f1(drawn, predicted)
 
@@ -285,7 +333,7 @@ class Trainer:
         if row.optim.clip_norm > 0:
             nn.utils.clip_grad_norm_(self.model.parameters(), row.optim.clip_norm)
         self.optimiser.step()
-        if self.average:
+        if row.train.ema:
             self.average.update_parameters(self.model)
         return value.detach(), logits.detach()
 
@@ -354,16 +402,24 @@ def ema(decay: float) -> Callable[[list[torch.Tensor], list[torch.Tensor], torch
     steps would otherwise end near its beginning.
     """
 
-    @torch.no_grad()
     def update(averages: list[torch.Tensor], values: list[torch.Tensor], number: torch.Tensor) -> None:
-        if not averages[0].is_floating_point():  # a batch norm's counter
-            torch._foreach_copy_(averages, values)
-            return
-        share = 1 - ((1 + number) / (10 + number)).clamp(max=decay)
-        for average, value in zip(averages, values, strict=True):
-            average.lerp_(value, share.to(average.dtype))
+        _move(averages, values, 1 - ((1 + number) / (10 + number)).clamp(max=decay))
 
     return update
+
+
+def mean(averages: list[torch.Tensor], values: list[torch.Tensor], number: torch.Tensor) -> None:
+    """Make means of `number` tensors those of one more each."""
+    _move(averages, values, 1 / (1 + number))
+
+
+@torch.no_grad()
+def _move(averages: list[torch.Tensor], values: list[torch.Tensor], share: torch.Tensor) -> None:
+    if not averages[0].is_floating_point():  # a batch norm's counter
+        torch._foreach_copy_(averages, values)
+        return
+    for average, value in zip(averages, values, strict=True):
+        average.lerp_(value, share.to(average.dtype))
 
 
 def sample(
