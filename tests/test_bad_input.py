@@ -480,9 +480,6 @@ CASES = {
     "`params.yaml` is no YAML": params_file("a: [1\nb: 2\n"),
     "`params.yaml` is missing": params_file(None),
     "`train.freeze` beyond the last epoch": setting("train.freeze", 16),
-    "`loss.defer` beyond the last epoch": setting(
-        "ladder.efficientnet.loss", {"class_weights": "class_balanced", "defer": 8}
-    ),
     "a row that stands on no row": setting("ladder.mixup.from", "restarts"),
     "an unknown `model.name`": setting("model.name", "convnext_tiyn"),
     "`model.weights` names no file": setting("model.weights", "data/weights/x.pth"),

@@ -346,16 +346,6 @@ def test_what_acts_nowhere_is_said(params, folder, capsys):
     assert messages[1:] == ["none changed", "classical, report changed", f"{files} changed"]
 
 
-def test_what_is_deferred_is_class_weights(params):
-    params["ladder"]["mine"] = {"loss": {"class_weights": "class_balanced", "defer": 6}}
-    assert resolve(params)["mine"]["loss"]["defer"] == 6
-    params["ladder"]["mine"]["loss"]["class_weights"] = "none"
-    assert "defer" not in resolve(params)["mine"]["loss"]
-    params["ladder"]["mine"]["loss"] = {"class_weights": "class_balanced", "defer": 14}
-    with pytest.raises(ConfigError, match=r"ladder.mine: loss.defer = 14 should be less than train.epochs = 14"):
-        resolve(params)
-
-
 def test_a_resolved_file_loads_as_it_was_resolved(params, tmp_path):
     values = resolve(params)["efficientnet"]
     with (tmp_path / "row.yaml").open("w") as file:

@@ -14,7 +14,7 @@ from wbc.network.pixels import STREAMING, Pixels
 from wbc.network.prepare import Prepare
 from wbc.train import engine
 from wbc.train.engine import HISTORY, TrainError, fit, parameter_groups, sample
-from wbc.train.losses import class_balanced, per_image
+from wbc.train.losses import per_image
 from wbc.train.mixing import one_hot
 
 CPU = torch.device("cpu")
@@ -126,25 +126,6 @@ def test_killed_and_resumed_ends_in_the_same_bits(tiny_row, coloured, tmp_path, 
     )
     resumed = killed_and_resumed(row, coloured, tmp_path, monkeypatch, dies_in)
     assert [epoch[0] for epoch in resumed[2].history] == [1, 2, 3, 4]
-
-
-def test_class_weights_act_from_the_deferred_epoch_on(tiny_row, coloured, monkeypatch):
-    """In training and in validation."""
-    row, seen, real = changed(tiny_row, loss={"class_weights": "class_balanced", "defer": 2}), [], engine.normaliser
-
-    def watched(settings, target, weights):
-        seen.append(weights.tolist())
-        return real(settings, target, weights)
-
-    monkeypatch.setattr(engine, "normaliser", watched)
-    three = coloured._replace(targets=coloured.targets.clone().index_fill_(0, torch.arange(10), 2))
-    trainer, balanced = engine.Trainer(row, three), class_balanced(np.bincount(three.targets, minlength=13))
-    assert balanced.max() > 1
-    for epoch in range(3):
-        seen.clear()
-        trainer.epoch(epoch, engine.tqdm(disable=True))
-        trainer.evaluate(three)
-        assert seen == [pytest.approx(balanced if epoch == 2 else np.ones(13))] * 6
 
 
 def test_averaged_weights_are_scored_and_kept(tiny_row, coloured, tmp_path, monkeypatch):

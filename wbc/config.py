@@ -157,7 +157,6 @@ class Loss(Group):
     tau: NonNegative | None = None  # likewise
     smoothing: Annotated[float, Field(ge=0, lt=1)]
     class_weights: key_of("CLASS_WEIGHTS", "train/losses.py")
-    defer: Index | None = None  # absent where nothing is deferred
 
 
 class Optim(Group):
@@ -481,12 +480,6 @@ def _rows(values: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, 
             raise ConfigError(
                 f"ladder.{name}: loss.name = 'logit_adjusted' needs train.sampler = 'shuffle': 'weighted' already "
                 f"shows every class equally often"
-            )
-        if loss["class_weights"] == "none" or not loss.get("defer"):
-            loss.pop("defer", None)
-        elif loss["defer"] >= (epochs := row["train"]["epochs"]):
-            raise ConfigError(
-                f"ladder.{name}: loss.defer = {loss['defer']} should be less than train.epochs = {epochs}"
             )
         if row["schedule"]["name"] != "restarts":
             row["schedule"].pop("period", None)

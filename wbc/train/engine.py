@@ -227,8 +227,7 @@ class Trainer:
         counts = np.bincount(train.targets.numpy(), minlength=len(CLASSES))
         self.counts = torch.from_numpy(counts).to(self.device)
         weights = CLASS_WEIGHTS[row.loss.class_weights](counts)
-        self.class_weights = torch.tensor(weights, dtype=torch.float32, device=self.device)
-        self.weights = self.class_weights  # those of the epoch
+        self.weights = torch.tensor(weights, dtype=torch.float32, device=self.device)
         # batch norms' statistics too: those of the weights as they are would not be the average's
         how = mean if row.train.soup else ema(row.train.ema)
         averaged = row.train.soup or row.train.ema
@@ -262,8 +261,6 @@ class Trainer:
         row = self.row
         if number == row.train.freeze and self.frozen:
             self.begin(frozen=False)
-        deferred = number < (row.loss.defer or 0)  # deferred re-weighting: Cao et al. 2019, §3.3
-        self.weights = torch.ones_like(self.class_weights) if deferred else self.class_weights
         scales = factors(row.schedule, number, row.train.epochs, row.train.freeze)
         rates = (scales[0] * row.optim.lr_backbone, scales[1] * row.optim.lr_head)
         for group in self.optimiser.param_groups:
