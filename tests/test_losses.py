@@ -16,7 +16,6 @@ from wbc.train.losses import (
     class_balanced,
     focal,
     inverse_sqrt,
-    ldam,
     log_dampened,
     normaliser,
     per_image,
@@ -134,32 +133,6 @@ def test_a_class_without_images_is_still_learned_to_be_unlikely():
     target, counts = torch.eye(3)[[0, 0, 0, 1]], torch.tensor([30, 10, 0])
     per_image(settings, logits, target, torch.ones(3), counts).sum().backward()
     assert (logits.grad[:, 2] > 0.45).all()  # e^0 beside 3/4 + 1/4
-
-
-def test_the_margin_loss_is_its_papers():
-    """-log(e^(z_y - Δ_y) / (e^(z_y - Δ_y) + Σ e^z_j over j ≠ y)), Δ_j = C / n_j^¼, Cao et al. 2019, §3.2."""
-    logits, hard = 3 * torch.randn(20, 13, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 13
-    z, margin = logits.double().numpy(), 0.5 * (COUNTS.min() / COUNTS) ** 0.25
-    expected = []
-    for row, y in zip(z, hard.tolist(), strict=True):
-        own, others = np.exp(row[y] - margin[y]), sum(np.exp(row[j]) for j in range(13) if j != y)
-        expected.append(-np.log(own / (own + others)))
-    settings = Loss(name="ldam", class_weights="none", smoothing=0.0)
-    value = per_image(settings, logits, one_hot(hard), torch.ones(13), torch.from_numpy(COUNTS))
-    assert value.tolist() == pytest.approx(expected, rel=1e-5)
-    twice = per_image(settings, logits, one_hot(hard), torch.full((13,), 2.0), torch.from_numpy(COUNTS))
-    torch.testing.assert_close(twice, 2 * value)
-    assert normaliser(settings, one_hot(hard), torch.full((13,), 2.0)) == 40
-
-
-def test_the_margin_loss_of_a_mixed_target_is_the_mixed_loss():
-    """In either of them its own class's logit alone is lowered; a class without images has no margin."""
-    logits, counts, mixed = torch.randn(1, 13), torch.from_numpy(COUNTS), torch.zeros(1, 13)
-    mixed[0, 3], mixed[0, 7] = 0.3, 0.7
-    three, seven = (ldam(logits, one_hot(torch.tensor([c])), torch.ones(13), counts) for c in (3, 7))
-    torch.testing.assert_close(ldam(logits, mixed, torch.ones(13), counts), 0.3 * three + 0.7 * seven)
-    without = ldam(logits[:, :3], torch.eye(3)[[2]], torch.ones(3), torch.tensor([5, 80, 0]))
-    torch.testing.assert_close(without, F.cross_entropy(logits[:, :3], torch.tensor([2]))[None])
 
 
 def test_smoothed_targets_are_pytorchs():

@@ -11,7 +11,6 @@ from wbc.config import Loss
 
 BOUNDS = (0.2, 3.0)  # of the 1/√n weights (report §7.7.2)
 BETA = 0.9999  # of the class-balanced weights
-MARGIN = 0.5  # the largest of the label-distribution-aware ones
 
 
 def log_dampened(counts: np.ndarray) -> np.ndarray:
@@ -107,40 +106,6 @@ def adjusted(logits: torch.Tensor, counts: torch.Tensor, tau: float) -> torch.Te
     return logits + tau * (counts / counts.sum()).log().where(counts > 0, 0.0)
 
 
-def margins(counts: torch.Tensor) -> torch.Tensor:
-    """Label-distribution-aware margins Δ_c = C / n_c^¼ (Cao et al. 2019, §3.2), with the C that makes the largest 0.5.
-
-    Args:
-        counts: (C,) training images per class; one without any has no margin.
-
-    Returns:
-        (C,) float32.
-    """
-    powers = counts.pow(-0.25).where(counts > 0, 0.0)
-    return MARGIN * powers / powers.max()
-
-
-def ldam(logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of each image with the true class's logit lowered by its margin (Cao et al. 2019, §3.2).
-
-    Of a soft target it is the mixed loss, Σ_c y_c times that of class c, in which c's logit alone is lowered: log p_c
-    then becomes log p_c - Δ_c - log(1 - p_c + p_c e^-Δ_c). The logits are the linear head's own; the paper's are
-    cosines, times a scale, which would need another head and another model file.
-
-    Args:
-        logits: (N, C).
-        target: (N, C) class probabilities, one-hot where an image has one class.
-        weights: (C,), one per class.
-        counts: (C,) training images per class.
-
-    Returns:
-        (N,).
-    """
-    log_p, margin = F.log_softmax(logits, dim=1), margins(counts)
-    lowered = log_p - margin - torch.log1p(log_p.exp() * torch.expm1(-margin))
-    return -(target * weights * lowered).sum(1)
-
-
 def smoothed(target: torch.Tensor, counts: torch.Tensor, share: float) -> torch.Tensor:
     """(N, C) targets of which `share` is spread evenly over the classes that have images (Szegedy et al. 2016, §7)."""
     present = (counts > 0).to(target.dtype)
@@ -173,9 +138,6 @@ LOSSES = {  # loss.name, whose allowed values are these
     "logit_adjusted": LossFunction(
         lambda loss, logits, target, weights, counts: focal(adjusted(logits, counts, loss.tau), target, weights, 0.0),
         _summed_weights,
-    ),
-    "ldam": LossFunction(
-        lambda loss, logits, target, weights, counts: ldam(logits, target, weights, counts), _summed_weights
     ),
 }
 
