@@ -12,10 +12,10 @@ from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingCla
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from wbc.classical.linear import load_linear
 
 from stages import classical as stage
 from wbc.classical.gridsearch import importance, named, oversample, search
+from wbc.classical.linear import load_linear
 from wbc.classical.models import ClusterError, classifiers, cross_validate, probabilities
 from wbc.classical.table import Dataset
 from wbc.config import GridSearch
