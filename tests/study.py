@@ -124,7 +124,7 @@ def alone(params: dict) -> None:
     """A ladder of one row, `alone`, in which no process draws anything for itself."""
     shrink(params, ALONE)
     params["ladder"] = {"alone": {}}
-    params["blend"]["rows"] = params["robustness"]["rows"] = []
+    params["blend"]["rows"], params["robustness"]["rows"] = [], []
 
 
 def pack(path: Path, change: Callable[[dict], None]) -> None:
