@@ -124,7 +124,8 @@ def alone(params: dict) -> None:
     """A ladder of one row, `alone`, in which no process draws anything for itself."""
     shrink(params, ALONE)
     params["ladder"] = {"alone": {}}
-    params["blend"]["rows"], params["robustness"]["rows"] = [], []
+    for group in ("blend", "robustness"):
+        params[group] = {**params[group], "rows": []}
 
 
 def pack(path: Path, change: Callable[[dict], None]) -> None:
