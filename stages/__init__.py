@@ -21,7 +21,7 @@ gc.set_threshold(50_000)
 
 def run(main: Callable[..., None]) -> None:
     """Call `main` with the command line's arguments; what a person can correct ends in one line, not in a traceback."""
-    gc.freeze()  # what the imports left stays out of every later look, of which the interpreter's end alone took a second
+    gc.freeze()  # what the imports left is not looked through again, for which the interpreter's end took a second
     sys.stdout.reconfigure(line_buffering=True)  # an epoch's line is worth reading while the next one runs
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, if it did
     try:
