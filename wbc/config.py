@@ -468,37 +468,41 @@ def _rows(values: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, 
             raise ConfigError(f"ladder.{name}.from = {start!r}: allowed: {allowed}{_hint(str(start), settings)}")
         settings[name] = _merge(settings[start], delta)
         row = _validate(RowKnobs, settings[name], prefix=f"ladder.{name}: ").model_dump(exclude_none=True)
-        if not row["train"].get("retrain"):
-            row["train"].pop("retrain", None)
-        loss = row["loss"]
-        for user, knob in (("focal", "gamma"), ("logit_adjusted", "tau")):
-            if loss["name"] != user:
-                loss.pop(knob, None)
-            elif knob not in loss:
-                raise ConfigError(f"ladder.{name}: loss.{knob} is missing: the loss {user} needs a number >= 0")
-        if loss["name"] == "logit_adjusted" and row["train"]["sampler"] == "weighted":
-            raise ConfigError(
-                f"ladder.{name}: loss.name = 'logit_adjusted' needs train.sampler = 'shuffle': 'weighted' already "
-                f"shows every class equally often"
-            )
-        if row["schedule"]["name"] != "restarts":
-            row["schedule"].pop("period", None)
-        elif "period" not in row["schedule"]:
-            raise ConfigError(f"ladder.{name}: schedule.period is missing: restarts need a number of epochs >= 1")
-        train, free = row["train"], row["train"]["epochs"] - row["train"]["freeze"]
-        if not train.get("soup"):
-            train.pop("soup", None)
-        elif free % (period := row["schedule"].get("period", free + 1)) or train["soup"] * period > free:
-            raise ConfigError(
-                f"ladder.{name}: train.soup = {train['soup']} needs schedule.name = 'restarts' and as many whole "
-                f"cycles in the {free} epochs that are not frozen"
-            )
-        elif train["ema"] or train.get("retrain"):
-            raise ConfigError(
-                f"ladder.{name}: train.soup = {train['soup']} goes with neither train.ema nor train.retrain"
-            )
+        _settle(f"ladder.{name}", row)
         rows[name] = row
     return rows, starts
+
+
+def _settle(name: str, row: dict[str, Any]) -> None:
+    """Leave out of a row the settings that do not act in it, and refuse those that do not go together."""
+    loss, schedule, train = row["loss"], row["schedule"], row["train"]
+    for user, knob in (("focal", "gamma"), ("logit_adjusted", "tau")):
+        if loss["name"] != user:
+            loss.pop(knob, None)
+        elif knob not in loss:
+            raise ConfigError(f"{name}: loss.{knob} is missing: the loss {user} needs a number >= 0")
+    if loss["name"] == "logit_adjusted" and train["sampler"] == "weighted":
+        raise ConfigError(
+            f"{name}: loss.name = 'logit_adjusted' needs train.sampler = 'shuffle': 'weighted' already shows every "
+            f"class equally often"
+        )
+    if schedule["name"] != "restarts":
+        schedule.pop("period", None)
+    elif "period" not in schedule:
+        raise ConfigError(f"{name}: schedule.period is missing: restarts need a number of epochs >= 1")
+    for knob in ("retrain", "soup"):
+        if not train.get(knob):
+            train.pop(knob, None)
+    if soup := train.get("soup"):
+        free = train["epochs"] - train["freeze"]
+        period = schedule.get("period", free + 1)
+        if free % period or soup * period > free:
+            raise ConfigError(
+                f"{name}: train.soup = {soup} needs schedule.name = 'restarts' and as many whole cycles in the {free} "
+                f"epochs that are not frozen"
+            )
+        if train["ema"] or "retrain" in train:
+            raise ConfigError(f"{name}: train.soup = {soup} goes with neither train.ema nor train.retrain")
 
 
 def _chosen(value: Any, profile: str, key: str) -> Any:
