@@ -231,7 +231,7 @@ def test_a_temperature_of_1_has_its_lines_too(tmp_path, monkeypatch):
     arrays |= {name.replace("test", "val"): value for name, value in arrays.items()}
     arrays |= {f"{name}_tta": value for name, value in arrays.items() if "prob" in name}
     write_npz("data/predictions/a-0.npz", arrays.items())
-    errors, _ = calibrated(SimpleNamespace(models=["a"], repeats=[0]))
+    errors, _ = calibrated(SimpleNamespace(models=["a"], blends={}, repeats=[0]))
     assert errors["probabilities"].tolist() == ["plain", "plain", "with TTA", "with TTA"]
 
 
@@ -270,7 +270,7 @@ def test_the_temperature_is_of_the_validation_part(test_is, tmp_path, monkeypatc
         arrays |= {"test_targets": target[part], "test_probabilities": probabilities[part]}
         arrays |= {f"{name}_tta": value for name, value in arrays.items() if "prob" in name}
         write_npz(f"data/predictions/a-{repeat}.npz", arrays.items())
-    errors, curves = calibrated(SimpleNamespace(models=["a"], repeats=[0, 1]))
+    errors, curves = calibrated(SimpleNamespace(models=["a"], blends={}, repeats=[0, 1]))
     plain, tempered = errors[errors["probabilities"] == "plain"].to_dict("records")
     assert plain == {"row": "a", "probabilities": "plain", "temperature": 1, **calibration(target, probabilities)}
     assert tempered["temperature"] == temperature(*validation) != temperature(target, probabilities)
