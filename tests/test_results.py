@@ -87,7 +87,7 @@ def test_each_part_leaves_its_confusions_and_one_without_labels_an_empty_table(
         assert (score in metrics) == (known > 0)
     with np.load("data/embeddings/a-0.npz") as stored:
         assert stored["embeddings"].shape == (4, model.backbone.num_features)
-    errors, curves = calibrated(SimpleNamespace(models=["a"], repeats=[0]))
+    errors, curves = calibrated(SimpleNamespace(models=["a"], blends={}, repeats=[0]))
     images = curves.groupby("probabilities")["images"].sum()
     assert images.to_dict() == ({"plain": known, "with TTA": known} if known else {})
     assert errors["probabilities"].tolist() == ["plain", "plain", "with TTA", "with TTA"] * (known > 0)
