@@ -16,6 +16,7 @@ def main(features: str, repeat: str) -> None:
     config, backend = load("configs/classical.yaml"), load("configs/compute.yaml").joblib_backend
     train, held = training(features, int(repeat)), test(features, int(repeat))
     folds, known = [train.fold == fold for fold in np.unique(train.fold)], held.target >= 0
+    shown = np.unique(train.target)
     # Table 3 is without class weights, Table 4 with; so is what somebody adds
     models = classifiers(config.implementation, balanced=features != "v1", seed=config.seed + int(repeat))
     validated = cross_validate(models, train.features, train.target, train.fold, held.features, backend)
@@ -24,9 +25,10 @@ def main(features: str, repeat: str) -> None:
     arrays = [("out_of_fold_ids", train.ids.astype(str)), ("out_of_fold_targets", train.target)]
     arrays += [("test_ids", held.ids.astype(str)), ("test_targets", held.target)]
     for name, (found, tested, model) in validated.items():
-        # LDA is overconfident, the SVM always certain; the answers stay as they are
+        # LDA is overconfident, the SVM always certain; the answers stay as they are; a class never shown has 0
         heat = temperature(train.target, found)
-        found, tested = scaled(found, heat), scaled(tested, heat)
+        for chances in (found, tested):
+            chances[:, shown] = scaled(chances[:, shown], heat)
         arrays += [(f"{name}_out_of_fold", found), (f"{name}_test", tested)]
         if model and (served := linear(model, features, config.masks[features], heat)):
             save_linear(f"models/classical/{features}-{repeat}/{name}.safetensors", served)

@@ -21,7 +21,7 @@ SMALL = {  # of the report's profile all but what would take hours or a download
         "efficientnet": {"model": {"name": "test_efficientnet", "weights": "none"}, "train": {"epochs": 1}},
         "convnext_restarts": {"train": {"epochs": 1}},
         "freeze": {"train": {"freeze": 1, "epochs": 2}},
-        "best": {"train": {"epochs": 1}},
+        "best": {"model": {"name": "test_convnext", "weights": "none"}, "train": {"epochs": 1, "retrain": 1}},
     },
 }
 WHOLE = pytest.mark.skipif(
