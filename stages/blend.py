@@ -2,9 +2,9 @@
 
 import numpy as np
 import pandas as pd
-from wbc.classical.linear import load_linear
 
 from stages import run
+from wbc.classical.linear import load_linear
 from wbc.config import BLEND, load
 from wbc.data.tables import write_submission
 from wbc.evaluate.calibration import scaled
