@@ -133,3 +133,14 @@ def test_a_change_is_one_line_of_params_yaml(tmp_path, change, lines):
     differ = [line for line in difflib.ndiff(before, after) if line[0] == "+"]
     assert len(differ) == lines, differ
     assert len(after) == len(before) + (lines if change.startswith("+") else 0)
+
+
+@pytest.mark.parametrize("knob", ["repeats", "augment.scale", "augment.erase_scale", "blend.rows", "robustness.rows"])
+def test_an_emptied_list_leaves_a_file_that_can_be_read(tmp_path, knob):
+    """With a comment between the key and a list, DVC's writer loses a line break (ruamel.yaml)."""
+    path = shutil.copy(ROOT / "params.yaml", tmp_path)
+    apply_overrides(path, [f"{knob}=[]"])
+    after = read_yaml(path)
+    for part in knob.split("."):
+        after = after[part]
+    assert after == []
