@@ -134,10 +134,27 @@ MORPHOLOGY = {
     ),
 }  # fmt: skip
 
+
+@dataclass(frozen=True)
+class Laboratory:
+    """How one laboratory's slides and microscope show a cell, beside what varies from slide to slide."""
+
+    stain: tuple[float, float, float] = (1.0, 1.0, 1.0)  # factor of the optical density in red, green and blue
+    light: tuple[int, int, int] = LIGHT  # RGB of the empty background
+    zoom: float = 1.0  # how much larger a cell is in the frame
+    blur: float = 1.0  # factor of the blur
+    noise: float = 1.0  # and of the sensor's
+
+
+HOME = Laboratory()
+AWAY = Laboratory(stain=(0.8, 1.0, 1.5), light=(232, 230, 238), zoom=1.25, blur=1.5, noise=1.5)
+
 LINEAGES = (("PMY", "MY", "MMY", "BNE", "SNE"), ("MO", "VLY", "LY", "PLY", "BL"), ("EO",), ("BA",), ("PC",))
 
 
-def draw(label: str, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw(
+    label: str, size: int, rng: np.random.Generator, laboratory: Laboratory = HOME
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw one stained white blood cell among red cells.
 
     Every length scales with `size`, and the same generator state gives the same smear at any size.
@@ -146,6 +163,7 @@ def draw(label: str, size: int, rng: np.random.Generator) -> tuple[np.ndarray, n
         label: one of `wbc.classes.CLASSES`.
         size: edge of the square image, in pixels.
         rng: the only source of randomness.
+        laboratory: whose slide and microscope show it.
 
     Returns:
         The image, (size, size, 3) uint8 RGB, and the central cell's mask before blur and noise, (size, size) uint8:
@@ -158,11 +176,14 @@ def draw(label: str, size: int, rng: np.random.Generator) -> tuple[np.ndarray, n
         raise ValueError(f"unknown label {label!r}: expected one of {', '.join(CLASSES)}")
     slide = np.zeros((size * SUPERSAMPLE, size * SUPERSAMPLE, 3), np.float32)
     _paint_surroundings(slide, rng)
+    shapes = _paint_cell(slide, _individual(label, rng), rng)
+    margin = round(len(slide) * (1 - 1 / laboratory.zoom) / 2)
+    seen = slice(margin, len(slide) - margin)
     in_cell, in_nucleus = (
-        cv2.resize(shape.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA) >= 0.5
-        for shape in _paint_cell(slide, _individual(label, rng), rng)
+        cv2.resize(shape[seen, seen].astype(np.float32), (size, size), interpolation=cv2.INTER_AREA) >= 0.5
+        for shape in shapes
     )
-    return _photograph(slide, size, rng), in_cell.astype(np.uint8) + in_nucleus
+    return _photograph(slide[seen, seen], size, rng, laboratory), in_cell.astype(np.uint8) + in_nucleus
 
 
 def class_counts(total: int, minimum: int) -> dict[str, int]:
@@ -192,30 +213,41 @@ def write_dataset(
         size: edge of the images, in pixels.
         seed: of everything.
     """
-    folder = Path(folder)
+    parts = {"train": class_counts(train, minimum_train), "test": class_counts(test, minimum_test)}
+    _write_cells(Path(folder), parts, size, seed, HOME)
+
+
+def write_external(folder: Path, test: int, minimum_test: int, size: int, seed: int) -> None:
+    """Draw other cells as another laboratory shows them, `AWAY`, all in the test part, laid out as by `write_dataset`.
+
+    Args:
+        folder: created if missing.
+        test: about how many images, see `class_counts`.
+        minimum_test: least number of images per class.
+        size: edge of the images, in pixels.
+        seed: of everything; no cell is one of `write_dataset`'s.
+    """
+    _write_cells(Path(folder), {"test": class_counts(test, minimum_test)}, size, seed, AWAY)
+
+
+def _write_cells(folder: Path, parts: dict[str, dict[str, int]], size: int, seed: int, laboratory: Laboratory) -> None:
+    """Draw so many cells of each part and class."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "masks").mkdir(exist_ok=True)
-    rows = [
-        (label, part)
-        for part, counts in [
-            ("train", class_counts(train, minimum_train)),
-            ("test", class_counts(test, minimum_test)),
-        ]
-        for label, count in counts.items()
-        for _ in range(count)
-    ]
+    rows = [(label, part) for part, counts in parts.items() for label, count in counts.items() for _ in range(count)]
     order = np.random.default_rng(seed).permutation(len(rows))
     table = pd.DataFrame([rows[i] for i in order], columns=["labels", "part"])
     table.insert(0, "ID", [f"{i:06d}" for i in range(len(table))])
 
-    tasks = ((folder, row.ID, row.labels, size, [seed, row.Index]) for row in table.itertuples())
+    stream = (HOME, AWAY).index(laboratory)  # a last 0 changes nothing: the same as [seed, row.Index]
+    tasks = ((folder, row.ID, row.labels, size, [seed, row.Index, stream], laboratory) for row in table.itertuples())
     for _ in parallel_map(_write_image, tasks, len(table), "draw"):
         pass
     table.to_csv(folder / "labels.csv", index=False, lineterminator="\n")
 
 
-def _write_image(folder: Path, name: str, label: str, size: int, seed: list[int]) -> None:
-    image, mask = draw(label, size, np.random.default_rng(seed))
+def _write_image(folder: Path, name: str, label: str, size: int, seed: list[int], laboratory: Laboratory) -> None:
+    image, mask = draw(label, size, np.random.default_rng(seed), laboratory)
     jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
     (folder / "images" / f"{name}.jpg").write_bytes(jpeg)  # unlike cv2.imwrite, complains when the disk is full
     (folder / "masks" / f"{name}.png").write_bytes(cv2.imencode(".png", mask)[1])
@@ -306,16 +338,16 @@ def _paint_cell(slide: np.ndarray, cell: SimpleNamespace, rng: np.random.Generat
     return shapes
 
 
-def _photograph(slide: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+def _photograph(slide: np.ndarray, size: int, rng: np.random.Generator, laboratory: Laboratory) -> np.ndarray:
     """Stain strength, lamp, focus and sensor: what varies between slides and cameras."""
-    stain = rng.normal(1, 0.08) * rng.normal(1, 0.04, 3)
-    light = rng.normal(1, 0.015) * rng.normal(1, 0.007, 3) * LIGHT
+    stain = rng.normal(1, 0.08) * rng.normal(1, 0.04, 3) * laboratory.stain
+    light = rng.normal(1, 0.015) * rng.normal(1, 0.007, 3) * laboratory.light
     ramp = np.linspace(-1, 1, size)
     gradient = 1 + rng.normal(0, 0.015) * ramp[:, None] + rng.normal(0, 0.015) * ramp
     image = cv2.resize(np.exp(slide * -stain.astype(np.float32)), (size, size), interpolation=cv2.INTER_AREA)
     image *= (gradient[..., None] * light).astype(np.float32)
-    image = cv2.GaussianBlur(image, (0, 0), size * rng.uniform(0.001, 0.0045))
-    image += rng.uniform(0.5, 2.5) * rng.standard_normal(image.shape, np.float32)
+    image = cv2.GaussianBlur(image, (0, 0), size * rng.uniform(0.001, 0.0045) * laboratory.blur)
+    image += rng.uniform(0.5, 2.5) * laboratory.noise * rng.standard_normal(image.shape, np.float32)
     return image.round().clip(0, 255).astype(np.uint8)
 
 
