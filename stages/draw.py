@@ -1,24 +1,29 @@
-"""Draw the built-in sample into data/synthetic; for any other source, leave that folder empty."""
+"""Draw the built-in sample, and cells as another laboratory shows them; for another source both folders stay empty."""
 
 import shutil
 from pathlib import Path
 
 from stages import run
 from wbc.config import load
-from wbc.data.synthetic import write_dataset
+from wbc.data.synthetic import write_dataset, write_external
 
-FOLDER = Path("data/synthetic")
+HOME, AWAY = Path("data/synthetic"), Path("data/laboratory")
 
 
 def main() -> None:
     config = load("configs/data.yaml")
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
+    for folder in (HOME, AWAY):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
     if config.data.source != "synthetic":
         print("nothing to draw: the images come from a folder")
         return
-    write_dataset(FOLDER, **config.synthetic.model_dump(), seed=config.seed)
-    print(f"drew {len(list(FOLDER.glob('images/*')))} cells of {config.synthetic.size}×{config.synthetic.size} pixels")
+    drawn = config.synthetic.model_dump()
+    away = drawn.pop("laboratory")
+    write_dataset(HOME, **drawn, seed=config.seed)
+    write_external(AWAY, away, drawn["minimum_test"], drawn["size"], config.seed)
+    counts = (len(list(folder.glob("images/*"))) for folder in (HOME, AWAY))
+    print("drew {} cells, and {} of another laboratory".format(*counts))
 
 
 if __name__ == "__main__":

@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from stages import run
 from wbc.classes import CLASSES, TABLE_1
 from wbc.config import load
 from wbc.data.contact import contact_sheet
 from wbc.data.images import read, write_jpeg
-from wbc.data.ingest import ingest
+from wbc.data.ingest import HASHES, ingest
 from wbc.data.leaks import KINDS, LEAKING
 from wbc.data.sources import SourceError
 from wbc.data.tables import LEAKS, MANIFEST, REJECTS
-from wbc.io import write_csv, write_json
+from wbc.io import atomic, write_csv, write_json
 
 COLUMNS = 8
 
@@ -22,6 +24,8 @@ def main() -> None:
     found = ingest(data.source, Path(data.path), data.test_fraction, config.seed, data.strict)
     for path, table in ((REJECTS, found.rejects), (LEAKS, found.leaks), (MANIFEST, found.manifest)):
         write_csv(path, table.columns, table.itertuples(index=False))
+    with atomic(HASHES) as path, path.open("wb") as file:
+        np.save(file, found.hashes)
     leaks = {kind: int((found.leaks["kind"] == kind).sum()) for kind in KINDS}
     if data.leaks == "stop" and any(leaks[kind] for kind in LEAKING):
         counts = ", ".join(f"{kind} {leaks[kind]}" for kind in LEAKING if leaks[kind])

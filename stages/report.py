@@ -6,6 +6,7 @@ from wbc.io import atomic, write_csv, write_json, write_text
 from wbc.report import charts, tables
 from wbc.report.calibrated import calibrated
 from wbc.report.differences import compared
+from wbc.report.external import external
 from wbc.report.page import page
 from wbc.report.results import BOUNDS, MEASURED, SPREADS, lines, markdown, read_public_scores, results
 from wbc.report.study import DATA, METRICS, PLOTS, read_study
@@ -30,9 +31,11 @@ def main() -> None:
     errors, curves = calibrated(study)
     write_csv(PLOTS / "calibration.csv", errors.columns, lines(errors))
     write_csv(PLOTS / "reliability.csv", curves.columns, lines(curves))
-    printed = tables.all_tables(study, differences, errors)
+    elsewhere = external(study)
+    write_csv(PLOTS / "external.csv", elsewhere.columns, lines(elsewhere))
+    printed = tables.all_tables(study, differences, errors, elsewhere)
     write_text(PLOTS / "tables.md", tables.markdown(printed))
-    write_text(PLOTS / "report.html", page(study, table, printed, curves))
+    write_text(PLOTS / "report.html", page(study, table, printed, curves, elsewhere))
     print(f"{len(table)} rows in plots/results.md, the study on a page in plots/report.html")
 
 

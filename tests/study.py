@@ -20,7 +20,7 @@ from wbc.report import published
 
 ROOT = Path(__file__).parent.parent
 TINY = {
-    "synthetic": {"train": 60, "test": 26, "minimum_train": 3, "minimum_test": 1, "size": 48},
+    "synthetic": {"train": 60, "test": 26, "minimum_train": 3, "minimum_test": 1, "laboratory": 13, "size": 48},
     "split": {"folds": 2},
     "images": {"size": 32},
     "grid": {"implementation": "hist", "n_estimators": [2], "max_depth": [2], "smote_neighbors": 3},
@@ -34,7 +34,16 @@ TINY = {
     },
 }
 COPIED = ("stages", "wbc", "dvc.yaml", "params.yaml", "data/public_scores.csv")
-COPIED += ("data/weights", "plots/robustness/.gitkeep", ".dvc/plots", ".gitattributes", ".gitignore", ".dvcignore")
+COPIED += (
+    "data/external/.gitkeep",
+    "data/weights",
+    "metrics/external/.gitkeep",
+    "plots/robustness/.gitkeep",
+    ".dvc/plots",
+    ".gitattributes",
+    ".gitignore",
+    ".dvcignore",
+)
 LEFT_OUT = ("convnext_cosine", "mixup", "cutmix")  # rows that take time; what they change, the next one does
 
 

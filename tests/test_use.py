@@ -29,8 +29,9 @@ from wbc.network.pixels import Pixels
 from wbc.network.prepare import Prepare
 from wbc.network.reference import reference
 from wbc.segment import method
-from wbc.use.classify import classify, find, layer_cam, load
+from wbc.use.classify import classify, find, layer_cam
 from wbc.use.export import Resize, export_onnx
+from wbc.use.model import load
 
 CPU = torch.device("cpu")
 STILL = dict.fromkeys(Augment.model_fields, 0.0) | {"scale": [1.0, 1.0], "erase_scale": [0.1, 0.1]}

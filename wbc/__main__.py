@@ -52,8 +52,9 @@ def classify(arguments: argparse.Namespace) -> None:
     from wbc.io import rounded, write_csv
     from wbc.network.inference import choose_device
     from wbc.network.model import PLAIN
-    from wbc.use.classify import Classified, find, layer_cam, load
+    from wbc.use.classify import Classified, find, layer_cam
     from wbc.use.classify import classify as classified
+    from wbc.use.model import load
 
     files, model = find(arguments.images), load(arguments.model)
     if isinstance(model, Linear) and (arguments.tta or arguments.explain):
@@ -81,8 +82,8 @@ def classify(arguments: argparse.Namespace) -> None:
 
 def export(arguments: argparse.Namespace) -> None:
     """Write the model as ONNX."""
-    from wbc.use.classify import load
     from wbc.use.export import export_onnx
+    from wbc.use.model import load
 
     out = arguments.out or arguments.model.with_suffix(".onnx")
     export_onnx(load(arguments.model), out)

@@ -27,12 +27,14 @@ Index = Annotated[int, Field(ge=0)]
 Pixels = Annotated[int, Field(ge=8, le=4096)]
 Grid = Annotated[list[Count], Field(min_length=1)]
 Range = Annotated[list[Positive], Field(min_length=2, max_length=2)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 PROFILES = ("report", "sample", "laptop")  # a knob without a value for the chosen one takes the first's
 BASE = "base"  # what a row's `from` calls the values above the ladder
 ENSEMBLE = "_ensemble"  # what the mean of a row's repeats is called after, in the results
 BLEND = "_blend"  # what its mean with a classical model is
 RESERVED = {BASE, *PROFILES, "convnext_restarts_tta"}  # no row's name, as those of the other settings files and results
-READ_BY_DVC = ("blend", "features", "repeats", "robustness")  # in dvc.yaml, which knows no profile: they have one value
+# In dvc.yaml, which knows no profile: they have one value
+READ_BY_DVC = ("blend", "external", "features", "repeats", "robustness")
 FINAL = "final"  # the study's last row, of which its Table 5 speaks
 WEIGHTS = Path("data/weights")  # what lies there is a dependency of `configure`
 DRAWN_CELLS = WEIGHTS / "drawn_cells.safetensors"  # what the stage `pretrain` writes
@@ -85,7 +87,13 @@ class Synthetic(Group):
     test: Count
     minimum_train: Count
     minimum_test: Count
+    laboratory: Count
     size: Annotated[int, Field(ge=32, le=4096)]
+
+
+class ExternalSet(Group):
+    source: file_in("data/sources")
+    path: Annotated[str, Field(min_length=1)]
 
 
 class Split(Group):
@@ -257,6 +265,7 @@ class Params(RowKnobs):
     compute: Compute
     data: Data
     synthetic: Synthetic
+    external: dict[Name, ExternalSet]
     split: Split
     images: Images
     features: Annotated[dict[file_in("features/sets"), FeatureSet], Field(min_length=1)]
@@ -264,7 +273,7 @@ class Params(RowKnobs):
     pretrain: Pretrain
     blend: Blend
     robustness: Robustness
-    ladder: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], dict[str, Any]], Field(min_length=1)]
+    ladder: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
 
 
 class DataFile(Group):
@@ -284,6 +293,16 @@ class GridSearchFile(GridSearch):
     seed: Index
 
 
+class UsedSet(ExternalSet):
+    used: bool  # drawn cells tell nothing of a model of real ones
+
+
+class ExternalFile(Group):
+    sets: dict[str, UsedSet]
+    masks: dict[str, str]  # by feature set: those that the linear models take
+    rows: dict[str, TTA]  # of the ladder, and those that are blends
+
+
 class ReportFile(Group):
     profile: Literal[PROFILES]
     source: str
@@ -295,6 +314,7 @@ class ReportFile(Group):
     features: dict[str, FeatureSet]
     blend: Blend
     robust: list[str]  # rows that are scored on corrupted images too
+    external: list[str]  # sets of images that every row is scored on too
 
 
 FILES = {  # in configs/, beside one of every row of the ladder
@@ -304,6 +324,7 @@ FILES = {  # in configs/, beside one of every row of the ladder
     "classical": ClassicalFile,
     "gridsearch": GridSearchFile,
     "blend": Blend,
+    "external": ExternalFile,
     "report": ReportFile,
 }
 
@@ -369,6 +390,9 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"features.{min(missing)} is missing: the report's tables are of it")
     rows, starts = _rows(values)
     ladder = {name: {"from": starts[name]} | _difference(row, rows.get(starts[name], {})) for name, row in rows.items()}
+    drawn = study.data.source == "synthetic"
+    external = [name for name, of_set in study.external.items() if drawn or of_set.source != "synthetic"]
+    masks = {name: of_set["masks"] for name, of_set in values["features"].items()}
     shared = {
         "compute": values["compute"],
         "data": {key: values[key] for key in ("seed", "data", "synthetic", "split")},
@@ -376,7 +400,7 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "classical": {
             "seed": values["seed"],
             "implementation": values["grid"]["implementation"],
-            "masks": {name: of_set["masks"] for name, of_set in values["features"].items()},
+            "masks": masks,
         },
         "gridsearch": {"seed": values["seed"], **values["grid"]},
         "blend": values["blend"],
@@ -391,6 +415,7 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "features": values["features"],
             "blend": values["blend"],
             "robust": study.robustness.rows,
+            "external": external,
         },
     }
     for key, name, known in (
@@ -400,11 +425,17 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     ):
         if name not in known:
             raise ConfigError(f"{key} = {name!r}: allowed: {', '.join(known)}{_hint(name, known)}")
+    shared["external"] = {
+        "sets": {name: of_set | {"used": name in external} for name, of_set in values["external"].items()},
+        "masks": masks,
+        "rows": {name: row["tta"] for name, row in rows.items()}
+        | {f"{name}{BLEND}": rows[name]["tta"] for name in study.blend.rows},
+    }
     _check_repeats(study.repeats, study.split.outer)
     taken = FILES.keys() | RESERVED | {f"classical_{name}" for name in study.features}
     if clash := {row for row in rows if row in taken or row.endswith((BLEND, ENSEMBLE))}:
         raise ConfigError(f"ladder: row name {_listed(clash)} is taken; choose another")
-    if study.data.source == "synthetic":  # drawn images live in their own folder, wherever data.path points
+    if drawn:  # drawn images live in their own folder, wherever data.path points
         shared["data"]["data"]["path"] = "data/synthetic"
     return shared | rows
 
@@ -420,8 +451,11 @@ def complete(resolved: dict[str, dict[str, Any]], known: Collection[str]) -> Non
         ConfigError: timm lacks a model, or a folder or file is missing.
     """
     data = resolved["data"]["data"]
-    if data["source"] != "synthetic" and not Path(data["path"]).is_dir():
-        raise ConfigError(f"data.path = {data['path']!r}: no such folder; put your images there, or a link to them")
+    folders = {"data": data} | {f"external.{name}": of_set for name, of_set in resolved["external"]["sets"].items()}
+    for key, images in folders.items():
+        if images["source"] != "synthetic" and not Path(images["path"]).is_dir():
+            path = images["path"]
+            raise ConfigError(f"{key}.path = {path!r}: no such folder; put the images there, or a link to them")
     for name, row in ((name, values) for name, values in resolved.items() if "model" in values):
         model = row["model"]
         if model["name"] not in known and (fault := _unknown_to_timm(model["name"])):

@@ -4,6 +4,7 @@ import difflib
 import os
 import stat
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from wbc.data.sources import Item, SourceError, mask_of, scan
 from wbc.data.split import held_back
 from wbc.parallel import parallel_map
 
+HASHES = Path("data/hashes.npy")  # of the images that the manifest lists
 COLUMNS = ["id", "path", "sha256", "width", "height", "label", "part", "mask", "group", "copy_of"]
 
 
@@ -26,6 +28,7 @@ class Ingested(NamedTuple):
     manifest: pd.DataFrame  # the usable images
     rejects: pd.DataFrame  # the others: name, reason (of a dozen), detail
     leaks: pd.DataFrame  # as `wbc.data.leaks` returns them
+    hashes: np.ndarray  # (N, 4) uint64 perceptual hashes of the usable images
 
 
 def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: bool = False) -> Ingested:
@@ -47,6 +50,56 @@ def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: boo
         ListError, OSError: see `wbc.data.sources.scan`.
     """
     items = scan(source, root)
+    manifest, hashes, rejects, contradicted = _checked(items, root, strict)
+    manifest["copy_of"] = copy_of(manifest["id"], hashes)
+    tested = any(item.part == "test" for item in items)
+    if not tested and len(manifest):
+        manifest["part"] = held_back(manifest, test_fraction, seed).map({True: "test", False: "train"})
+    manifest["part"] = manifest["part"].replace("", "train")
+    if not manifest["part"].eq("train").any():
+        raise SourceError(f"{root}: no usable labelled training image among {len(items)} images{_first(rejects)}")
+    if not manifest["part"].eq("test").any():
+        if tested:
+            raise SourceError(f"{root}: no usable test image{_first(rejects)}")
+        raise SourceError(f"{root}: data.test_fraction = {test_fraction} holds back none of {len(manifest)} images")
+    leaks = pd.concat([copies(manifest, hashes), contradicted], ignore_index=True)
+    return Ingested(manifest, _table(rejects), leaks, hashes)
+
+
+def collect(source: str, root: Path, home: pd.DataFrame, hashes: np.ndarray, strict: bool = False) -> Ingested:
+    """List the labelled images of a source that no model has learned from, all of them to test on.
+
+    Args:
+        source: as for `ingest`.
+        root: as for `ingest`.
+        home: the study's manifest. Whatever of the source it has too, byte for byte or nearly, is rejected.
+        hashes: (N, 4) uint64, of its images.
+        strict: as for `ingest`.
+
+    Returns:
+        As `ingest`; there are no leaks, as all is of the test part.
+
+    Raises:
+        SourceError: the source cannot be read, no image is usable, or `strict` and any is not.
+        ListError, OSError: see `wbc.data.sources.scan`.
+    """
+    items = [replace(item, part="train") for item in scan(source, root) if item.label]
+    manifest, found, rejects, _ = _checked(items, root, strict)
+    ids = pd.concat(["home " + home["id"], "away " + manifest["id"]], ignore_index=True)
+    first = copy_of(ids, np.concatenate([hashes, found]))[len(home) :].reset_index(drop=True)
+    known = first.str.startswith("home ").to_numpy(bool)
+    for id, other in zip(manifest["id"][known], first[known], strict=True):
+        rejects.append((id, "copy of an image at home", other.removeprefix("home ")))
+    if known.all():
+        raise SourceError(f"{root}: no usable labelled image among {len(items)} images{_first(rejects)}")
+    manifest = manifest[~known].reset_index(drop=True).assign(part="test")
+    return Ingested(manifest, _table(rejects), copies(manifest, found[~known]), found[~known])
+
+
+def _checked(
+    items: list[Item], root: Path, strict: bool
+) -> tuple[pd.DataFrame, np.ndarray, list[tuple[str, str, str]], pd.DataFrame]:
+    """A source's usable items, their perceptual hashes, the other items, and of these what is under two labels."""
     rejects: list[tuple[str, str, str]] = []
 
     def reject(name: str, why: str) -> None:
@@ -57,36 +110,32 @@ def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: boo
         rejects.append((name, reason, detail))
 
     tasks = ((item, fault, root) for item, fault in zip(items, _faults(items), strict=True))
-    rows, prints = [], []
+    rows, hashes = [], []
     for item, result in zip(items, parallel_map(_look, tasks, len(items), "ingest", threads=True), strict=True):
         if isinstance(result, str):
             reject(item.id, result)
         else:
             rows.append(result[0])
-            prints.append(result[1])
+            hashes.append(result[1])
     manifest = pd.DataFrame(rows, columns=COLUMNS)
-    prints = np.array(prints, np.uint64).reshape(-1, 4)
+    hashes = np.array(hashes, np.uint64).reshape(-1, 4)
 
     contradicted = two_labels(manifest)
     for row in contradicted.itertuples():
         reject(row.id, f"same image under two labels: {row.other}")
     kept = ~manifest["id"].isin(contradicted["id"]).to_numpy()
-    manifest, prints = manifest[kept].reset_index(drop=True), prints[kept]
+    manifest, hashes = manifest[kept].reset_index(drop=True), hashes[kept]
 
-    manifest["copy_of"] = copy_of(manifest["id"], prints)
-    tested = any(item.part == "test" for item in items)
-    if not tested and len(manifest):
-        manifest["part"] = held_back(manifest, test_fraction, seed).map({True: "test", False: "train"})
-    manifest["part"] = manifest["part"].replace("", "train")
-    why = f"; first reason: {rejects[0][0]!r}: {': '.join(filter(None, rejects[0][1:]))}" if rejects else ""
-    if not manifest["part"].eq("train").any():
-        raise SourceError(f"{root}: no usable labelled training image among {len(items)} images{why}")
-    if not manifest["part"].eq("test").any():
-        if tested:
-            raise SourceError(f"{root}: no usable test image{why}")
-        raise SourceError(f"{root}: data.test_fraction = {test_fraction} holds back none of {len(manifest)} images")
-    leaks = pd.concat([copies(manifest, prints), contradicted], ignore_index=True)
-    return Ingested(manifest, pd.DataFrame(rejects, columns=["name", "reason", "detail"]), leaks)
+    return manifest, hashes, rejects, contradicted
+
+
+def _table(rejects: list[tuple[str, str, str]]) -> pd.DataFrame:
+    return pd.DataFrame(rejects, columns=["name", "reason", "detail"])
+
+
+def _first(rejects: list[tuple[str, str, str]]) -> str:
+    """Why the first one was rejected, as the end of a message."""
+    return f"; first reason: {rejects[0][0]!r}: {': '.join(filter(None, rejects[0][1:]))}" if rejects else ""
 
 
 def _faults(items: list[Item]) -> list[str]:

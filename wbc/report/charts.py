@@ -172,6 +172,25 @@ def robustness(study: Study) -> alt.Chart:
     return finish(lines, "Macro F1 on corrupted test images, by the corruption's severity.", 360)
 
 
+def external(scores: pd.DataFrame) -> alt.Chart:
+    """Macro F1 of each row at home and on another laboratory's images; parameter `name`, the set."""
+    wide = scores.rename(columns={"home_f1": "at home", "f1": "elsewhere"})
+    long = wide.melt(["set", "row", "low", "high"], ["at home", "elsewhere"], "where", "macro F1")
+    y = alt.Y("row:N", sort=None, title=None, axis=alt.Axis(labelLimit=220))
+    x = alt.X("macro F1:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5))
+    colour = alt.Color("where:N", sort=None, scale=alt.Scale(domain=["at home", "elsewhere"], range=[BLUE, ORANGE]))
+    points = alt.Chart(long).mark_circle(size=70, opacity=1)
+    points = points.encode(
+        x=x, y=y, color=colour, tooltip=["row:N", "where:N", alt.Tooltip("macro F1:Q", format=".3f")]
+    )
+    bounds = alt.Chart(wide).mark_rule(color=ORANGE).encode(x=alt.X("low:Q", title="macro F1"), x2="high:Q", y=y)
+    both = alt.layer(*(layer.transform_filter("datum.set == name") for layer in (bounds, points)))
+    both = both.add_params(alt.param(name="name", value=scores["set"].iloc[0]))
+    return finish(
+        both, "Macro F1 of each row at home and on another laboratory's images.", 22 * scores["row"].nunique()
+    )
+
+
 def confusion(study: Study, first: str) -> alt.Chart:
     """Confusion matrices (Figures 4, 6, 7, 9, 11 and 13): recall per true class and images; parameter `name`."""
     found = {name: pairs for name, pairs in study.confusions.items() if len(pairs)}  # an unlabelled part has none

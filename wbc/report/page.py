@@ -68,7 +68,13 @@ class Card(NamedTuple):
     note: str
 
 
-def page(study: Study, results: pd.DataFrame, tables: Sequence[Table], reliability: pd.DataFrame) -> str:
+def page(
+    study: Study,
+    results: pd.DataFrame,
+    tables: Sequence[Table],
+    reliability: pd.DataFrame,
+    external: pd.DataFrame,
+) -> str:
     """The page as HTML, with its pictures, data and Vega in it."""
     images = Thumbnails()
     best, shown = study.best, results[list(HEADINGS)].dropna(axis="columns", how="all")
@@ -87,6 +93,8 @@ def page(study: Study, results: pd.DataFrame, tables: Sequence[Table], reliabili
         specs["reliability"] = charts.reliability(curves)
     if len(study.robustness):
         specs["robustness"] = charts.robustness(study)
+    if len(external):
+        specs["external"] = charts.external(external.rename(columns={"f1_low": "low", "f1_high": "high"}))
     loader = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )

@@ -55,6 +55,7 @@ class Study:
     confusions: Mapping[str, pd.DataFrame]  # by classifier, row and <row>-test, a line per image: actual, predicted
     test: Predictions
     robust: Sequence[str]  # rows that were scored on corrupted test images too
+    external: Sequence[str]  # sets of other laboratories' images, on which every row was scored too
     robustness: pd.DataFrame  # their row, corruption, severity (0: none) and f1, a mean over the repeats
 
     @property

@@ -49,7 +49,9 @@ def bounded_number(scores: Mapping[str, float], name: str) -> str:
     return number(scores[name]) + interval(scores[f"{name}_low"], scores[f"{name}_high"])
 
 
-def all_tables(study: Study, differences: pd.DataFrame, calibration: pd.DataFrame) -> list[Table]:
+def all_tables(
+    study: Study, differences: pd.DataFrame, calibration: pd.DataFrame, external: pd.DataFrame
+) -> list[Table]:
     """Tables 1 to 8 with one of the masks, the numbers in the report's text, and what those measured here bear."""
     tta = "Here: the validation part without TTA, the test part with it. The results table says what each row ran."
     found = [
@@ -70,6 +72,7 @@ def all_tables(study: Study, differences: pd.DataFrame, calibration: pd.DataFram
         _differences(differences, study),
         _calibration(calibration),
         _corruptions(study),
+        _external(external),
     ]
     return [table for table in found if len(table.cells)]  # an unlabelled test part has no differences
 
@@ -329,3 +332,37 @@ def _corruptions(study: Study) -> Table:
     )
     columns = ("row", "corruption", "here: severity 1", "severity 3", "severity 5", "mean")
     return _table("Corruptions: what another microscope would cost", columns, lines, note)
+
+
+def _external(external: pd.DataFrame) -> Table:
+    def percent(share: float) -> str:
+        return ABSENT if pd.isna(share) else f"{share:.0%}"
+
+    lines = []
+    for it in external.to_dict("records"):
+        scores = [
+            cell for name in ("f1", "accuracy") for cell in (number(it[f"home_{name}"]), bounded_number(it, name))
+        ]
+        trust = (number(it["home_ece"]), number(it["ece"]), percent(it["unusual_at_home"]), percent(it["unusual"]))
+        lines.append((it["set"], it["row"], *scores, number(it["f1_tta"]), *trust, number(it["auroc"])))
+    sizes = [
+        f"{name}: {it.images} images of {it.classes} classes"
+        for name, it in external.groupby("set", sort=False).first().iterrows()
+    ]
+    note = (
+        f"Of the classes that both have ({'; '.join(sizes)}), with 95% intervals; at home: the row's own test part, of "
+        "the same classes. Without TTA but for the column that says so. ECE as in the table above, of calibrated "
+        "probabilities. Unusual: called unlike the training images, which one in a hundred at home should be; AUROC: "
+        "of the distance that this rests on, 0.5 where it cannot tell the other laboratory's images."
+    )
+    columns = (
+        "set",
+        "row",
+        "macro F1 at home",
+        "here: macro F1",
+        "accuracy at home",
+        "here: accuracy",
+        "macro F1 + TTA",
+    )
+    columns += ("ECE at home", "here: ECE", "unusual at home", "here: unusual", "AUROC")
+    return _table("Other laboratories: what a row scores on images from elsewhere", columns, lines, note)

@@ -11,19 +11,16 @@ import numpy as np
 import torch
 
 from wbc.classes import CLASSES
-from wbc.classical.linear import Linear, load_linear
+from wbc.classical.linear import Linear
 from wbc.config import TTA
 from wbc.data.images import SUFFIXES
 from wbc.data.pack import middle, resize
 from wbc.errors import UserError
-from wbc.evaluate.calibration import scaled
-from wbc.features import SETS, feature_set
-from wbc.modelfile import WeightsError, read_header
 from wbc.network.inference import BATCH
-from wbc.network.model import PLAIN, Trained, load_model
+from wbc.network.model import PLAIN, Trained
 from wbc.network.pixels import Pixels
 from wbc.parallel import parallel_map
-from wbc.segment import METHODS
+from wbc.use.model import chances
 from wbc.use.reading import Seen, look
 
 HEAT = 0.4  # how much of an overlay is colour
@@ -58,23 +55,6 @@ def find(patterns: Sequence[str]) -> list[Path]:
     return sorted(found)
 
 
-def load(path: str | Path) -> Trained | Linear:
-    """The model of any file: a network, perhaps with a linear model as its partner, or a linear model alone.
-
-    Raises:
-        WeightsError: as `load_model` and `load_linear`, or nothing here measures the features that it takes.
-    """
-    model = load_model(path) if "settings" in read_header(path) else load_linear(path)
-    linear = model if isinstance(model, Linear) else model.linear
-    if linear:
-        known = linear.features in SETS and linear.masks in METHODS
-        count = len(feature_set(linear.features).NAMES) if known else None
-        if linear.weights.shape != (len(CLASSES), count):
-            wanted = f"{linear.weights.shape[1]} features of the set {linear.features} on {linear.masks} masks"
-            raise WeightsError(f"{path}: wants {wanted}, which this version does not measure")
-    return model
-
-
 def classify(
     model: Trained | Linear, files: Sequence[Path], device: torch.device, tta: TTA = PLAIN
 ) -> Iterator[Classified]:
@@ -104,21 +84,18 @@ def classify(
 
 def _said(model: Trained | Linear, seen: Sequence[Seen], device: torch.device, tta: TTA) -> Iterator[tuple]:
     """Of each of the images, at least one, what `Classified` has beside its name."""
-    network, linear, share = (None, model, 1.0) if isinstance(model, Linear) else (model, model.linear, model.share)
-    chances, notes = np.zeros((len(seen), len(CLASSES))), [[] for _ in seen]
-    if network:
-        pixels = Pixels(np.stack([each.pixels for each in seen]), np.arange(len(seen)), device)
-        chances += (1 - share) * scaled(network.probabilities(pixels, tta).numpy(), network.temperature)
-        if known := network.reference:
-            for note, distance in zip(notes, network.distances(pixels).tolist(), strict=True):
-                if distance > known.threshold:
-                    note.append(f"unlike the training images ({distance:.1f} > {known.threshold:.1f})")
-    if linear:
-        chances += share * linear.probabilities(np.stack([each.features for each in seen]))
-        for note, each in zip(notes, seen, strict=True):
-            if each.lost:
-                note.append("no whole cell found")
-    likeliest = torch.from_numpy(chances).topk(2)
+    network, linear = (None, model) if isinstance(model, Linear) else (model, model.linear)
+    pixels = Pixels(np.stack([each.pixels for each in seen]), np.arange(len(seen)), device) if network else None
+    features = np.stack([each.features for each in seen]) if linear else None
+    notes = [[] for _ in seen]
+    if network and (known := network.reference):
+        for note, distance in zip(notes, network.distances(pixels).tolist(), strict=True):
+            if distance > known.threshold:
+                note.append(f"unlike the training images ({distance:.1f} > {known.threshold:.1f})")
+    for note, each in zip(notes, seen, strict=True):
+        if each.lost:
+            note.append("no whole cell found")
+    likeliest = torch.from_numpy(chances(model, pixels, features, tta)).topk(2)
     for (first, second), (best, other), note in zip(*(values.tolist() for values in likeliest), notes, strict=True):
         yield CLASSES[best], first, CLASSES[other], second, "; ".join(note)
 

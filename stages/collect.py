@@ -1,0 +1,44 @@
+"""Check, scale and measure a set of another laboratory's images, on which no model learns."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stages import run
+from wbc.config import load
+from wbc.data.ingest import HASHES, collect
+from wbc.data.pack import pack
+from wbc.data.tables import read_manifest
+from wbc.features import feature_set
+from wbc.io import write_csv
+from wbc.parallel import parallel_map
+from wbc.use.reading import look
+
+
+def main(name: str) -> None:
+    config, images = load("configs/external.yaml"), load("configs/images.yaml")
+    chosen, folder = config.sets[name], Path(f"data/external/{name}")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if not chosen.used:
+        print(f"{name}: left out, as drawn cells tell nothing of models of real ones")
+        return
+    strict = load("configs/data.yaml").data.strict
+    found = collect(chosen.source, Path(chosen.path), read_manifest(), np.load(HASHES), strict)
+    for table, file in ((found.rejects, "rejects.csv"), (found.manifest, "manifest.csv")):
+        write_csv(folder / file, table.columns, table.itertuples(index=False))
+    pack(found.manifest, images.size, folder / "images.npy", images.crop)
+    ids, files = pd.Index(found.manifest["id"], name="id"), [Path(path) for path in found.manifest["path"]]
+    for features, masks in config.masks.items():
+        tasks = ((file, None, (features, masks)) for file in files)
+        values = [seen.features for seen in parallel_map(look, tasks, len(files), features)]
+        pd.DataFrame(values, columns=feature_set(features).NAMES, index=ids).to_parquet(folder / f"{features}.parquet")
+    reasons = found.rejects["reason"].value_counts().items()
+    rejected = ", ".join(f"{reason} {count}" for reason, count in reasons) or "none"
+    print(f"{name}: {len(ids)} images of {found.manifest['label'].nunique()} classes; rejected: {rejected}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,52 @@
+"""The model of any file, a network, a linear model or both, and what it says of images."""
+
+from pathlib import Path
+
+import numpy as np
+
+from wbc.classes import CLASSES
+from wbc.classical.linear import Linear, load_linear
+from wbc.config import TTA
+from wbc.evaluate.calibration import scaled
+from wbc.features import SETS, feature_set
+from wbc.modelfile import WeightsError, read_header
+from wbc.network.model import PLAIN, Trained, load_model
+from wbc.network.pixels import Pixels
+from wbc.segment import METHODS
+
+
+def load(path: str | Path) -> Trained | Linear:
+    """The model of any file: a network, perhaps with a linear model as its partner, or a linear model alone.
+
+    Raises:
+        WeightsError: as `load_model` and `load_linear`, or nothing here measures the features that it takes.
+    """
+    model = load_model(path) if "settings" in read_header(path) else load_linear(path)
+    linear = model if isinstance(model, Linear) else model.linear
+    if linear:
+        known = linear.features in SETS and linear.masks in METHODS
+        count = len(feature_set(linear.features).NAMES) if known else None
+        if linear.weights.shape != (len(CLASSES), count):
+            wanted = f"{linear.weights.shape[1]} features of the set {linear.features} on {linear.masks} masks"
+            raise WeightsError(f"{path}: wants {wanted}, which this version does not measure")
+    return model
+
+
+def chances(
+    model: Trained | Linear, pixels: Pixels | None, features: np.ndarray | None, tta: TTA = PLAIN
+) -> np.ndarray:
+    """(N, 13) float64 calibrated probabilities of N images.
+
+    Args:
+        model: a network, perhaps with a linear model as its partner, or a linear model alone.
+        pixels: the images as the network takes them; None where there is none.
+        features: (N, D) float64 as the linear model takes them; None where there is none.
+        tta: test-time augmentation, the network's.
+    """
+    network, linear, share = (None, model, 1.0) if isinstance(model, Linear) else (model, model.linear, model.share)
+    found = np.zeros((len(features) if pixels is None else len(pixels), len(CLASSES)))
+    if network:
+        found += (1 - share) * scaled(network.probabilities(pixels, tta).numpy(), network.temperature)
+    if linear:
+        found += share * linear.probabilities(features)
+    return found
