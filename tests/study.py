@@ -164,14 +164,17 @@ def merge(base, delta):
 
 
 def set_knob(params: dict, change: str) -> None:
-    """Set `knob=value` in the values of params.yaml as `dvc exp run -S` does: a new knob needs a plus before it."""
-    new, (knob, text) = change.startswith("+"), change.lstrip("+").split("=", 1)
+    """Set `knob=value` in the values of params.yaml as `dvc exp run -S` does: `+` adds a knob, `~knob` takes one out."""
+    new, (knob, _, text) = change.startswith("+"), change.lstrip("+~").partition("=")
     *parents, last = knob.split(".")
     node = params
     for parent in parents:
         node = node[parent]
     assert new or last in node, f"no knob {knob}"
-    node[last] = YAML(typ="safe", pure=True).load(text)
+    if change.startswith("~"):
+        del node[last]
+    else:
+        node[last] = YAML(typ="safe", pure=True).load(text)
 
 
 def name_the_author(path):

@@ -49,7 +49,7 @@ def named(cell: str, existing: set[str]) -> set[str]:
 
 
 def group(change: str) -> str:
-    return re.split("[.=]", change.lstrip("+"))[0]
+    return re.split("[.=]", change.lstrip("+~"))[0]
 
 
 def would_run(change: str) -> tuple[set[str], set[str]]:
