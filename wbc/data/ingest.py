@@ -4,6 +4,7 @@ import difflib
 import os
 import stat
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +13,8 @@ import pandas as pd
 
 from wbc.classes import CLASSES
 from wbc.data.images import ImageError, decode, sha256
-from wbc.data.leaks import copies, copy_of, perceptual_hash, two_labels
-from wbc.data.sources import Item, SourceError, mask_of, scan
+from wbc.data.leaks import copies, copy_of, first_copy, perceptual_hash, two_labels
+from wbc.data.sources import Item, SourceError, mask_of, scan_all
 from wbc.data.split import held_back
 from wbc.parallel import parallel_map
 
@@ -26,14 +27,19 @@ class Ingested(NamedTuple):
     manifest: pd.DataFrame  # the usable images
     rejects: pd.DataFrame  # the others: name, reason (of a dozen), detail
     leaks: pd.DataFrame  # as `wbc.data.leaks` returns them
+    notes: dict[str, dict]  # `left_out`, `difference` of `scan`; `in_one_source`: classes; each only if not empty
 
 
-def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: bool = False) -> Ingested:
+def ingest(source: str | Sequence[str], root: Path, test_fraction: float, seed: int, strict: bool = False) -> Ingested:
     """List the usable images of `data.source` under `root`.
 
     Where the source has no test part, `test_fraction` of each class is held back, an image with all its copies and its
     group; which images, depends on the seed and their content alone, never on names or order. A label counts without
     the blanks around it and in no other spelling. Of equal ids the first counts, unless their labels differ.
+
+    Of several sources the images are one pool. Where some have a test part and others none, these are for training
+    alone, and nothing is held back. An image that is no test image is rejected where another source tests a copy of it:
+    what a source's own parts share, its publisher decided, but nobody did of two sources.
 
     Returns:
         The manifest, with the columns `COLUMNS`: `path` and `mask` relative to the working directory (`mask` is ""
@@ -43,10 +49,17 @@ def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: boo
 
     Raises:
         SourceError: the source cannot be read, no labelled training image or no test image is usable, or `strict` and
-            any is not.
+            any is not, or a public set's archive is not whole.
         ListError, OSError: see `wbc.data.sources.scan`.
     """
-    items = scan(source, root)
+    scanned = scan_all(source, root)
+    for one in scanned:
+        if strict and one.difference:
+            (label, count), more = next(iter(one.difference.items())), len(one.difference) - 1
+            why = f"{label} {count:+} images" + f", and {more} labels more" * bool(more)
+            raise SourceError(f"{one.root}: not the whole archive: {why}; complete it, or set data.strict to false")
+    items = [item for one in scanned for item in one.items]
+    roots = [one.root for one in scanned for _ in one.items]
     rejects: list[tuple[str, str, str]] = []
 
     def reject(name: str, why: str) -> None:
@@ -56,7 +69,7 @@ def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: boo
         reason, _, detail = why.partition(": ")
         rejects.append((name, reason, detail))
 
-    tasks = ((item, fault, root) for item, fault in zip(items, _faults(items), strict=True))
+    tasks = zip(items, _faults(items), roots, strict=True)
     rows, prints = [], []
     for item, result in zip(items, parallel_map(_look, tasks, len(items), "ingest", threads=True), strict=True):
         if isinstance(result, str):
@@ -74,6 +87,12 @@ def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: boo
     manifest, prints = manifest[kept].reset_index(drop=True), prints[kept]
 
     manifest["copy_of"] = copy_of(manifest["id"], prints)
+    if len(scanned) > 1 and (elsewhere := _tested_elsewhere(manifest)):
+        for id, other in elsewhere.items():
+            reject(id, f"copy of another source's test image: {other}")
+        kept = ~manifest["id"].isin(elsewhere).to_numpy()
+        manifest, prints = manifest[kept].reset_index(drop=True), prints[kept]
+        manifest["copy_of"] = copy_of(manifest["id"], prints)
     tested = any(item.part == "test" for item in items)
     if not tested and len(manifest):
         manifest["part"] = held_back(manifest, test_fraction, seed).map({True: "test", False: "train"})
@@ -86,7 +105,40 @@ def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: boo
             raise SourceError(f"{root}: no usable test image{why}")
         raise SourceError(f"{root}: data.test_fraction = {test_fraction} holds back none of {len(manifest)} images")
     leaks = pd.concat([copies(manifest, prints), contradicted], ignore_index=True)
-    return Ingested(manifest, pd.DataFrame(rejects, columns=["name", "reason", "detail"]), leaks)
+    notes = {
+        "left_out": {why: count for one in scanned for why, count in one.left_out.items()},
+        "difference": {label: count for one in scanned for label, count in one.difference.items()},
+        "in_one_source": _in_one_source(manifest) if len(scanned) > 1 else {},
+    }
+    notes = {name: note for name, note in notes.items() if note}
+    return Ingested(manifest, pd.DataFrame(rejects, columns=["name", "reason", "detail"]), leaks, notes)
+
+
+def _sources(manifest: pd.DataFrame) -> pd.Series:
+    """The source of each image, where there are several."""
+    return manifest["id"].str.partition("/")[0]
+
+
+def _in_one_source(manifest: pd.DataFrame) -> dict[str, str]:
+    """The classes that only one of several sources has, with its name."""
+    labelled = manifest[manifest["label"] != ""]
+    sources = _sources(labelled).groupby(labelled["label"]).unique()
+    return {label: sources[label][0] for label in CLASSES if label in sources and len(sources[label]) == 1}
+
+
+def _tested_elsewhere(manifest: pd.DataFrame) -> dict[str, str]:
+    """The images outside of every test part that another source tests a copy of, with the first such copy."""
+    rows = list(zip(manifest["id"], _sources(manifest), first_copy(manifest), manifest["part"], strict=True))
+    tested = defaultdict(list)
+    for id, source, cluster, part in rows:
+        if part == "test":
+            tested[cluster].append((id, source))
+    found = {}
+    for id, source, cluster, part in rows:
+        others = [other for other, owner in tested[cluster] if owner != source]
+        if part != "test" and others:
+            found[id] = others[0]
+    return found
 
 
 def _faults(items: list[Item]) -> list[str]:
