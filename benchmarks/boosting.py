@@ -82,7 +82,7 @@ def main() -> None:
 
 def measured(folder: Path) -> Cells:
     """The folder's training images, of Table 1's rarest class no more than there."""
-    items = [item for item in scan("folder", folder) if item.part != "test"]
+    items = [item for item in scan("folder", folder).items if item.part != "test"]
     rows = parallel_map(features, [(item.path,) for item in items], len(items), "features")
     cells = Cells(np.array(list(rows)), np.array([CLASSES.index(item.label) for item in items]))
     rarest = min(TABLE_1, key=TABLE_1.get)

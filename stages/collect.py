@@ -10,6 +10,7 @@ from stages import run
 from wbc.config import load
 from wbc.data.ingest import HASHES, collect
 from wbc.data.pack import pack
+from wbc.data.public import warnings
 from wbc.data.tables import read_manifest
 from wbc.features import feature_set
 from wbc.io import write_csv
@@ -25,6 +26,8 @@ def main(name: str) -> None:
     if not chosen.used:
         print(f"{name}: left out, as drawn cells tell nothing of models of real ones")
         return
+    for line in warnings(chosen.source):
+        print(f"  {line}")
     strict = load("configs/data.yaml").data.strict
     found = collect(chosen.source, Path(chosen.path), read_manifest(), np.load(HASHES), strict)
     for table, file in ((found.rejects, "rejects.csv"), (found.manifest, "manifest.csv")):

@@ -11,16 +11,24 @@ from wbc.data.contact import contact_sheet
 from wbc.data.images import read, write_jpeg
 from wbc.data.ingest import HASHES, ingest
 from wbc.data.leaks import KINDS, LEAKING
-from wbc.data.sources import SourceError
+from wbc.data.public import warnings
+from wbc.data.sources import SourceError, listing
 from wbc.data.tables import LEAKS, MANIFEST, REJECTS
 from wbc.io import atomic, write_csv, write_json
 
 COLUMNS = 8
+NOTES = {  # what is said of `Ingested.notes`
+    "left_out": "left out",
+    "difference": "more images than the published archive has, fewer if negative",
+    "in_one_source": "in one source alone, so that a network may learn the laboratory instead",
+}
 
 
 def main() -> None:
     config = load("configs/data.yaml")
     data = config.data
+    for line in warnings(data.source):
+        print(f"  {line}")
     found = ingest(data.source, Path(data.path), data.test_fraction, config.seed, data.strict)
     for path, table in ((REJECTS, found.rejects), (LEAKS, found.leaks), (MANIFEST, found.manifest)):
         write_csv(path, table.columns, table.itertuples(index=False))
@@ -44,15 +52,17 @@ def main() -> None:
     }
     if data.source == "wbcbench":
         metrics["table_1"] = {label: train for label, train, _ in table} == TABLE_1
-    write_json("metrics/ingest.json", metrics)
+    write_json("metrics/ingest.json", metrics | found.notes)
 
     train = found.manifest[found.manifest["part"] == "train"]
     shown = {c: train[train["label"] == c].head(COLUMNS) for c in CLASSES}
     sheet = contact_sheet({c: [read(r.path, r.sha256) for r in rows.itertuples()] for c, rows in shown.items()})
     write_jpeg("plots/contact_sheet.jpg", sheet)
     print(f"{metrics['train']} training and {metrics['test']} test images, {metrics['rejected']} rejected")
+    for name, note in found.notes.items():
+        print(f"  {NOTES[name]}: {listing(note)}")
     if len(found.leaks):
-        print(f"  copies, listed in {LEAKS}: " + ", ".join(f"{kind} {count}" for kind, count in leaks.items()))
+        print(f"  copies, listed in {LEAKS}: " + listing(leaks))
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ def merge(base, delta):
 
 
 def set_knob(params: dict, change: str) -> None:
-    """Set `knob=value` in the values of params.yaml as `dvc exp run -S` does: `+` adds a knob, `~knob` takes one out."""
+    """Set `knob=value` in the values of params.yaml as `dvc exp run -S` does: `+` adds one, `~knob` takes one out."""
     new, (knob, _, text) = change.startswith("+"), change.lstrip("+~").partition("=")
     *parents, last = knob.split(".")
     node = params

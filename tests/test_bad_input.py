@@ -222,6 +222,34 @@ def named(file, id):
     return source(lambda root: (put(root / "images" / file), rows(f"{id},LY")(root)))
 
 
+def public(name, *files, text=(), **knobs):
+    """An archive of a public set: image files and (name, content) of others."""
+
+    def build(root):
+        empty(root)
+        for file in files:
+            put(root / file)
+        for file, content in text:
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / file).write_text(content)
+
+    return source(build, name, **knobs)
+
+
+def two_sources(root):
+    empty(root)
+    for n in range(3):
+        put(root / f"pbc/lymphocyte/LY_{n}.png")
+    (root / "folder/test/LY").mkdir(parents=True)
+    shutil.copy(root / "pbc/lymphocyte/LY_0.png", root / "folder/test/LY/seen.png")
+
+
+PBC = ("lymphocyte/LY_1.png", "lymphocyte/LY_2.png", "monocyte/MO_1.png")
+LMU = tuple(f"{code}/{code}_{n:04}.tiff" for code in ("LYT", "MON") for n in (1, 2, 3))
+LISTED = "".join(f"{name} {name[:3]} nan nan\n" for name in LMU)
+SIGNED = tuple(f"Patient_{n}/Signed slides/Monocyte/MO_{n}.jpg" for n in range(3))
+
+
 # --- what comes after
 
 
@@ -325,6 +353,11 @@ def setting(key, value=None):
     return outcome
 
 
+def missing_source():
+    Path("data/raw/pbc").mkdir(parents=True)
+    return setting("data.source", ["pbc", "mll23"])()
+
+
 def params_file(text):
     def outcome():
         if text is not None:
@@ -385,6 +418,31 @@ CASES = {
     "`kaggle`: no list": kaggle(),
     "`kaggle`: two lists": kaggle(("train.csv", range(4)), ("train_old.csv", range(4))),
     "`kaggle`: no sample submission, and hidden files beside the images": source(hidden, "kaggle"),
+    "`pbc`: unpacked twice, one in the other, with hidden files": public(
+        "pbc", *(f"PBC/PBC/{name}" for name in PBC), text=[("neutrophil/.DS_1.jpg", ""), ("__MACOSX/ig/._x.jpg", "")]
+    ),
+    "`pbc`: a prefix that the set does not have": public("pbc", *PBC, "neutrophil/XYZ_1.png"),
+    "`pbc`: a folder that the set does not have": public("pbc", *PBC, "smudge/SMU_1.png", "smudge/SMU_2.png"),
+    "`pbc`: still packed": public("pbc", text=[("PBC_dataset_normal_DIB.zip", "")]),
+    "`pbc`: labels of none of our classes alone": public("pbc", "platelet/PLATELET_1.png"),
+    "`aml_lmu`: no list": public("aml_lmu", *LMU),
+    "`aml_lmu`: two lists": public("aml_lmu", *LMU, text=[("annotations.dat", ""), ("old/annotations.dat", "")]),
+    "`aml_lmu`: a line of another kind": public("aml_lmu", *LMU, text=[("annotations.dat", f"path\n{LISTED}")]),
+    "`aml_lmu`: mirrored copies": public("aml_lmu", *LMU, "augmented/LYT_1.tiff", text=[("annotations.dat", LISTED)]),
+    "`aml_lmu`: a listed image that is not there": public("aml_lmu", *LMU[1:], text=[("annotations.dat", LISTED)]),
+    "`aml_lmu`: a label that is not the folder's": public(
+        "aml_lmu", *LMU, text=[("annotations.dat", LISTED.replace("0001.tiff LYT", "0001.tiff MON"))]
+    ),
+    "`aml_lmu`: an image that is not listed": public(
+        "aml_lmu", *LMU, "LYT/LYT_0004.tiff", text=[("annotations.dat", LISTED)]
+    ),
+    "`mll23`: a class still packed": public("mll23", "lymphocyte/1.tif", text=[("monocyte.zip", "")]),
+    "`apl_aml`: an unsigned slide": public("apl_aml", *SIGNED, "Patient_3/Unsigned slides/LY_1.jpg"),
+    "`apl_aml`: an image in another place": public("apl_aml", *SIGNED, "Patient_3/Monocyte/MO_3.jpg"),
+    "`wbcbench_hf`: not unpacked": public("wbcbench_hf", text=[("pristine/phase1_train-0.parquet", "")]),
+    "with `data.strict=true`: a part of an archive": public("mll23", "lymphocyte/1.tif", strict=True),
+    "several sources: one trains on what another tests": source(two_sources, ["pbc", "folder"]),
+    "several sources: one is not there": source(lambda root: None, ["pbc", "mll23"]),
     # lists
     "a byte-order mark": bytes_of(lambda content: b"\xef\xbb\xbf" + content),
     "semicolons": bytes_of(lambda content: content.replace(b",", b";")),
@@ -485,6 +543,11 @@ CASES = {
     "`model.weights` names no file": setting("model.weights", "data/weights/x.pth"),
     "`model.weights` lies elsewhere": setting("model.weights", "params.yaml"),
     "no folder of images": setting("data.source", "folder"),
+    "an unknown source": setting("data.source", "pcb"),
+    "a source twice in a list": setting("data.source", ["pbc", "pbc"]),
+    "a list of one source": setting("data.source", ["pbc"]),
+    "drawn cells among several sources": setting("data.source", ["pbc", "synthetic"]),
+    "no folder of one of several sources": missing_source,
     # outputs
     "a folder that may not be written to": unwritable,
     "a full disk": full,

@@ -343,7 +343,7 @@ def test_what_acts_nowhere_is_said(params, folder, capsys):
         configure.main()
         messages.append(capsys.readouterr().out.split("; ")[1].strip())
     files = "convnext_cosine, convnext_restarts, cutmix, freeze, mixup, report"
-    assert messages[1:] == ["none changed", "classical, report changed", f"{files} changed"]
+    assert messages[1:] == ["none changed", "classical, external, report changed", f"{files} changed"]
 
 
 def test_a_resolved_file_loads_as_it_was_resolved(params, tmp_path):

@@ -28,6 +28,7 @@ NOT_HERE = {
     "ln -s /big/disk/wbcbench data/raw": "the challenge's images",
     "dvc exp run -S profile=report -S data.source=wbcbench -S data.path=data/raw": "the challenge's images and a GPU",
     "dvc exp run -S profile=laptop blend@best-0": "images of one's own and minutes; tests/test_layouts.py",
+    "dvc exp run -S 'data.source.sample=[pbc,aml_lmu]'": "two public sets; tests/test_public_sources.py draws such",
     "dvc exp run -S data.source=folder": "images of one's own; tests/test_sources.py draws such folders",
     "python -m wbc export --model models/efficientnet-0.safetensors": "takes 15 s; tests/test_use.py exports another",
     "dvc exp run -S 'repeats=[0,1,2]'": "two studies more; tests/test_knobs.py asks DVC what it would run",

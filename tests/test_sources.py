@@ -52,7 +52,7 @@ def found(root, source="folder", **options):
 
 
 def test_wbcbench_joins_its_labelled_lists_and_divides_the_pool_anew(archives):
-    manifest, rejects, found_leaks = found(archives("wbcbench"), "wbcbench")
+    manifest, rejects, found_leaks, *_ = found(archives("wbcbench"), "wbcbench")
     assert rejects.empty
     assert found_leaks.empty
     assert set(zip(manifest["width"], manifest["height"], strict=True)) == {(368, 370)}
@@ -80,7 +80,7 @@ def test_a_single_image_is_not_held_back_whatever_the_share():
 
 
 def test_kaggles_test_part_is_the_samples_in_its_order(archives, tmp_path):
-    manifest, rejects, _ = found(archives("kaggle"), "kaggle")
+    manifest, rejects, *_ = found(archives("kaggle"), "kaggle")
     test = manifest[manifest["part"] == "test"]
     assert rejects.empty
     assert test["id"].tolist() == ["00000502", "00000501", "00000500"]
@@ -89,7 +89,7 @@ def test_kaggles_test_part_is_the_samples_in_its_order(archives, tmp_path):
     assert train["label"].value_counts().to_dict() == {"SNE": 12, "LY": 6, "BL": 4, "PLY": 1}
     shutil.copytree(archives("kaggle"), tmp_path / "raw")
     (tmp_path / "raw" / "sample_submission.csv").unlink()
-    manifest, rejects, _ = found(tmp_path / "raw", "kaggle")
+    manifest, rejects, *_ = found(tmp_path / "raw", "kaggle")
     assert rejects.empty
     assert manifest.loc[manifest["part"] == "test", "id"].tolist() == ["00000500", "00000501", "00000502"]
 
@@ -103,10 +103,10 @@ def test_class_folders_with_and_without_parts(tmp_path):
     put(tmp_path / "LY" / "a.png")
     put(tmp_path / "LY" / "._a.png")
     put(tmp_path / "LY" / "notes.txt")
-    assert [(i.id, i.label, i.part) for i in scan("folder", tmp_path)] == [("LY/a.png", "LY", "")]
+    assert [(i.id, i.label, i.part) for i in scan("folder", tmp_path).items] == [("LY/a.png", "LY", "")]
     put(tmp_path / "train" / "SNE" / "b.png")
     put(tmp_path / "test" / "SNE" / "c.png")
-    items = [(i.id, i.label, i.part) for i in scan("folder", tmp_path)]
+    items = [(i.id, i.label, i.part) for i in scan("folder", tmp_path).items]
     assert items == [("train/SNE/b.png", "SNE", "train"), ("test/SNE/c.png", "SNE", "test")]
 
 
@@ -131,7 +131,7 @@ def test_a_quarter_is_held_back_whatever_the_names_and_order(listed):
 def test_each_reject_bears_the_name_that_its_source_gives_it(listed):
     add(listed, "../images/002.png,SNE", ",SNE", "nowhere,SNE", "b/cell.png,SNE", "000.png,SNE")
     (listed / "images/001.png").write_bytes(b"")
-    manifest, rejects, _ = found(listed)
+    manifest, rejects, *_ = found(listed)
     names = ["001.png", "../images/002.png", "labels.csv, row 26", "nowhere", "b/cell.png", "000.png"]
     assert rejects["name"].tolist() == names
     assert len(manifest) == 23
@@ -141,7 +141,7 @@ def test_a_name_that_occurs_twice_is_ambiguous_and_its_path_is_not(listed):
     put(listed / "images/a/cell.png")
     put(listed / "images/b/cell.png", 1)
     add(listed, "cell.png,LY", "a/cell.png,LY")
-    manifest, rejects, _ = found(listed)
+    manifest, rejects, *_ = found(listed)
     assert rejects.to_numpy().tolist() == [["cell.png", "ambiguous", "a/cell.png or b/cell.png"]]
     assert "a/cell.png" in set(manifest["id"])
 
@@ -293,7 +293,7 @@ COPIES = ["00.png", "same.png", "again.png", "saved.jpg", "small.png"]
 
 def test_copies_and_patients_keep_to_one_part_fold_and_side_of_the_validation(pool):
     for seed in range(10):
-        manifest, _, table = ingest("folder", pool, 0.25, seed)
+        manifest, _, table, _ = ingest("folder", pool, 0.25, seed)
         assert manifest["label"].groupby(manifest["part"]).value_counts()["test"].to_dict() == {"SNE": 7, "LY": 3}
         copied = manifest["copy_of"] != ""
         assert manifest[copied][["id", "copy_of"]].to_numpy().tolist() == [[name, "00.png"] for name in COPIES[1:]]

@@ -74,12 +74,30 @@ class Compute(Group):
     joblib_backend: Literal["loky", "dask"]
 
 
+SOURCES = get_args(file_in("data/sources"))
+
+
 class Data(Group):
-    source: file_in("data/sources")
+    source: Any  # one of `SOURCES`, or a list of several
     path: Annotated[str, Field(min_length=1)]
     test_fraction: OpenFraction
     strict: bool
     leaks: Literal["report", "stop"]
+
+    @model_validator(mode="after")
+    def _known(self):
+        names = self.source if isinstance(self.source, list) else [self.source]
+        for name in names:
+            if name not in SOURCES:
+                raise ValueError(f"source = {name!r}: allowed: {', '.join(SOURCES)}{_hint(str(name), SOURCES)}")
+        if isinstance(self.source, list):
+            if len(names) < 2:
+                raise ValueError(f"source = {names!r}: a list has two sources or more; one is its name alone")
+            if len(set(names)) < len(names):
+                raise ValueError(f"source = {names!r}: one is listed twice")
+            if "synthetic" in names:
+                raise ValueError(f"source = {names!r}: synthetic is drawn into a folder of its own and stands alone")
+        return self
 
 
 class Synthetic(Group):
@@ -305,7 +323,7 @@ class ExternalFile(Group):
 
 class ReportFile(Group):
     profile: Literal[PROFILES]
-    source: str
+    source: str | list[str]
     repeats: list[Index]
     outer: Index
     models: dict[str, str]  # of every row of the ladder, in its order
@@ -456,6 +474,11 @@ def complete(resolved: dict[str, dict[str, Any]], known: Collection[str]) -> Non
         if images["source"] != "synthetic" and not Path(images["path"]).is_dir():
             path = images["path"]
             raise ConfigError(f"{key}.path = {path!r}: no such folder; put the images there, or a link to them")
+    for name in data["source"] if isinstance(data["source"], list) else ():
+        if not Path(data["path"], name).is_dir():
+            raise ConfigError(
+                f"data.path = {data['path']!r}: no folder {name!r} there, where the source {name} should lie"
+            )
     for name, row in ((name, values) for name, values in resolved.items() if "model" in values):
         model = row["model"]
         if model["name"] not in known and (fault := _unknown_to_timm(model["name"])):

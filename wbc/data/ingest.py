@@ -4,6 +4,7 @@ import difflib
 import os
 import stat
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +14,8 @@ import pandas as pd
 
 from wbc.classes import CLASSES
 from wbc.data.images import ImageError, decode, sha256
-from wbc.data.leaks import copies, copy_of, perceptual_hash, two_labels
-from wbc.data.sources import Item, SourceError, mask_of, scan
+from wbc.data.leaks import copies, copy_of, first_copy, perceptual_hash, two_labels
+from wbc.data.sources import Item, Scanned, SourceError, mask_of, scan_all
 from wbc.data.split import held_back
 from wbc.parallel import parallel_map
 
@@ -29,14 +30,19 @@ class Ingested(NamedTuple):
     rejects: pd.DataFrame  # the others: name, reason (of a dozen), detail
     leaks: pd.DataFrame  # as `wbc.data.leaks` returns them
     hashes: np.ndarray  # (N, 4) uint64 perceptual hashes of the usable images
+    notes: dict[str, dict]  # `left_out`, `difference` of `scan`; `in_one_source`: classes; each only if not empty
 
 
-def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: bool = False) -> Ingested:
+def ingest(source: str | Sequence[str], root: Path, test_fraction: float, seed: int, strict: bool = False) -> Ingested:
     """List the usable images of `data.source` under `root`.
 
     Where the source has no test part, `test_fraction` of each class is held back, an image with all its copies and its
     group; which images, depends on the seed and their content alone, never on names or order. A label counts without
     the blanks around it and in no other spelling. Of equal ids the first counts, unless their labels differ.
+
+    Of several sources the images are one pool. Where some have a test part and others none, these are for training
+    alone, and nothing is held back. An image that is no test image is rejected where another source tests a copy of it:
+    what a source's own parts share, its publisher decided, but nobody did of two sources.
 
     Returns:
         The manifest, with the columns `COLUMNS`: `path` and `mask` relative to the working directory (`mask` is ""
@@ -46,32 +52,41 @@ def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: boo
 
     Raises:
         SourceError: the source cannot be read, no labelled training image or no test image is usable, or `strict` and
-            any is not.
+            any is not, or a public set's archive is not whole.
         ListError, OSError: see `wbc.data.sources.scan`.
     """
-    items = scan(source, root)
-    manifest, hashes, rejects, contradicted = _checked(items, root, strict)
+    scanned = scan_all(source, root)
+    items = [item for one in scanned for item in one.items]
+    manifest, hashes, rejects, contradicted = _checked(scanned, root, strict)
     manifest["copy_of"] = copy_of(manifest["id"], hashes)
+    if len(scanned) > 1 and (elsewhere := _tested_elsewhere(manifest)):
+        for id, other in elsewhere.items():
+            rejects.add(id, f"copy of another source's test image: {other}")
+        kept = ~manifest["id"].isin(elsewhere).to_numpy()
+        manifest, hashes = manifest[kept].reset_index(drop=True), hashes[kept]
+        manifest["copy_of"] = copy_of(manifest["id"], hashes)
     tested = any(item.part == "test" for item in items)
     if not tested and len(manifest):
         manifest["part"] = held_back(manifest, test_fraction, seed).map({True: "test", False: "train"})
     manifest["part"] = manifest["part"].replace("", "train")
     if not manifest["part"].eq("train").any():
-        raise SourceError(f"{root}: no usable labelled training image among {len(items)} images{_first(rejects)}")
+        raise SourceError(f"{root}: no usable labelled training image among {len(items)} images{rejects.first}")
     if not manifest["part"].eq("test").any():
         if tested:
-            raise SourceError(f"{root}: no usable test image{_first(rejects)}")
+            raise SourceError(f"{root}: no usable test image{rejects.first}")
         raise SourceError(f"{root}: data.test_fraction = {test_fraction} holds back none of {len(manifest)} images")
     leaks = pd.concat([copies(manifest, hashes), contradicted], ignore_index=True)
-    return Ingested(manifest, _table(rejects), leaks, hashes)
+    notes = _notes(scanned) | ({"in_one_source": _in_one_source(manifest)} if len(scanned) > 1 else {})
+    notes = {name: note for name, note in notes.items() if note}
+    return Ingested(manifest, rejects.table, leaks, hashes, notes)
 
 
 def collect(source: str, root: Path, home: pd.DataFrame, hashes: np.ndarray, strict: bool = False) -> Ingested:
     """List the labelled images of a source that no model has learned from, all of them to test on.
 
     Args:
-        source: as for `ingest`.
-        root: as for `ingest`.
+        source: one of `data.source`.
+        root: its folder.
         home: the study's manifest. Whatever of the source it has too, byte for byte or nearly, is rejected.
         hashes: (N, 4) uint64, of its images.
         strict: as for `ingest`.
@@ -83,37 +98,61 @@ def collect(source: str, root: Path, home: pd.DataFrame, hashes: np.ndarray, str
         SourceError: the source cannot be read, no image is usable, or `strict` and any is not.
         ListError, OSError: see `wbc.data.sources.scan`.
     """
-    items = [replace(item, part="train") for item in scan(source, root) if item.label]
-    manifest, found, rejects, _ = _checked(items, root, strict)
+    (scanned,) = scan_all(source, root)
+    items = [replace(item, part="train") for item in scanned.items if item.label]  # where a label must be
+    manifest, found, rejects, _ = _checked([scanned._replace(items=items)], root, strict)
     ids = pd.concat(["home " + home["id"], "away " + manifest["id"]], ignore_index=True)
     first = copy_of(ids, np.concatenate([hashes, found]))[len(home) :].reset_index(drop=True)
     known = first.str.startswith("home ").to_numpy(bool)
     for id, other in zip(manifest["id"][known], first[known], strict=True):
         rejects.append((id, "copy of an image at home", other.removeprefix("home ")))
     if known.all():
-        raise SourceError(f"{root}: no usable labelled image among {len(items)} images{_first(rejects)}")
-    manifest = manifest[~known].reset_index(drop=True).assign(part="test")
-    return Ingested(manifest, _table(rejects), copies(manifest, found[~known]), found[~known])
+        raise SourceError(f"{root}: no usable labelled image among {len(scanned.items)} images{rejects.first}")
+    manifest, found = manifest[~known].reset_index(drop=True).assign(part="test"), found[~known]
+    return Ingested(manifest, rejects.table, copies(manifest, found), found, _notes([scanned]))
+
+
+class _Rejects(list[tuple[str, str, str]]):
+    """Name, reason and detail of what cannot be used; if `strict`, the first one is an error."""
+
+    def __init__(self, root: Path, strict: bool):
+        super().__init__()
+        self.root, self.strict = root, strict
+
+    def add(self, name: str, why: str) -> None:
+        name = name.encode(errors="backslashreplace").decode()  # a name that is not UTF-8 must be writable
+        if self.strict:
+            raise SourceError(f"{self.root}: {name!r}: {why}; correct it or take it out, or set data.strict to false")
+        reason, _, detail = why.partition(": ")
+        self.append((name, reason, detail))
+
+    @property
+    def first(self) -> str:
+        """The first one, as a message ends."""
+        return f"; first reason: {self[0][0]!r}: {': '.join(filter(None, self[0][1:]))}" if self else ""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        return pd.DataFrame(list(self), columns=["name", "reason", "detail"])
 
 
 def _checked(
-    items: list[Item], root: Path, strict: bool
-) -> tuple[pd.DataFrame, np.ndarray, list[tuple[str, str, str]], pd.DataFrame]:
-    """A source's usable items, their perceptual hashes, the other items, and of these what is under two labels."""
-    rejects: list[tuple[str, str, str]] = []
-
-    def reject(name: str, why: str) -> None:
-        name = name.encode(errors="backslashreplace").decode()  # a name that is not UTF-8 must be writable
-        if strict:
-            raise SourceError(f"{root}: {name!r}: {why}; correct it or take it out, or set data.strict to false")
-        reason, _, detail = why.partition(": ")
-        rejects.append((name, reason, detail))
-
-    tasks = ((item, fault, root) for item, fault in zip(items, _faults(items), strict=True))
+    scanned: Sequence[Scanned], root: Path, strict: bool
+) -> tuple[pd.DataFrame, np.ndarray, _Rejects, pd.DataFrame]:
+    """The sources' usable items, their perceptual hashes, the other items, and of these what is under two labels."""
+    for one in scanned:
+        if strict and one.difference:
+            (label, count), more = next(iter(one.difference.items())), len(one.difference) - 1
+            why = f"{label} {count:+} images" + f", and {more} labels more" * bool(more)
+            raise SourceError(f"{one.root}: not the whole archive: {why}; complete it, or set data.strict to false")
+    items = [item for one in scanned for item in one.items]
+    roots = [one.root for one in scanned for _ in one.items]
+    rejects = _Rejects(root, strict)
+    tasks = zip(items, _faults(items), roots, strict=True)
     rows, hashes = [], []
     for item, result in zip(items, parallel_map(_look, tasks, len(items), "ingest", threads=True), strict=True):
         if isinstance(result, str):
-            reject(item.id, result)
+            rejects.add(item.id, result)
         else:
             rows.append(result[0])
             hashes.append(result[1])
@@ -122,20 +161,45 @@ def _checked(
 
     contradicted = two_labels(manifest)
     for row in contradicted.itertuples():
-        reject(row.id, f"same image under two labels: {row.other}")
+        rejects.add(row.id, f"same image under two labels: {row.other}")
     kept = ~manifest["id"].isin(contradicted["id"]).to_numpy()
     manifest, hashes = manifest[kept].reset_index(drop=True), hashes[kept]
-
     return manifest, hashes, rejects, contradicted
 
 
-def _table(rejects: list[tuple[str, str, str]]) -> pd.DataFrame:
-    return pd.DataFrame(rejects, columns=["name", "reason", "detail"])
+def _notes(scanned: Sequence[Scanned]) -> dict[str, dict]:
+    """What the sources leave out, and how they differ from whole archives."""
+    return {
+        "left_out": {why: count for one in scanned for why, count in one.left_out.items()},
+        "difference": {label: count for one in scanned for label, count in one.difference.items()},
+    }
 
 
-def _first(rejects: list[tuple[str, str, str]]) -> str:
-    """Why the first one was rejected, as the end of a message."""
-    return f"; first reason: {rejects[0][0]!r}: {': '.join(filter(None, rejects[0][1:]))}" if rejects else ""
+def _sources(manifest: pd.DataFrame) -> pd.Series:
+    """The source of each image, where there are several."""
+    return manifest["id"].str.partition("/")[0]
+
+
+def _in_one_source(manifest: pd.DataFrame) -> dict[str, str]:
+    """The classes that only one of several sources has, with its name."""
+    labelled = manifest[manifest["label"] != ""]
+    sources = _sources(labelled).groupby(labelled["label"]).unique()
+    return {label: sources[label][0] for label in CLASSES if label in sources and len(sources[label]) == 1}
+
+
+def _tested_elsewhere(manifest: pd.DataFrame) -> dict[str, str]:
+    """The images outside of every test part that another source tests a copy of, with the first such copy."""
+    rows = list(zip(manifest["id"], _sources(manifest), first_copy(manifest), manifest["part"], strict=True))
+    tested = defaultdict(list)
+    for id, source, cluster, part in rows:
+        if part == "test":
+            tested[cluster].append((id, source))
+    found = {}
+    for id, source, cluster, part in rows:
+        others = [other for other, owner in tested[cluster] if owner != source]
+        if part != "test" and others:
+            found[id] = others[0]
+    return found
 
 
 def _faults(items: list[Item]) -> list[str]:

@@ -66,7 +66,7 @@ def parse(content: bytes, name: str, columns: Sequence[str]) -> list[dict[str, s
 
 
 class ImageFolder:
-    """The image files below a folder, hidden ones apart; folders that are links are not entered.
+    """The image files below a folder, hidden ones and macOS's `__MACOSX` apart; folders that are links are not entered.
 
     Args:
         root: the folder.
@@ -112,7 +112,7 @@ def _files(root: Path) -> Iterator[Path]:
         raise error  # os.walk would skip what it may not read
 
     for folder, folders, names in os.walk(root, onerror=stop):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
         yield from (Path(folder, name) for name in names if not name.startswith("."))  # ._a.jpg is macOS's
 
 

@@ -4,8 +4,10 @@ Nobody has read one of the archives with this code yet. What is written here was
 the readers that others published, so a source is strict: it stops at a label that its set does not list.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+from wbc.classes import CLASSES
 
 
 class Label(NamedTuple):
@@ -37,6 +39,7 @@ class PublicSet(NamedTuple):
     files: tuple[File, ...] = ()
     checksums: str = ""  # the address of a Zenodo record, which has size and MD5 of every file
     steps: str = ""  # what a person has to do where a form or a login stands in the way
+    tried: str = "its layout, drawn in the tests; nobody has opened the archive"  # how far its source is tested
 
 
 MLL23 = "https://zenodo.org/api/records/14277609"
@@ -93,6 +96,7 @@ SETS = {
             ),
         ),
         steps="open the page, Download All, and put the zip file there",  # Mendeley may ask whether one is a person
+        tried="its layout, drawn in the tests, and 506 of its images laid out so; nobody has opened the archive",
     ),
     "aml_lmu": PublicSet(
         title="Acute myeloid leukaemia and controls, Munich (Matek et al. 2019)",
@@ -126,7 +130,7 @@ SETS = {
         page="https://zenodo.org/records/14277609",
         licence="see the page",
         forbids="",
-        size="7 GB",
+        size="about 9 GB",  # estimated from five of its 18 files, which have 225 KB per image
         images=41621,
         patients=False,
         labels=MLL23_LABELS,
@@ -141,7 +145,7 @@ SETS = {
         size="see the page",
         images=15632,  # of signed slides
         patients=True,
-        labels={  # the folder below "Signed slides", spelled as there
+        labels={  # the folder below "Signed slides", spelled as there; how many images each has is printed nowhere
             "Segmented neutrophils": Label("SNE"),
             "Band neutrophils": Label("BNE"),
             "Eosinophils": Label("EO"),
@@ -170,11 +174,18 @@ SETS = {
         title="WBCBench 2026 with patients, on Hugging Face",
         page="https://huggingface.co/datasets/Xin-Tian/wbcbench2026",
         licence="CC BY-NC 4.0",
-        forbids="commercial use, and passing the images on",
+        forbids="commercial use, passing the images on, and looking for who the patients are",
         size="see the page",
-        images=38535,  # labelled ones
+        images=55012,  # without the degraded copies; of 38,535 the challenge published the labels
         patients=True,
-        labels={},  # ours
+        labels={label: Label(label) for label in CLASSES},
         steps="log in to Hugging Face, ask for access on the page, and once it is granted put its parquet files there",
     ),
 }
+
+
+def warnings(sources: str | Sequence[str]) -> list[str]:
+    """What the licences forbid of the sources chosen, a line each."""
+    names = [sources] if isinstance(sources, str) else sources
+    chosen = {name: SETS[name] for name in names if name in SETS}
+    return [f"{name}: its licence, {it.licence}, forbids {it.forbids}" for name, it in chosen.items() if it.forbids]

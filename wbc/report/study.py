@@ -35,7 +35,7 @@ class Study:
     """The study's results."""
 
     profile: str
-    source: str
+    source: str | Sequence[str]  # `data.source`
     repeats: Sequence[int]  # figures of a single training are of the first
     outer: int  # folds that test every image once, 0: the source's test part
     models: Mapping[str, str]  # the network of every row of the ladder, in its order

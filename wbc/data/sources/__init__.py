@@ -1,13 +1,18 @@
 """Where images and labels come from: a file for each source, found by its name, so that a new one is a file.
 
-`LAYOUT` says in words what must lie in the folder, and `items` maps the folder to a list of `Item`.
+`LAYOUT` says in words what must lie in the folder, and `items` maps the folder to a list of `Item`. Those of a public
+set bear the set's own labels, which `scan` translates by `wbc.data.public.SETS`.
 """
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 from wbc.data.listing import ImageFolder, read_rows
+from wbc.data.public import SETS
 from wbc.errors import UserError
 
 LISTED = ("ID", "labels")
@@ -27,13 +32,26 @@ class Item:
     part: str  # train, test, or "" where the source does not say
     fault: str = ""  # why there is no path
     group: str = ""  # what must not be divided between parts or folds, such as a patient; "" where unknown
+    left_out: str = ""  # why the source does not want it used, though nothing is wrong with it
 
 
-def scan(source: str, root: Path) -> list[Item]:
-    """List the images of `data.source` under `root`, in the source's order.
+class Scanned(NamedTuple):
+    """What one source has."""
+
+    source: str
+    root: Path
+    items: list[Item]
+    left_out: dict[str, int]  # images by the reason, or by the set's label where that is none of our classes
+    difference: dict[str, int]  # by the set's label: how many images more than the archive has, fewer if negative
+
+
+def scan(source: str, root: Path) -> Scanned:
+    """List the images of one source under `root`, in the source's order.
+
+    Of a public set they get our labels. Those whose label is none of our classes are left out and counted.
 
     Raises:
-        SourceError: the folder, one of its lists or any image is missing.
+        SourceError: the folder, one of its lists or any image is missing, or a public set has an unknown label.
         ListError: a list is no CSV file with the expected columns.
         OSError: a folder cannot be read.
     """
@@ -42,8 +60,63 @@ def scan(source: str, root: Path) -> list[Item]:
         raise SourceError(f"{root}: no such folder; data.path must hold {adapter.LAYOUT}")
     found = adapter.items(root)
     if not found:
-        raise SourceError(f"{root}: no images; expected {adapter.LAYOUT}")
-    return found
+        packed = next(iter(sorted(root.rglob("*.zip"))), None)
+        why = f"{packed.relative_to(root)} is not unpacked" if packed else f"expected {adapter.LAYOUT}"
+        raise SourceError(f"{root}: no images; {why}")
+    return _translated(source, root, found) if source in SETS else Scanned(source, root, found, {}, {})
+
+
+def scan_all(source: str | Sequence[str], root: Path) -> list[Scanned]:
+    """Scan `data.source`: one source under `root`, or each of several in the folder of its name there.
+
+    Of several, every id and group bears the source's name before a slash, and so do the counts.
+
+    Raises:
+        SourceError, ListError, OSError: see `scan`.
+    """
+    if isinstance(source, str):
+        return [scan(source, root)]
+    return [_named(scan(name, root / name)) for name in source]
+
+
+def listing(counts: Mapping[str, int | str]) -> str:
+    """Names with their values in one line: `EBO 78, KSC 15`."""
+    return ", ".join(f"{name} {value}" for name, value in counts.items())
+
+
+def _translated(source: str, root: Path, found: list[Item]) -> Scanned:
+    """The items of a public set under our labels."""
+    labels = SETS[source].labels
+    counts = Counter(item.label for item in found if not item.left_out)
+    if unknown := sorted(counts.keys() - labels.keys()):
+        names = ", ".join(f"{label!r} ({counts[label]}×)" for label in unknown)
+        raise SourceError(f"{root}: unknown label {names}; {source} has {', '.join(labels)}")
+    wanted = [item for item in found if not item.left_out and labels[item.label].ours]
+    left_out = Counter(item.left_out or item.label for item in found)
+    left_out.subtract(item.label for item in wanted)
+    left_out = {why: count for why, count in sorted(left_out.items()) if count}
+    if not wanted:
+        raise SourceError(f"{root}: no image of our classes; left out: {listing(left_out)}")
+    there = Counter(item.label for item in found if not item.left_out and not item.fault)
+    return Scanned(
+        source,
+        root,
+        [replace(item, label=labels[item.label].ours) for item in wanted],
+        left_out,
+        {
+            label: there[label] - known.images
+            for label, known in labels.items()
+            if known.images is not None and there[label] != known.images
+        },
+    )
+
+
+def _named(scanned: Scanned) -> Scanned:
+    """The source's name before everything that two sources might name alike."""
+    before = f"{scanned.source}/"
+    items = [replace(item, id=before + item.id, group=item.group and before + item.group) for item in scanned.items]
+    counts = ({before + label: count for label, count in of.items()} for of in (scanned.left_out, scanned.difference))
+    return Scanned(scanned.source, scanned.root, items, *counts)
 
 
 def mask_of(path: Path) -> Path | None:

@@ -1,0 +1,652 @@
+"""Public sets, drawn in the layouts of their archives: nobody has opened one. Several sources at once."""
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyarrow import parquet
+from ruamel.yaml import YAML
+
+from stages import configure, folds, validation
+from stages import ingest as ingest_stage
+from study import ROOT
+from wbc.classes import CLASSES
+from wbc.config import ConfigError, complete, resolve
+from wbc.data.__main__ import markdown
+from wbc.data.ingest import ingest
+from wbc.data.parquet import READ, unpack
+from wbc.data.public import SETS
+from wbc.data.sources import SourceError, scan, scan_all
+from wbc.data.sources.wbcbench_hf import COLUMNS
+from wbc.data.split import folds as dealt
+from wbc.data.synthetic import draw
+from wbc.data.tables import read_manifest, read_split
+from wbc.io import write_csv
+
+
+def pixels(name, mode="RGB"):
+    """A small image whose content depends on its name."""
+    rng = np.random.default_rng(list(name.encode()))
+    return Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).convert(mode)
+
+
+def put(root, *names, mode="RGB"):
+    """Image files in the format that their suffix means."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels(name, mode).save(root / name)
+
+
+def labels(scanned):
+    return {item.id: item.label for item in scanned.items}
+
+
+# --- the table and its document
+
+
+def test_the_table_has_every_public_source_and_no_label_of_another_name():
+    for name, public in SETS.items():
+        assert (ROOT / f"wbc/data/sources/{name}.py").exists()
+        assert {label.ours for label in public.labels.values()} <= {*CLASSES, ""}
+        counts = [label.images for label in public.labels.values()]
+        assert None in counts or sum(counts) == public.images
+
+
+def test_the_document_is_what_the_table_prints():
+    """If this fails: python -m wbc.data > docs/sources.md"""
+    assert markdown().encode() == (ROOT / "docs/sources.md").read_bytes()
+
+
+# --- PBC
+
+PBC = [
+    "basophil/BA_100102.jpg",
+    "eosinophil/EO_676281.jpg",
+    "erythroblast/ERB_507848.jpg",
+    "platelet/PLATELET_38734.jpg",
+]
+PBC += ["lymphocyte/LY_301320.jpg", "monocyte/MO_254452.jpg", "ig/MMY_677451.jpg", "ig/MY_1.jpg", "ig/PMY_2.jpg"]
+PBC += ["ig/IG_3.jpg", "neutrophil/BNE_436569.jpg", "neutrophil/SNE_4.jpg", "neutrophil/NEUTROPHIL_507371.jpg"]
+PBC += ["lymphocyte/odd_name.jpg"]  # in these folders the prefix says nothing
+
+
+@pytest.mark.parametrize("below", ["", "PBC_dataset_normal_DIB/", "PBC_dataset_normal_DIB/PBC_dataset_normal_DIB/"])
+def test_pbcs_folder_is_the_label_and_in_two_of_them_the_prefix_too(tmp_path, below):
+    put(tmp_path / below, *PBC)
+    (tmp_path / below / "neutrophil/.DS_169665.jpg").write_bytes(b"Bud1")
+    (tmp_path / "__MACOSX/neutrophil").mkdir(parents=True)
+    (tmp_path / "__MACOSX/neutrophil/SNE_4.jpg").write_bytes(b"a resource fork")
+    scanned = scan("pbc", tmp_path)
+    expected = {name: name.split("/")[1].split("_")[0] for name in PBC if not name.startswith(("er", "pl"))}
+    expected |= {"lymphocyte/odd_name.jpg": "LY"}
+    assert labels(scanned) == {name: label for name, label in expected.items() if label in CLASSES}
+    assert scanned.left_out == {"erythroblast": 1, "ig/IG": 1, "neutrophil/NEUTROPHIL": 1, "platelet": 1}
+    assert scanned.difference["lymphocyte"] == 2 - 1214
+    assert sum(scanned.difference.values()) == len(PBC) - 17092
+    assert {item.group for item in scanned.items} == {""}
+
+
+def test_a_whole_archive_differs_in_nothing(tmp_path, monkeypatch):
+    counts = Counter(name.split("/")[0] for name in PBC)
+    few = {label: known._replace(images=counts[label]) for label, known in SETS["pbc"].labels.items()}
+    few |= {f"ig/{label}": few[f"ig/{label}"]._replace(images=1) for label in ("MMY", "MY", "PMY", "IG")}
+    few |= {f"neutrophil/{of}": few[f"neutrophil/{of}"]._replace(images=1) for of in ("SNE", "BNE", "NEUTROPHIL")}
+    monkeypatch.setitem(SETS, "pbc", SETS["pbc"]._replace(labels=few))
+    put(tmp_path, *PBC)
+    assert scan("pbc", tmp_path).difference == {}
+    assert len(ingest("pbc", tmp_path, 0.4, 1, strict=True).manifest) == 10
+    put(tmp_path, "ig/MY_7.jpg")
+    assert scan("pbc", tmp_path).difference == {"ig/MY": 1}
+
+
+def test_an_unknown_label_stops_and_is_named_beside_those_known(tmp_path):
+    put(tmp_path, *PBC, "neutrophil/NGS_1.jpg", "neutrophil/NGS_2.jpg", "smudge/SMU_1.jpg")
+    with pytest.raises(SourceError) as error:
+        scan("pbc", tmp_path)
+    assert "unknown label 'neutrophil/NGS' (2×), 'smudge' (1×); pbc has neutrophil/SNE, " in str(error.value)
+
+
+def test_pbcs_one_image_under_two_labels_is_rejected_in_both_folders(tmp_path):
+    put(tmp_path, *PBC)
+    shutil.copy(tmp_path / "eosinophil/EO_676281.jpg", tmp_path / "neutrophil/BNE_191112.jpg")
+    shutil.copy(tmp_path / "monocyte/MO_254452.jpg", tmp_path / "monocyte/MO_2.jpg")
+    found = ingest("pbc", tmp_path, 0.4, 1)
+    assert set(found.rejects["name"]) == {"eosinophil/EO_676281.jpg", "neutrophil/BNE_191112.jpg"}
+    copies = found.manifest.set_index("id")["copy_of"]
+    assert copies[copies != ""].to_dict() == {"monocyte/MO_254452.jpg": "monocyte/MO_2.jpg"}
+    assert found.notes["left_out"] == {"erythroblast": 1, "ig/IG": 1, "neutrophil/NEUTROPHIL": 1, "platelet": 1}
+    with pytest.raises(SourceError, match="not the whole archive: neutrophil/SNE -1645 images, and 12 labels more; "):
+        ingest("pbc", tmp_path, 0.4, 1, strict=True)
+
+
+def test_a_set_that_is_still_packed_says_so(tmp_path):
+    (tmp_path / "PBC_dataset_normal_DIB.zip").touch()
+    with pytest.raises(SourceError, match=r"no images; PBC_dataset_normal_DIB\.zip is not unpacked"):
+        scan("pbc", tmp_path)
+
+
+# --- AML_LMU
+
+LMU = {"NGS": "SNE", "NGB": "BNE", "MYB": "MY", "MYO": "BL", "MOB": "BL", "LYA": "VLY", "PMO": "PMY"}
+LMU |= {"EBO": "", "KSC": "", "PMB": ""}
+
+
+@pytest.fixture
+def lmu(tmp_path):
+    """The archive with two images of some classes, RGBA as there, one of them with a transparent border."""
+    root = tmp_path / "raw/PKG - AML-Cytomorphology_LMU"
+    names = [f"{code}/{code}_{n:04}.tiff" for code in LMU for n in (1, 2)]
+    put(root / "AML-Cytomorphology", *names, mode="RGBA")
+    bordered = np.full((8, 8, 4), (200, 60, 60, 255), np.uint8)
+    bordered[0] = 0
+    Image.fromarray(bordered).save(root / "AML-Cytomorphology/NGS/NGS_0001.tiff")
+    lines = [f"{name} {name[:3]} {'nan nan' if n % 2 else 'MYO NGS'}" for n, name in enumerate(names)]
+    (root / "annotations.dat").write_text("\n".join(lines) + "\n")
+    return tmp_path / "raw"
+
+
+def annotated(root, change):
+    table = next(root.rglob("annotations.dat"))
+    table.write_text(change(table.read_text()))
+
+
+def test_lmus_original_annotation_is_the_label_whatever_the_second_one_says(lmu):
+    scanned = scan("aml_lmu", lmu)
+    assert labels(scanned) == {f"{code}/{code}_{n:04}.tiff": ours for code, ours in LMU.items() for n in (1, 2) if ours}
+    assert scanned.left_out == {"EBO": 2, "KSC": 2, "PMB": 2}
+    assert scanned.difference["MYB"] == -40
+    found = ingest("aml_lmu", lmu, 0.25, 1)
+    assert found.rejects.empty  # RGBA is laid over white
+    annotated(lmu, lambda text: text.replace(" nan nan", ""))
+    assert labels(scan("aml_lmu", lmu)) == labels(scanned)
+
+
+def test_what_lmus_list_and_folders_do_not_share_is_said(lmu):
+    annotated(lmu, lambda text: text.replace("0002.tiff MYB", "0002.tiff MYO") + "NGS/NGS_0009.tiff NGS nan nan\n")
+    put(next(lmu.rglob("MYO")), "MYO_0100.tiff")
+    scanned = scan("aml_lmu", lmu)
+    faults = {item.id: item.fault for item in scanned.items if item.fault}
+    assert faults == {
+        "MYB/MYB_0002.tiff": "annotation contradicts the folder: MYO in MYB",
+        "NGS/NGS_0009.tiff": "no such file",
+    }
+    assert scanned.left_out == {"EBO": 2, "KSC": 2, "PMB": 2, "not in annotations.dat": 1}
+    assert (scanned.difference["MYO"], scanned.difference["NGS"]) == (2 - 3268, 2 - 8484)
+    rejects = ingest("aml_lmu", lmu, 0.25, 1).rejects
+    assert rejects["reason"].tolist() == ["annotation contradicts the folder", "no such file"]
+
+
+def test_an_lmu_image_that_is_listed_twice_is_used_once(lmu):
+    annotated(lmu, lambda text: text + "NGS/NGS_0001.tiff NGS nan nan\n")
+    assert ingest("aml_lmu", lmu, 0.25, 1).rejects["reason"].tolist() == ["duplicate id"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda root: next(root.rglob("annotations.dat")).unlink(), r"raw: no annotations\.dat; expected AML-Cyto"),
+        (
+            lambda root: (root / "annotations.dat").touch(),
+            r"both PKG .*/annotations\.dat and annotations\.dat; keep one",
+        ),
+        (lambda root: put(root / "augmented", "NGS_0001.tiff"), r"raw/augmented: mirrored images"),
+        (
+            lambda root: annotated(root, lambda text: "path\n" + text),
+            r"annotations\.dat: line 1 has 1 values; expected",
+        ),
+        (lambda root: annotated(root, lambda text: text.replace("nan nan", "a b c")), r"line 2 has 5 values"),
+        (lambda root: annotated(root, lambda text: text.replace(" NGB ", " NG ")), r"unknown label 'NG' \(2×\)"),
+    ],
+)
+def test_what_is_not_lmus_archive_stops(lmu, spoil, message):
+    spoil(lmu)
+    with pytest.raises(SourceError, match=message):
+        scan("aml_lmu", lmu)
+
+
+# --- MLL23
+
+
+def test_mll23s_folder_is_the_label(tmp_path):
+    names = ["neutrophil_band/a.tif", "plasma_cell/b.tif", "lymphocyte_reactive/c.TIF", "hairy_cell/d.tif"]
+    put(tmp_path, *names)
+    put(tmp_path / "lymphocyte", "lymphocyte/a.tif")  # unpacked into a folder of its own
+    (tmp_path / "__MACOSX/plasma_cell").mkdir(parents=True)
+    (tmp_path / "__MACOSX/plasma_cell/._b.tif").touch()
+    (tmp_path / "plasma_cell.zip").touch()  # it may stay beside the folder
+    scanned = scan("mll23", tmp_path)
+    assert labels(scanned) == {
+        "lymphocyte/a.tif": "LY",
+        "lymphocyte_reactive/c.TIF": "VLY",
+        "neutrophil_band/a.tif": "BNE",
+        "plasma_cell/b.tif": "PC",
+    }
+    assert scanned.left_out == {"hairy_cell": 1}
+    assert scanned.difference["basophil"] == -616
+    (tmp_path / "basophil.zip").touch()
+    with pytest.raises(SourceError, match=r"not unpacked: basophil\.zip; unpack each"):
+        scan("mll23", tmp_path)
+
+
+# --- APL_AML
+
+
+def test_apls_signed_folder_is_the_label_and_its_patient_the_group(tmp_path):
+    put(
+        tmp_path / "archive",
+        "Patient_00/Signed slides/Lymphocyte, variant/VLY_1.jpg",
+        "Patient_00/Signed slides/Band neutrophils/SNE_2.jpg",  # the analyser's guess
+        "Patient_105/Signed slides/Promonocyte/PMO_3.jpg",
+        "Patient_105/Signed slides/Blast, no lineage spec/BL_4.jpg",
+        "Patient_105/Signed slides/Prolymphocyte/PLY_1.jpg",
+        "Patient_105/Unsigned slides/Whatever/BL_5.jpg",
+        "Patient_105/Unsigned slides/BL_6.jpg",
+    )
+    (tmp_path / "archive/master.csv").touch()
+    scanned = scan("apl_aml", tmp_path)
+    assert [(item.id, item.label, item.group) for item in scanned.items] == [
+        ("Patient_00/Band neutrophils/SNE_2.jpg", "BNE", "Patient_00"),
+        ("Patient_00/Lymphocyte, variant/VLY_1.jpg", "VLY", "Patient_00"),
+        ("Patient_105/Blast, no lineage spec/BL_4.jpg", "BL", "Patient_105"),
+        ("Patient_105/Prolymphocyte/PLY_1.jpg", "PLY", "Patient_105"),
+    ]
+    assert scanned.left_out == {"Promonocyte": 1, "unsigned slide": 2}
+    assert scanned.difference == {}  # how many there are is printed nowhere
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Patient_1/Lymphocyte/LY_1.jpg", "expected below Patient_<n>/Signed slides or Unsigned slides"),
+        ("Signed slides/Lymphocyte/LY_1.jpg", "expected below Patient_<n>/Signed slides or Unsigned slides"),
+        ("Patient_1/Signed slides/LY_1.jpg", "expected Patient_<n>/Signed slides/<class>/<name>"),
+        ("Patient_1/Signed slides/Lymphocyte/2/LY_1.jpg", "expected Patient_<n>/Signed slides/<class>/<name>"),
+        ("Patient_1/Signed slides/Lymphocite/LY_1.jpg", r"unknown label 'Lymphocite' \(1×\); apl_aml has Segm"),
+    ],
+)
+def test_what_is_not_apls_archive_stops(tmp_path, name, message):
+    put(tmp_path, "Patient_0/Signed slides/Monocyte/MO_1.jpg", name)
+    with pytest.raises(SourceError, match=message):
+        scan("apl_aml", tmp_path)
+
+
+def test_a_truncated_image_is_rejected_alone(tmp_path):
+    names = [f"Patient_{n}/Signed slides/Monocyte/MO_{n}.jpg" for n in range(4)]
+    put(tmp_path, *names)
+    whole = (tmp_path / names[0]).read_bytes()
+    (tmp_path / names[0]).write_bytes(whole[: len(whole) - 40])
+    found = ingest("apl_aml", tmp_path, 0.4, 1)
+    assert found.rejects["reason"].tolist() == ["unreadable image"]
+    assert found.manifest["group"].tolist() == ["Patient_1", "Patient_2", "Patient_3"]
+
+
+# --- WBCBench on Hugging Face
+
+
+def stored(id, label, patient="p", original="", severity="", path=None, content=None, format="JPEG"):
+    """A row of a parquet file."""
+    if content is None:
+        buffer = io.BytesIO()
+        pixels(id).save(buffer, format)
+        content = buffer.getvalue()
+    image = {"bytes": content, "path": path}
+    return dict(zip(READ, (image, id, label, patient, "phase2_train", severity, original or None), strict=True))
+
+
+def shard(path, rows, names=None, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist(rows)
+    if names:
+        features = {"label": {"names": names, "_type": "ClassLabel"}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    parquet.write_table(table, path, **options)
+    return path
+
+
+def rows_of(folder):
+    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
+        return [tuple(row.values()) for row in csv.DictReader(file)]
+
+
+def test_parquet_is_unpacked_and_read_with_its_patients(tmp_path):
+    raw = tmp_path / "raw"
+    pristine = [stored(f"0000000{n}.jpg", label, f"p{n % 2}") for n, label in enumerate(("SNE", "PLY", "LY"))]
+    pristine += [stored("00000009", None, "p9", path="00000009.jpg")]
+    degraded = [stored("00000011.jpg", "SNE", "p0", "00000000.jpg", "mild"), stored("12", "MO", "p7", "77", "severe")]
+    degraded[1]["image"]["path"] = "12.PNG"
+    files = [shard(raw / "pristine/a.parquet", pristine, row_group_size=2), shard(raw / "degraded/b.parquet", degraded)]
+    assert unpack(files, raw / "unpacked") == 6
+    assert rows_of(raw / "unpacked") == [
+        ("00000000", "SNE", "p0", "phase2_train", "", ""),
+        ("00000001", "PLY", "p1", "phase2_train", "", ""),
+        ("00000002", "LY", "p0", "phase2_train", "", ""),
+        ("00000009", "", "p9", "phase2_train", "", ""),
+        ("00000011", "SNE", "p0", "phase2_train", "mild", "00000000"),
+        ("12", "MO", "p7", "phase2_train", "severe", "77"),
+    ]
+    assert (raw / "unpacked/images/00000001.jpg").read_bytes() == pristine[1]["image"]["bytes"]
+    scanned = scan("wbcbench_hf", raw)
+    assert [(item.id, item.label, item.group) for item in scanned.items] == [
+        ("00000000", "SNE", "p0"),
+        ("00000001", "PLY", "p1"),
+        ("00000002", "LY", "p0"),
+        ("12", "MO", "p7"),  # whose original is not there
+    ]
+    assert scanned.left_out == {"degraded copy": 1, "no label": 1}
+    assert [item.path.name for item in scanned.items][-1] == "12.png"
+
+
+def test_a_patient_of_wbcbench_is_not_divided(tmp_path):
+    rows = [stored(str(n), "LY" if n % 3 else "MO", f"p{n % 6}") for n in range(30)]
+    unpack([shard(tmp_path / "a.parquet", rows)], tmp_path)
+    for seed in range(5):
+        manifest = ingest("wbcbench_hf", tmp_path, 0.3, seed).manifest
+        assert set(manifest["part"]) == {"train", "test"}
+        assert manifest.groupby("group")["part"].nunique().tolist() == [1] * 6
+
+
+def test_an_image_whose_own_name_is_its_original_is_no_copy(tmp_path):
+    unpack([shard(tmp_path / "a.parquet", [stored("1.jpg", "LY", original="1.jpg")])], tmp_path)
+    assert labels(scan("wbcbench_hf", tmp_path)) == {"1": "LY"}
+
+
+def test_a_degraded_copy_of_an_unlabelled_original_stays(tmp_path):
+    unpack([shard(tmp_path / "a.parquet", [stored("1", None), stored("2", "LY", original="1")])], tmp_path)
+    assert labels(scan("wbcbench_hf", tmp_path)) == {"2": "LY"}
+
+
+def test_numbers_of_labels_have_their_names_in_the_schema(tmp_path):
+    rows = [stored("a", 1), stored("b", 0), stored("c", -1)]
+    unpack([shard(tmp_path / "a.parquet", rows, ["BL", "PC"])], tmp_path)
+    assert [row[1] for row in rows_of(tmp_path)] == ["PC", "BL", ""]
+
+
+def test_without_a_name_the_content_says_which_suffix(tmp_path):
+    rows = [stored("a", "LY", format="PNG"), stored("b", "LY", format="TIFF"), stored("c.d", "LY")]
+    unpack([shard(tmp_path / "a.parquet", rows)], tmp_path)
+    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["a.png", "b.tif", "c.d.jpg"]
+
+
+def without(column):
+    row = stored("a", "LY")
+    del row[column]
+    return row
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        *(
+            ([stored(name, "LY")], f"image_id {name!r} is no file's name")
+            for name in ("../a", "b/c", "..", "", ".a.jpg")
+        ),
+        ([stored("a\\b", "LY")], "is no file's name"),
+        ([stored("a", "LY"), stored("a.jpg", "LY")], "image_id 'a' occurs twice"),
+        ([stored("a", "LY", content=b"")], "the image of 'a' is not in the file"),
+        ([stored("a", "LY", content=b"hello")], "the image of 'a' is not a JPEG, PNG, BMP, TIFF image"),
+        ([stored("a", 3)], "the label 3 of 'a' has no name in the file's schema"),
+        ([without("patient_hash")], "no column 'patient_hash'; expected image, image_id, label, patient_hash"),
+        ([], "no column 'image'"),
+    ],
+)
+def test_a_bad_row_stops_and_leaves_nothing(tmp_path, rows, message):
+    good = shard(tmp_path / "good.parquet", [stored("z", "LY")])
+    bad = shard(tmp_path / "bad.parquet", rows)
+    with pytest.raises(SourceError) as error:
+        unpack([good, bad], tmp_path / "out")
+    assert message in str(error.value)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == []
+
+
+def test_a_damaged_parquet_file_is_named_and_nothing_is_unpacked_twice(tmp_path):
+    whole = shard(tmp_path / "a.parquet", [stored(str(n), "LY") for n in range(20)])
+    cut = tmp_path / "cut.parquet"
+    cut.write_bytes(whole.read_bytes()[:-200])
+    with pytest.raises(SourceError, match=r"cut\.parquet: not a parquet file that can be read: "):
+        unpack([whole, cut], tmp_path)
+    assert not (tmp_path / "images").exists()
+    assert unpack([whole], tmp_path) == 20
+    with pytest.raises(SourceError, match="images: is there already; take it away to unpack again"):
+        unpack([whole], tmp_path)
+
+
+def test_parquet_that_is_not_unpacked_yet_says_how(tmp_path):
+    shard(tmp_path / "a.parquet", [stored("1", "LY")])
+    with pytest.raises(SourceError, match=r"no labels\.csv; python -m wbc fetch wbcbench_hf .* unpacks the parquet"):
+        scan("wbcbench_hf", tmp_path)
+    write_csv(tmp_path / "labels.csv", COLUMNS, [("1", "SNX", "p", "", "", "")])
+    (tmp_path / "images").mkdir()
+    with pytest.raises(SourceError, match=r"unknown label 'SNX' \(1×\)"):
+        scan("wbcbench_hf", tmp_path)
+
+
+# --- several sources
+
+
+@pytest.fixture
+def several(tmp_path):
+    """PBC and MLL23 with drawn cells; MLL23 has one of PBC's again, its bytes, and another smaller and saved anew."""
+    rng = np.random.default_rng(5)
+
+    def cell(label, name):
+        (tmp_path / "raw" / name).parent.mkdir(parents=True, exist_ok=True)
+        image = draw(label, 96, rng)[0]
+        Image.fromarray(image).save(tmp_path / "raw" / name)
+        return image
+
+    for n in range(8):
+        cell("LY", f"pbc/lymphocyte/LY_{n}.jpg")
+        cell("LY", f"mll23/lymphocyte/{n}.tif")
+        cell("MO", f"pbc/monocyte/MO_{n}.jpg")
+        cell("PC", f"mll23/plasma_cell/{n}.tif")
+    shutil.copy(tmp_path / "raw/pbc/lymphocyte/LY_0.jpg", tmp_path / "raw/mll23/lymphocyte/same.jpg")
+    image = np.asarray(Image.open(tmp_path / "raw/pbc/lymphocyte/LY_1.jpg"))
+    Image.fromarray(cv2.resize(image, (80, 80), interpolation=cv2.INTER_AREA)).save(
+        tmp_path / "raw/mll23/lymphocyte/small.tif"
+    )
+    return tmp_path / "raw"
+
+
+COPIES = {
+    "mll23/lymphocyte/same.jpg": "pbc/lymphocyte/LY_0.jpg",
+    "mll23/lymphocyte/small.tif": "pbc/lymphocyte/LY_1.jpg",
+}
+
+
+def test_each_of_several_sources_lies_below_its_name_and_bears_it(several):
+    put(several / "mll23", "smudge_cell/1.tif")
+    pbc, mll23 = scan_all(["pbc", "mll23"], several)
+    assert {item.id.partition("/")[0] for item in pbc.items} == {"pbc"}
+    assert "mll23/lymphocyte/0.tif" in labels(mll23)
+    assert mll23.left_out == {"mll23/smudge_cell": 1}
+    assert mll23.difference["mll23/hairy_cell"] == -3265
+    (alone,) = scan_all("pbc", several / "pbc")
+    assert [f"pbc/{item.id}" for item in alone.items] == [item.id for item in pbc.items]
+
+
+def test_patients_of_two_sources_that_are_called_alike_are_two(tmp_path):
+    write_csv(
+        tmp_path / "folder/labels.csv", ["ID", "labels", "group"], [("a.png", "LY", "Patient_1"), ("b.png", "LY", "")]
+    )
+    put(tmp_path / "folder/images", "a.png", "b.png")
+    put(tmp_path / "apl_aml", "Patient_1/Signed slides/Monocyte/MO_1.jpg")
+    items = [item for one in scan_all(["folder", "apl_aml"], tmp_path) for item in one.items]
+    assert [item.group for item in items] == ["folder/Patient_1", "", "apl_aml/Patient_1"]
+
+
+def test_copies_in_two_sources_stay_on_one_side_of_what_is_held_back(several):
+    held = set()
+    for seed in range(12):
+        found = ingest(["pbc", "mll23"], several, 0.3, seed)
+        assert found.rejects.empty
+        parts = found.manifest.set_index("id")["part"]
+        copies = found.manifest.set_index("id")["copy_of"]
+        assert set(copies[copies != ""].index) == set(COPIES) or set(copies[copies != ""]) == set(COPIES)
+        fold = dealt(found.manifest, 3, seed)
+        fold.index = found.manifest["id"]
+        for copy, of in COPIES.items():
+            assert parts[copy] == parts[of]
+            assert fold[copy] == fold[of]
+            held.add(parts[of])
+        assert found.leaks["kind"].isin(["within_training"]).all()
+        assert set(parts[parts == "test"].index.str.partition("/").get_level_values(0)) == {"pbc", "mll23"}
+    assert held == {"train", "test"}
+    assert found.notes["in_one_source"] == {"MO": "pbc", "PC": "mll23"}
+
+
+def test_a_copy_of_what_another_source_tests_is_rejected_and_its_own_parts_are_left(several, monkeypatch):
+    """`folder` has a test part: a cell of PBC's twice, and one that it trains on itself, which is its own business."""
+    for part, name in (("test", "seen.png"), ("test", "own.png"), ("train", "own.png"), ("train", "new.png")):
+        source = "pbc/lymphocyte/LY_0.jpg" if name == "seen.png" else None
+        (several / "folder" / part / "LY").mkdir(parents=True, exist_ok=True)
+        image = Image.open(several / source) if source else Image.fromarray(draw("LY", 96, rng_of(name))[0])
+        image.save(several / "folder" / part / "LY" / name)
+    found = ingest(["pbc", "mll23", "folder"], several, 0.3, 1)
+    assert found.rejects.to_numpy().tolist() == [
+        ["pbc/lymphocyte/LY_0.jpg", "copy of another source's test image", "folder/test/LY/seen.png"],
+        ["mll23/lymphocyte/same.jpg", "copy of another source's test image", "folder/test/LY/seen.png"],
+    ]
+    parts = found.manifest.set_index("id")["part"]
+    assert set(parts[parts == "test"].index) == {"folder/test/LY/seen.png", "folder/test/LY/own.png"}
+    assert found.leaks.loc[found.leaks["kind"] != "within_training", ["kind", "id"]].to_numpy().tolist() == [
+        ["identical", "folder/test/LY/own.png"]
+    ]
+    assert found.manifest["copy_of"].isin(["", *found.manifest["id"]]).all()
+    for name in ("pbc", "mll23"):
+        uncounted = {label: known._replace(images=None) for label, known in SETS[name].labels.items()}
+        monkeypatch.setitem(SETS, name, SETS[name]._replace(labels=uncounted))
+    with pytest.raises(SourceError, match=r"'pbc/lymphocyte/LY_0\.jpg': copy of another source's test image: folder"):
+        ingest(["pbc", "mll23", "folder"], several, 0.3, 1, strict=True)
+
+
+def rng_of(name):
+    return np.random.default_rng(list(name.encode()))
+
+
+def test_the_same_bytes_under_two_labels_are_rejected_in_both_sources(several):
+    shutil.copy(several / "pbc/monocyte/MO_0.jpg", several / "mll23/plasma_cell/x.jpg")
+    rejects = ingest(["pbc", "mll23"], several, 0.3, 1).rejects
+    assert set(rejects["name"]) == {"pbc/monocyte/MO_0.jpg", "mll23/plasma_cell/x.jpg"}
+
+
+def test_each_of_several_folders_may_be_a_link(several, tmp_path):
+    (tmp_path / "linked").mkdir()
+    for name in ("pbc", "mll23"):
+        (tmp_path / "linked" / name).symlink_to(several / name)
+    found = ingest(["pbc", "mll23"], tmp_path / "linked", 0.3, 1)
+    assert found.rejects.empty
+    (several / "mll23/lymphocyte/out.jpg").symlink_to(several / "pbc/lymphocyte/LY_3.jpg")
+    assert ingest(["pbc", "mll23"], several, 0.3, 1).rejects["reason"].tolist() == ["path outside the folder"]
+
+
+def test_the_order_of_the_sources_changes_no_part(several):
+    one, other = (ingest(names, several, 0.3, 3).manifest for names in (["pbc", "mll23"], ["mll23", "pbc"]))
+    assert one.set_index("id")["part"].to_dict() == other.set_index("id")["part"].to_dict()
+
+
+# --- settings and the stage
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("pcb", r"data\.source = 'pcb': allowed: aml_lmu, .*wbcbench_hf; did you mean 'pbc'\?"),
+        (["pbc", "mll2"], r"data\.source = 'mll2': allowed: .*; did you mean 'mll23'\?"),
+        (["pbc", "pbc"], r"data\.source = \['pbc', 'pbc'\]: one is listed twice"),
+        (["pbc"], r"data\.source = \['pbc'\]: a list has two sources or more; one is its name alone"),
+        ([], r"data\.source = \[\]: a list has two"),
+        (["pbc", "synthetic"], r"data\.source = .*: synthetic is drawn into a folder of its own and stands alone"),
+        (3, r"data\.source = 3: allowed: "),
+        ([["pbc"]], r"data\.source = \['pbc'\]: allowed: "),
+    ],
+)
+def test_sources_are_checked(params, source, message):
+    params["data"]["source"] = source
+    with pytest.raises(ConfigError, match=message):
+        resolve(params)
+
+
+def test_a_missing_folder_of_one_of_several_is_named(params, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    params["data"]["source"] = ["pbc", "mll23"]
+    (tmp_path / "data/raw/pbc").mkdir(parents=True)
+    resolved = resolve(params)
+    with pytest.raises(ConfigError, match=r"data\.path = 'data/raw': no folder 'mll23' there"):
+        complete(resolved, [row["model"]["name"] for row in resolved.values() if "model" in row])
+    assert resolved["report"]["source"] == ["pbc", "mll23"]
+    assert resolved["data"]["data"]["path"] == "data/raw"
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch, params):
+    """The ingest stage on sources in `raw`: its metrics and what it prints."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(source, path, capsys):
+        params["data"] |= {"source": source, "path": str(path)}
+        Path("configs").mkdir(exist_ok=True)
+        with open("configs/data.yaml", "w") as file:
+            YAML().dump(resolve(params)["data"], file)
+        ingest_stage.main()
+        return json.loads(Path("metrics/ingest.json").read_text()), capsys.readouterr().out
+
+    return run
+
+
+def test_the_stage_says_what_is_left_out_and_which_classes_one_source_alone_has(stage, several, capsys):
+    put(several / "mll23", "smudge_cell/1.tif")
+    metrics, said = stage(["pbc", "mll23"], several, capsys)
+    assert metrics["left_out"] == {"mll23/smudge_cell": 1}
+    assert metrics["difference"]["pbc/lymphocyte"] == 8 - 1214
+    assert metrics["in_one_source"] == {"MO": "pbc", "PC": "mll23"}
+    assert "\n  left out: mll23/smudge_cell 1\n" in said
+    assert "in one source alone, so that a network may learn the laboratory instead: MO pbc, PC mll23\n" in said
+    assert "pbc/neutrophil/SNE -1646, " in said
+    assert len(said.splitlines()) == 5 - (not len(pd.read_csv("data/leaks.csv")))
+
+
+def test_the_stage_says_what_a_licence_forbids(stage, tmp_path, capsys):
+    rows = [stored(str(n), "LY", f"p{n}") for n in range(8)]
+    unpack([shard(tmp_path / "a.parquet", rows)], tmp_path / "raw/wbcbench_hf")
+    metrics, said = stage("wbcbench_hf", tmp_path / "raw/wbcbench_hf", capsys)
+    assert said.startswith("  wbcbench_hf: its licence, CC BY-NC 4.0, forbids commercial use, passing the images on")
+    assert not metrics.keys() & {"left_out", "difference", "in_one_source", "table_1"}
+
+
+# --- real cells
+
+
+@pytest.mark.skipif("WBC_REAL_DATA" not in os.environ, reason="WBC_REAL_DATA names no folder that holds pbc9/")
+def test_real_cells_in_pbcs_layout_are_ingested_and_divided(tmp_path, monkeypatch, params):
+    folders = {"BA": "basophil", "EO": "eosinophil", "LY": "lymphocyte", "MO": "monocyte"}
+    folders |= dict.fromkeys(("SNE", "BNE"), "neutrophil") | dict.fromkeys(("MMY", "MY", "PMY"), "ig")
+    given = Path(os.environ["WBC_REAL_DATA"], "pbc9")
+    listed = pd.read_csv(given / "labels.csv")
+    for row in listed.itertuples():
+        target = tmp_path / "data/raw/PBC_dataset_normal_DIB" / folders[row.labels] / row.ID
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(given / "images" / row.ID, target)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/weights").mkdir(parents=True)
+    shutil.copy(ROOT / "data/weights/drawn_cells.safetensors", tmp_path / "data/weights")
+    params["data"]["source"] = "pbc"
+    with open("params.yaml", "w") as file:
+        YAML().dump(params, file)
+    for stage, *arguments in ((configure,), (ingest_stage,), (folds, "0"), (validation, "0")):
+        stage.main(*arguments)
+    manifest = read_manifest()
+    assert manifest["label"].value_counts().to_dict() == listed["labels"].value_counts().to_dict()
+    assert len(pd.read_csv("data/rejects.csv")) == 0
+    assert (manifest["part"] == "test").sum() == round(len(listed) / 4)
+    sizes = np.bincount(read_split(Path("data/folds"), 0)[manifest["part"] == "train"])
+    assert sizes.max() - sizes.min() <= 9  # one of each class at most
