@@ -3,7 +3,7 @@
 import numpy as np
 
 from stages import run
-from wbc.classical.linear import linear, save_linear
+from wbc.classical.linear import linear, reference, save_linear
 from wbc.classical.models import classifiers, cross_validate
 from wbc.classical.table import test, training
 from wbc.config import load
@@ -21,6 +21,8 @@ def main(features: str, repeat: str) -> None:
     models = classifiers(config.implementation, balanced=features != "v1", seed=config.seed + int(repeat))
     validated = cross_validate(models, train.features, train.target, train.fold, held.features, backend)
 
+    around = reference(train.features, train.target, train.fold)
+
     metrics = {}
     arrays = [("out_of_fold_ids", train.ids.astype(str)), ("out_of_fold_targets", train.target)]
     arrays += [("test_ids", held.ids.astype(str)), ("test_targets", held.target)]
@@ -30,7 +32,7 @@ def main(features: str, repeat: str) -> None:
         for chances in (found, tested):
             chances[:, shown] = scaled(chances[:, shown], heat)
         arrays += [(f"{name}_out_of_fold", found), (f"{name}_test", tested)]
-        if model and (served := linear(model, features, config.masks[features], heat)):
+        if model and (served := linear(model, features, config.masks[features], heat, around)):
             save_linear(f"models/classical/{features}-{repeat}/{name}.safetensors", served)
 
         predicted, (target, of_test) = found.argmax(1), (held.target[known], tested[known].argmax(1))

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from wbc.classes import CLASSES
-from wbc.classical.linear import linear, load_linear, save_linear
+from wbc.classical.linear import linear, load_linear, reference, save_linear
 from wbc.classical.models import classifiers, probabilities
 from wbc.evaluate.calibration import scaled
 from wbc.modelfile import WeightsError, read_header
@@ -34,7 +34,8 @@ def fitted(classifier, classes):
 
 @pytest.fixture
 def model():
-    return linear(fitted(classifiers("hist", True, 0)["lda"], [0, 3, 7]), "v1", "hsv", 1.7)
+    around = reference(*cells([0, 3, 7]), np.arange(300) % 5)
+    return linear(fitted(classifiers("hist", True, 0)["lda"], [0, 3, 7]), "v1", "hsv", 1.7, around)
 
 
 @pytest.mark.parametrize("temperature", [0.4, 2.5])
@@ -66,9 +67,33 @@ def test_a_saved_one_comes_back_the_same_and_in_the_same_bytes(model, tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     loaded = load_linear(tmp_path / "a")
     assert (loaded.features, loaded.masks, loaded.temperature) == ("v1", "hsv", 1.7)
+    assert loaded.reference.threshold == model.reference.threshold
+    assert np.array_equal(loaded.reference.distance(cells([1])[0]), model.reference.distance(cells([1])[0]))
     features, _ = cells([0, 3, 7])
     assert np.array_equal(loaded.probabilities(features), model.probabilities(features))
     assert read_header(tmp_path / "a")["classes"] == list(CLASSES)
+
+
+def test_one_in_a_hundred_of_the_other_folds_is_unusual_and_so_is_a_cell_unlike_them_in_any_feature():
+    """In units as different as these a covariance shrunk towards a sphere would see but the largest feature."""
+    features, target = cells([0, 3, 7], 3000)
+    known = reference(features, target, np.arange(3000) % 5)
+    assert (known.distance(features) > known.threshold).mean() == pytest.approx(0.01, abs=0.004)
+    few = reference(features[:60], target[:60], np.arange(60) % 5)  # which overfit: their own distances are too short
+    assert (few.distance(features[60:]) > few.threshold).mean() < 0.1
+    for feature, sd in enumerate(features.std(0)[:5]):
+        moved = features.copy()
+        moved[:, feature] += 8 * sd
+        assert (known.distance(moved) > known.threshold).mean() > 0.9, feature
+    shuffled = np.random.default_rng(0).permutation(target)  # around the wrong means nothing is near
+    assert known.threshold < reference(features, shuffled, np.arange(3000) % 5).threshold
+
+
+def test_a_file_from_before_it_knew_where_the_cells_lie_is_read(model, tmp_path):
+    save_linear(tmp_path / "old", model._replace(reference=None))
+    loaded = load_linear(tmp_path / "old")
+    assert loaded.reference is None
+    assert np.array_equal(loaded.weights, model.weights)
 
 
 def test_what_is_no_linear_model_is_said_in_a_line(model, tmp_path):

@@ -8,11 +8,12 @@ import torch
 from skimage.color import combine_stains, hed_from_rgb, rgb_from_hed, separate_stains
 
 from settings import STILL
+from wbc.evaluate.unusual import Reference
 from wbc.network.inference import MemoryShort, choose_device, infer
 from wbc.network.model import Trained, WeightsError, build, load_model, save_model
 from wbc.network.pixels import Pixels, fits
 from wbc.network.prepare import Prepare, StainJitter
-from wbc.network.reference import Reference, channel_means, reference
+from wbc.network.reference import channel_means, reference
 from wbc.train import engine
 
 CPU = torch.device("cpu")
@@ -191,7 +192,7 @@ def build_random(settings):
 
 def test_a_saved_model_comes_back_the_same_and_in_the_same_bytes(tiny_row, tmp_path):
     model, normalisation = build(tiny_row.model)
-    known = Reference(torch.randn(2, 64), torch.eye(64), 3.5, 1)
+    known = Reference(np.arange(128, dtype=np.float32).reshape(2, 64), np.eye(64, dtype=np.float32), 3.5, 1)
     trained = Trained(model, tiny_row.model_dump(exclude_none=True), normalisation, 32, known, temperature=1.25)
     for name in "ab":
         save_model(tmp_path / name, trained)
@@ -200,7 +201,7 @@ def test_a_saved_model_comes_back_the_same_and_in_the_same_bytes(tiny_row, tmp_p
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(loaded.model(x), model.eval()(x))
     assert (loaded[1:4], loaded.temperature) == (trained[1:4], 1.25)
-    assert torch.equal(loaded.reference.means, known.means)
+    assert np.array_equal(loaded.reference.means, known.means)
     assert loaded.reference[2:] == (3.5, 1)
     save_model(tmp_path / "a", trained._replace(reference=None))
     assert load_model(tmp_path / "a").reference is None
@@ -240,16 +241,9 @@ def test_all_parts_together_take_at_most_half_of_the_gpus_memory(monkeypatch):
 
 
 def test_the_distance_is_mahalanobis_from_the_nearest_class():
-    known = Reference(torch.tensor([[0.0, 0.0], [10.0, 0.0]]), torch.diag(torch.tensor([1.0, 4.0])), 0.0)
-    points = torch.tensor([[0.0, 3.0], [7.0, 0.0]])
+    known = Reference(np.array([[0.0, 0.0], [10.0, 0.0]]), np.diag([1.0, 4.0]), 0.0)
+    points = np.array([[0.0, 3.0], [7.0, 0.0]])
     assert known.distance(points).tolist() == pytest.approx([6.0, 3.0])
-
-
-def test_a_distance_is_rounded_as_every_processor_rounds_it():
-    """MKL's root, which PyTorch takes, is an ulp off for one value in six, and for which depends on the make."""
-    known = Reference(means=torch.zeros(1, 1), precision=torch.full((1, 1), 2.0), threshold=0.0)
-    points = torch.rand(5000, 1, generator=torch.Generator().manual_seed(0))
-    assert (known.distance(points).numpy() == np.sqrt(2 * points.numpy() ** 2)[:, 0]).all()
 
 
 def test_one_validation_image_in_a_hundred_is_unusual_and_noise_is(tiny_row, coloured):
@@ -258,7 +252,7 @@ def test_one_validation_image_in_a_hundred_is_unusual_and_noise_is(tiny_row, col
     assert known.means.shape == (2, 32)  # of the classes there are; test_convnext's second map is an eighth as wide
     noise = np.random.default_rng(1).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
     distances = [
-        known.distance(channel_means(model.backbone, normalisation, pixels, known.layer))
+        known.distance(channel_means(model.backbone, normalisation, pixels, known.layer).numpy())
         for pixels in (coloured.pixels, Pixels(noise, np.arange(20), CPU))
     ]
     assert (distances[0] > known.threshold).sum() == 1  # of 40

@@ -29,20 +29,19 @@ def scored(target: np.ndarray, chances: np.ndarray, common: np.ndarray) -> dict[
     return {name: float(found[name]) for name in ("f1", "accuracy")} | {name: errors[name] for name in ("ece", "nll")}
 
 
-def told_apart(home: np.ndarray, away: np.ndarray, threshold: float) -> dict[str, float]:
+def told_apart(home: np.ndarray, away: np.ndarray) -> dict[str, float]:
     """Whether distances from the training images tell the other laboratory's from those of the test part at home.
 
     Args:
-        home: (N,) distances of the test part at home.
+        home: (N,) distances of the test part at home; beyond 1 an image is called unusual.
         away: (M,) of the other laboratory's images.
-        threshold: beyond which an image is called unusual.
 
     Returns:
         `unusual_at_home` and `unusual`, the shares so called, and `auroc`, of 1 where all of the others' lie farther.
     """
     truth = np.repeat([0, 1], [len(home), len(away)])
     return {
-        "unusual_at_home": float((home > threshold).mean()),
-        "unusual": float((away > threshold).mean()),
+        "unusual_at_home": float((home > 1).mean()),
+        "unusual": float((away > 1).mean()),
         "auroc": float(roc_auc_score(truth, np.concatenate([home, away]))),
     }

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import timm
 import torch
 from pydantic import ValidationError
@@ -15,11 +16,12 @@ from torch import nn
 from wbc.classes import CLASSES
 from wbc.classical.linear import ENTRY, TENSORS, Linear, packed, unpacked
 from wbc.config import TTA, Augment, Model
+from wbc.evaluate.unusual import Reference
 from wbc.modelfile import WeightsError, complete, read_header, write
 from wbc.network.inference import infer
 from wbc.network.pixels import Pixels
 from wbc.network.prepare import Prepare
-from wbc.network.reference import Reference, channel_means
+from wbc.network.reference import channel_means
 
 # ImageNet weights that the package registry carries, so that no model hub is needed: timm's name of the architecture,
 # the package and its file. Its images were scaled by other constants than timm's default.
@@ -139,10 +141,11 @@ class Trained(NamedTuple):
         both = infer(_Both(self.model.to(pixels.device)), self.prepare().to(pixels.device), pixels)
         return both[:, : -len(CLASSES)], both[:, -len(CLASSES) :].softmax(1)
 
-    def distances(self, pixels: Pixels) -> torch.Tensor:
-        """(N,) float32: how far N images lie from the training's; beyond `reference.threshold` they are unusual."""
+    def distances(self, pixels: Pixels) -> np.ndarray:
+        """(N,) float64: how far N images lie from the training's; beyond `reference.threshold` they are unusual."""
         backbone = self.model.backbone.to(pixels.device)
-        return self.reference.distance(channel_means(backbone, self.normalisation, pixels, self.reference.layer))
+        found = channel_means(backbone, self.normalisation, pixels, self.reference.layer)
+        return self.reference.distance(found.numpy())
 
 
 def save_model(path: str | Path, trained: Trained) -> None:
@@ -154,11 +157,10 @@ def save_model(path: str | Path, trained: Trained) -> None:
         "temperature": trained.temperature,
         "crop": trained.crop,
     }
-    tensors = dict(trained.model.state_dict())
+    tensors = {name: tensor.numpy(force=True) for name, tensor in trained.model.state_dict().items()}  # from a GPU too
     if known := trained.reference:
         header |= {"threshold": known.threshold, "layer": known.layer}
         tensors |= {"reference.means": known.means, "reference.precision": known.precision}
-    tensors = {name: tensor.numpy(force=True) for name, tensor in tensors.items()}  # from a GPU too
     if trained.linear:
         entries, partner = packed(trained.linear)
         header |= {**entries, "share": trained.share}
@@ -184,10 +186,10 @@ def load_model(path: str | Path) -> Trained:
             tensors = load_file(path)
             known = partner = None
             if "threshold" in header:
-                means, precision = (tensors.pop(f"reference.{name}") for name in ("means", "precision"))
+                means, precision = (tensors.pop(f"reference.{name}").numpy() for name in ("means", "precision"))
                 known = Reference(means, precision, header["threshold"], header.get("layer"))
             if ENTRY in header:
-                partner = unpacked(header, {name: tensors.pop(name).numpy() for name in TENSORS})
+                partner = unpacked(header, {name: tensors.pop(name).numpy() for name in TENSORS if name in tensors})
             model.load_state_dict(tensors)
             acting = [header.get(name, 1.0) for name in ("crop", "temperature")]
             share = header["share"] if partner else 0.0

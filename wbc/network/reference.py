@@ -1,33 +1,15 @@
 """How far an image lies from those a network was trained on."""
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
-from sklearn.covariance import LedoitWolf
 from torch import nn
 
+from wbc.evaluate.unusual import UNUSUAL, Reference, gaussians
 from wbc.network.inference import infer
 from wbc.network.pixels import Part, Pixels
 from wbc.network.prepare import Prepare
 
-UNUSUAL = 0.99  # share of the validation images that are nearer than an unusual one
 REDUCTION = 8  # of the feature map that is looked at: `benchmarks.unusual` compares
-
-
-class Reference(NamedTuple):
-    """Where the training images lie among the D channel means of one of a network's feature maps."""
-
-    means: torch.Tensor  # (classes, D) float32
-    precision: torch.Tensor  # (D, D) float32, inverse of the covariance around the class means
-    threshold: float  # distance beyond which an image is unusual
-    layer: int | None = None  # the map's place in timm's `feature_info`; None, in older files: the pooled output
-
-    def distance(self, features: torch.Tensor) -> torch.Tensor:
-        """(N,) Mahalanobis distance of (N, D) channel means from the nearest class mean (Lee et al. 2018)."""
-        apart = features[:, None] - self.means
-        squares = torch.einsum("ncd,de,nce->nc", apart, self.precision, apart).clamp_min(0).amin(1)
-        return torch.from_numpy(np.sqrt(squares.numpy()))  # PyTorch asks MKL, whose root differs between makes
 
 
 class ChannelMeans(nn.Module):
@@ -54,14 +36,6 @@ def channel_means(
     return infer(ChannelMeans(backbone, layer), Prepare(normalisation).to(pixels.device), pixels)
 
 
-def gaussians(features: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Class means of (N, D) features and the inverse of their shared covariance (Ledoit and Wolf 2004), float32."""
-    classes, of_class = targets.unique(return_inverse=True)
-    means = torch.stack([features[targets == c].mean(0) for c in classes])
-    covariance = LedoitWolf(assume_centered=True).fit((features - means[of_class]).double().numpy())
-    return means, torch.from_numpy(covariance.precision_.astype(np.float32))
-
-
 def reference(backbone: nn.Module, normalisation: dict[str, list[float]], train: Part, validation: Part) -> Reference:
     """Where the training part lies, and when to call an image unusual.
 
@@ -73,5 +47,6 @@ def reference(backbone: nn.Module, normalisation: dict[str, list[float]], train:
     of_train, of_validation = (
         channel_means(backbone, normalisation, part.pixels, layer) for part in (train, validation)
     )
-    found = Reference(*gaussians(of_train, train.targets), 0.0, layer)
-    return found._replace(threshold=float(torch.quantile(found.distance(of_validation), UNUSUAL)))
+    means, precision = gaussians(of_train.numpy(), train.targets.numpy())
+    found = Reference(means.astype(np.float32), precision.astype(np.float32), 0.0, layer)
+    return found._replace(threshold=float(np.quantile(found.distance(of_validation.numpy()), UNUSUAL)))

@@ -20,7 +20,7 @@ from wbc.network.inference import BATCH
 from wbc.network.model import PLAIN, Trained
 from wbc.network.pixels import Pixels
 from wbc.parallel import parallel_map
-from wbc.use.model import chances
+from wbc.use.model import chances, far, parts
 from wbc.use.reading import Seen, look
 
 HEAT = 0.4  # how much of an overlay is colour
@@ -60,8 +60,8 @@ def classify(
 ) -> Iterator[Classified]:
     """Classify image files, in their order, `BATCH` at a time. Probabilities are calibrated by the model's temperature.
 
-    An image is called unusual where it lies farther from the training images than 99 of 100 validation images
-    (`wbc.network.reference`): its class is then a guess, whatever its probability. So it is, for a linear model, where
+    An image is called unusual where it lies farther from the training images than 99 of 100 that were held out
+    (`wbc.evaluate.unusual`): its class is then a guess, whatever its probability. So it is, for a linear model, where
     the mask is wrong on the face of it (`wbc.segment.failed`).
 
     Args:
@@ -70,7 +70,7 @@ def classify(
         device: the network's.
         tta: test-time augmentation, the network's.
     """
-    network, linear = (None, model) if isinstance(model, Linear) else (model, model.linear)
+    network, linear = parts(model)
     square = (network.size, network.crop) if network else None
     measured = (linear.features, linear.masks) if linear else None
     tasks = ((file, square, measured) for file in files)
@@ -84,17 +84,14 @@ def classify(
 
 def _said(model: Trained | Linear, seen: Sequence[Seen], device: torch.device, tta: TTA) -> Iterator[tuple]:
     """Of each of the images, at least one, what `Classified` has beside its name."""
-    network, linear = (None, model) if isinstance(model, Linear) else (model, model.linear)
+    network, linear = parts(model)
     pixels = Pixels(np.stack([each.pixels for each in seen]), np.arange(len(seen)), device) if network else None
     features = np.stack([each.features for each in seen]) if linear else None
-    notes = [[] for _ in seen]
-    if network and (known := network.reference):
-        for note, distance in zip(notes, network.distances(pixels).tolist(), strict=True):
-            if distance > known.threshold:
-                note.append(f"unlike the training images ({distance:.1f} > {known.threshold:.1f})")
-    for note, each in zip(notes, seen, strict=True):
-        if each.lost:
-            note.append("no whole cell found")
+    notes = [["no whole cell found"] if each.lost else [] for each in seen]
+    if (distances := far(model, pixels, features)) is not None:
+        for note, distance in zip(notes, distances, strict=True):
+            if distance > 1:
+                note.insert(0, f"unlike the training images ({distance:.2g}× as far as 99 of 100)")
     likeliest = torch.from_numpy(chances(model, pixels, features, tta)).topk(2)
     for (first, second), (best, other), note in zip(*(values.tolist() for values in likeliest), notes, strict=True):
         yield CLASSES[best], first, CLASSES[other], second, "; ".join(note)

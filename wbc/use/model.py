@@ -32,6 +32,11 @@ def load(path: str | Path) -> Trained | Linear:
     return model
 
 
+def parts(model: Trained | Linear) -> tuple[Trained | None, Linear | None]:
+    """The network and the linear model in it, of which there may be one alone."""
+    return (None, model) if isinstance(model, Linear) else (model, model.linear)
+
+
 def chances(
     model: Trained | Linear, pixels: Pixels | None, features: np.ndarray | None, tta: TTA = PLAIN
 ) -> np.ndarray:
@@ -39,14 +44,27 @@ def chances(
 
     Args:
         model: a network, perhaps with a linear model as its partner, or a linear model alone.
-        pixels: the images as the network takes them; None where there is none.
-        features: (N, D) float64 as the linear model takes them; None where there is none.
+        pixels: the images as the network takes them; of no account where there is none.
+        features: (N, D) float64 as the linear model takes them; likewise.
         tta: test-time augmentation, the network's.
     """
-    network, linear, share = (None, model, 1.0) if isinstance(model, Linear) else (model, model.linear, model.share)
-    found = np.zeros((len(features) if pixels is None else len(pixels), len(CLASSES)))
+    network, linear = parts(model)
+    share = network.share if network else 1.0
+    found = np.zeros((len(pixels if network else features), len(CLASSES)))
     if network:
         found += (1 - share) * scaled(network.probabilities(pixels, tta).numpy(), network.temperature)
     if linear:
         found += share * linear.probabilities(features)
     return found
+
+
+def far(model: Trained | Linear, pixels: Pixels | None, features: np.ndarray | None) -> np.ndarray | None:
+    """(N,) float64: how far N images lie from the training's, beyond 1 unusually far; None where the model cannot tell.
+
+    Of a network and its partner the one that finds them farther. Arguments as for `chances`.
+    """
+    network, linear = parts(model)
+    found = [network.distances(pixels) / network.reference.threshold] if network and network.reference else []
+    if linear and linear.reference:
+        found.append(linear.reference.distance(features) / linear.reference.threshold)
+    return np.max(found, axis=0) if found else None

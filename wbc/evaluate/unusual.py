@@ -1,0 +1,29 @@
+"""Whether an image is unlike those that a model learned from: its distance from them, and what is far."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial.distance import cdist
+from sklearn.covariance import LedoitWolf
+
+UNUSUAL = 0.99  # share of the images held out in training that are nearer than an unusual one
+
+
+class Reference(NamedTuple):
+    """Where the training images lie among D numbers that describe an image."""
+
+    means: np.ndarray  # (classes, D)
+    precision: np.ndarray  # (D, D), inverse of the covariance around the class means
+    threshold: float  # distance beyond which an image is unusual
+    layer: int | None = None  # of a network: which of its feature maps it is; None, in older files: the pooled output
+
+    def distance(self, features: np.ndarray) -> np.ndarray:
+        """(N,) float64 Mahalanobis distance of (N, D) features from the nearest class mean (Lee et al. 2018)."""
+        return cdist(features, self.means, "mahalanobis", VI=self.precision).min(1)
+
+
+def gaussians(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Class means of (N, D) features and the inverse of their shared covariance (Ledoit and Wolf 2004), float64."""
+    classes, of_class = np.unique(targets, return_inverse=True)
+    means = np.stack([features[targets == c].mean(0, dtype=float) for c in classes])
+    return means, LedoitWolf(assume_centered=True).fit(features - means[of_class]).precision_
