@@ -1,10 +1,13 @@
 """docs/bad-input.md: each of its cases is built here, and must end as its row says."""
 
+import io
 import json
 import os
 import re
 import shutil
+import socket
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -386,6 +389,38 @@ def linear(features):
     return save(tensors, metadata={"wbc": json.dumps(header)})
 
 
+def fetched(content):
+    """`python -m wbc fetch` where a person put an archive of the given content."""
+
+    def outcome():
+        Path("data/raw").mkdir(parents=True)
+        Path("data/raw/cells.zip").write_bytes(content)
+        return f"stops: `{message(lambda: wbc(['fetch', 'apl_aml']))}`"
+
+    return outcome
+
+
+def archive(name, content=b"cell", encrypted=False):
+    """A zip file of one entry."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(name, content)
+    written = bytearray(buffer.getvalue())
+    for flags in (6, written.index(b"PK\1\2") + 8):
+        written[flags] |= encrypted
+    return bytes(written)
+
+
+def no_network():
+    def unknown(*_):
+        raise socket.gaierror
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wbc.data.fetch.PAUSES", ())
+        patch.setattr("socket.getaddrinfo", unknown)
+        return command("fetch", "pbc")()
+
+
 def submitted(*pairs):
     """Checking a submission of `pairs` against a sample of the ids b, a, c."""
 
@@ -552,6 +587,13 @@ CASES = {
     "a folder that may not be written to": unwritable,
     "a full disk": full,
     # commands
+    "`fetch`: no network": no_network,
+    "`fetch`: a set that a person has to download": command("fetch", "apl_aml"),
+    "`fetch`: a web page in place of an archive": fetched(b"<!DOCTYPE html>"),
+    "`fetch`: a damaged archive": fetched(archive("a.png")[:-1]),
+    "`fetch`: an archive that is encrypted": fetched(archive("a.png", encrypted=True)),
+    "`fetch`: an archive that leads out of its folder": fetched(archive("../a.png")),
+    "`fetch`: an archive that would fill the disk": fetched(archive("a.png", bytes(1_000_000))),
     "`classify`: no such image": command("classify", "nowhere"),
     "`classify`: no such model": command("classify", "cells", "--model", "model.safetensors"),
     "`classify`: a file that is no model": command(

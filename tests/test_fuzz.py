@@ -1,12 +1,14 @@
 """Whatever a person may feed the readers ends in a result or in a UserError.
 
-2,000 examples each, always the same ones; `make fuzz` looks at 50,000 others.
+2,000 examples each (500 archives), always the same ones; `make fuzz` looks at 50,000 others (12,500).
 """
 
 import copy
 import io
 import os
+import shutil
 import struct
+import zipfile
 import zlib
 
 import numpy as np
@@ -20,6 +22,7 @@ from study import study_params
 from wbc.config import resolve
 from wbc.data.images import decode
 from wbc.data.listing import ImageFolder, parse
+from wbc.data.unzip import unzip
 from wbc.errors import UserError
 
 thorough = bool(os.environ.get("WBC_FUZZ"))
@@ -157,6 +160,37 @@ def test_a_damaged_list_is_read_or_refused(images, content):
         assert all(isinstance(value, str) and value == value.strip() for value in row.values())
         found = images.find(row["ID"])
         assert found if isinstance(found, str) else found in images.paths
+
+
+# --- archives
+
+
+def zipped(compression):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, content in (("LY/a.png", b"cell" * 30), ("é/b.png", bytes(range(60))), ("__MACOSX/c", b"")):
+            archive.writestr(zipfile.ZipInfo(name), content, compression)  # of no date, so the same bytes always
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.sync", lambda: None)  # waits for the whole machine
+        place = tmp_path_factory.mktemp("archives") / "in"
+        place.mkdir()
+        yield place
+
+
+@settings(fuzz, max_examples=fuzz.max_examples // 4)  # each waits for the disk
+@given(damaged([zipped(zipfile.ZIP_STORED), zipped(zipfile.ZIP_DEFLATED)]))
+def test_a_damaged_archive_is_unpacked_or_refused_and_leaves_nothing_else(place, content):
+    archive, target = place / "a.zip", place / "a"
+    archive.write_bytes(content)
+    survives(unzip, archive, target, "a.zip")
+    assert set(os.listdir(place)) <= {"a.zip", "a"}
+    assert os.listdir(place.parent) == ["in"]
+    shutil.rmtree(target, ignore_errors=True)
 
 
 # --- settings

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from dvc.cli.parser import get_main_parser
 
+import wbc.__main__
 from study import ROOT, clone, git, run, set_knob, study_params
 from wbc.config import resolve
 
@@ -24,6 +25,7 @@ NOT_HERE = {
     "dvc remote add -d storage s3://BUCKET/wbc": "a bucket; tests/test_commands.py pushes to a folder",
     "dvc push": "the same",
     "kaggle competitions download -c wbc-bench-2026 -p /big/disk": "network",
+    "python -m wbc fetch pbc data/raw": "network; tests/test_fetch.py has a server of its own",
     "unzip -q /big/disk/wbc-bench-2026.zip -d /big/disk/wbcbench": "the challenge's images",
     "ln -s /big/disk/wbcbench data/raw": "the challenge's images",
     "dvc exp run -S profile=report -S data.source=wbcbench -S data.path=data/raw": "the challenge's images and a GPU",
@@ -95,7 +97,7 @@ def commands_of(document: Path) -> list[str]:
 
 
 @of_each_document(DOCUMENTS)
-def test_targets_options_and_knobs_in_a_command_exist(document):
+def test_targets_options_and_knobs_in_a_command_exist(document, monkeypatch):
     for command in commands_of(document):
         words = shlex.split(command.replace("…", "x")) if re.match(r"dvc |make |python -m |-S ", command) else []
         match words:
@@ -103,6 +105,9 @@ def test_targets_options_and_knobs_in_a_command_exist(document):
                 get_main_parser().parse_args(arguments)  # exits where it does not know one
             case ["make", target]:
                 assert re.search(rf"^{target}:.* ## ", (ROOT / "Makefile").read_text("utf-8"), re.M), command
+            case ["python", "-m", "wbc", name, *arguments] if hasattr(wbc.__main__, name):
+                monkeypatch.setattr(wbc.__main__, name, lambda _: None)
+                wbc.__main__.main([name, *arguments])
             case ["python", "-m", module, *arguments]:
                 file = ROOT / Path(*module.split("."))
                 source = (file / "__main__.py" if file.is_dir() else file.with_suffix(".py")).read_text("utf-8")

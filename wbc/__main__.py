@@ -1,4 +1,4 @@
-"""Use a trained model or what it predicted: `python -m wbc classify IMAGES…`, `… export`, `… submission FILE`."""
+"""Get public data, use a trained model: `python -m wbc fetch SET`, `… classify IMAGES…`, `… export`, `… submission`."""
 
 import argparse
 import csv
@@ -7,12 +7,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from wbc.data.public import SETS
+
 MODEL = Path("models/final-0.safetensors")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m wbc", description="Use a trained model or what it predicted.")
+    parser = argparse.ArgumentParser(prog="python -m wbc", description="Get public data, use a trained model.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("fetch", help="download a public set of labelled cells, or say how to")
+    command.set_defaults(run=fetch)
+    command.add_argument("set", choices=SETS)
+    command.add_argument("folder", nargs="?", type=Path, default=Path("data/raw"), help="(default: %(default)s)")
     command = commands.add_parser("classify", help="name the cells of new images")
     command.set_defaults(run=classify)
     command.add_argument("images", nargs="+", help="files, folders or patterns")
@@ -41,6 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"error: {error.filename or 'writing the output'}: {error.strerror or error}")
     except KeyboardInterrupt:
         sys.exit("interrupted")
+
+
+def fetch(arguments: argparse.Namespace) -> None:
+    """Download, check and unpack a public set."""
+    from wbc.data.fetch import fetch
+
+    fetch(arguments.set, arguments.folder)
 
 
 def classify(arguments: argparse.Namespace) -> None:
