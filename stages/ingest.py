@@ -18,8 +18,8 @@ COLUMNS = 8
 
 def main() -> None:
     config = load("configs/data.yaml")
-    data = config.data
-    found = ingest(data.source, Path(data.path), data.test_fraction, config.seed, data.strict)
+    data, backend = config.data, load("configs/compute.yaml").joblib_backend
+    found = ingest(data.source, Path(data.path), data.test_fraction, config.seed, data.strict, backend)
     for path, table in ((REJECTS, found.rejects), (LEAKS, found.leaks), (MANIFEST, found.manifest)):
         write_csv(path, table.columns, table.itertuples(index=False))
     leaks = {kind: int((found.leaks["kind"] == kind).sum()) for kind in KINDS}

@@ -362,8 +362,9 @@ def stage(tmp_path, monkeypatch, params):
         params["data"] |= data
         params["seed"] = seed
         (tmp_path / "configs").mkdir(exist_ok=True)
-        with (tmp_path / "configs/data.yaml").open("w") as file:
-            YAML().dump(resolve(params)["data"], file)
+        for name in ("data", "compute"):
+            with (tmp_path / f"configs/{name}.yaml").open("w") as file:
+                YAML().dump(resolve(params)[name], file)
         main()
         return pd.read_json(tmp_path / "metrics/ingest.json", typ="series")
 

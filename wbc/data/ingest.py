@@ -28,12 +28,15 @@ class Ingested(NamedTuple):
     leaks: pd.DataFrame  # as `wbc.data.leaks` returns them
 
 
-def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: bool = False) -> Ingested:
+def ingest(
+    source: str, root: Path, test_fraction: float, seed: int, strict: bool = False, backend: str = "loky"
+) -> Ingested:
     """List the usable images of `data.source` under `root`.
 
     Where the source has no test part, `test_fraction` of each class is held back, an image with all its copies and its
     group; which images, depends on the seed and their content alone, never on names or order. A label counts without
-    the blanks around it and in no other spelling. Of equal ids the first counts, unless their labels differ.
+    the blanks around it and in no other spelling. Of equal ids the first counts, unless their labels differ. `backend`
+    is that of `wbc.parallel.parallel_map`.
 
     Returns:
         The manifest, with the columns `COLUMNS`: `path` and `mask` relative to the working directory (`mask` is ""
@@ -45,6 +48,7 @@ def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: boo
         SourceError: the source cannot be read, no labelled training image or no test image is usable, or `strict` and
             any is not.
         ListError, OSError: see `wbc.data.sources.scan`.
+        ClusterError: see `wbc.parallel.cluster`.
     """
     items = scan(source, root)
     rejects: list[tuple[str, str, str]] = []
@@ -58,7 +62,8 @@ def ingest(source: str, root: Path, test_fraction: float, seed: int, strict: boo
 
     tasks = ((item, fault, root) for item, fault in zip(items, _faults(items), strict=True))
     rows, prints = [], []
-    for item, result in zip(items, parallel_map(_look, tasks, len(items), "ingest", threads=True), strict=True):
+    results = parallel_map(_look, tasks, len(items), "ingest", threads=True, backend=backend)
+    for item, result in zip(items, results, strict=True):
         if isinstance(result, str):
             reject(item.id, result)
         else:

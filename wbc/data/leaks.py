@@ -42,7 +42,7 @@ def near_copies(hashes: np.ndarray) -> np.ndarray:
 
     Exact, without comparing all pairs: of `THRESHOLD + GROUPS + 1` bands of the bits, two such hashes agree in at least
     `GROUPS + 1`, since each bit in which they differ spoils one band. So two of these bands are in the same of `GROUPS`
-    groups, and only those hashes are compared that agree in two bands of one group: sorted by these they are neighbours.
+    groups, and only those hashes are compared that agree in two bands of one group: sorted by these, neighbours.
 
     Args:
         hashes: (N, 4) uint64.
@@ -79,7 +79,7 @@ def _masks() -> Iterator[np.ndarray]:
 
 
 def _runs(hashes: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The places of hashes that agree with others in the bits of `mask`, these side by side, and where their run ends."""
+    """The places of hashes that agree with others in the bits of `mask`, these side by side, and where a run ends."""
     low = np.uint64(len(hashes).bit_length())  # bits of a place, which the key makes room for
     keys = sum((hashes[:, word] & mask[word]) * MIX[word] for word in range(4)) >> low << low
     keys |= np.arange(len(hashes), dtype=np.uint64)
