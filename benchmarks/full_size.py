@@ -29,7 +29,7 @@ LISTS = {"phase1_label.csv": 8288, "phase2_train.csv": 24897, "phase2_eval.csv":
 STAGES = ("configure", "draw", "ingest", "folds", "validation", "pack", "segment@hsv", "segment@lab", "segment@polar")
 STAGES += ("features@v1", "features@v2")
 SETTINGS = {r"^profile: \w+": "profile: report", r"^  source: \w+": "  source: wbcbench"}
-NOTHING_TO_DO = {"repro": ["repro", "pack", "features@v2"], "status": ["status"]}
+NOTHING_TO_DO = {"repro": ["dvc", "repro", "pack", "features@v2"], "status": ["dvc", "status"]}
 REPEATS = 5
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     study = clone(arguments.folder)
     results = {"stages": {}}
     for stage in STAGES:
-        seconds, memory, output = measured(["repro", "--single-item", "--force", stage], study)
+        seconds, memory, output = measured(["dvc", "repro", "--single-item", "--force", stage], study)
         results["stages"][stage] = {"seconds": seconds, "peak_mib": memory}
         print(f"{stage:14} {seconds:7.1f} s {memory:7.0f} MiB   {last_line(output)}", flush=True)
     for name, command in NOTHING_TO_DO.items():
@@ -111,12 +111,12 @@ def clone(folder: Path) -> Path:
 
 
 def measured(command: list[str], where: Path) -> tuple[float, float, str]:
-    """Seconds, peak MiB and output of a DVC command."""
+    """Seconds, peak MiB and output of a module with its arguments."""
     import psutil
 
     start = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", *command], cwd=where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", *command], cwd=where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     peak, ended = [0.0], threading.Event()
 
@@ -136,7 +136,7 @@ def measured(command: list[str], where: Path) -> tuple[float, float, str]:
     ended.set()
     watcher.join()
     if process.returncode:
-        sys.exit(f"error: dvc {' '.join(command)} failed:\n{output}")
+        sys.exit(f"error: {' '.join(command)} failed:\n{output}")
     return seconds, peak[0], output
 
 

@@ -28,15 +28,15 @@ def main(name: str) -> None:
         return
     for line in warnings(chosen.source):
         print(f"  {line}")
-    strict = load("configs/data.yaml").data.strict
-    found = collect(chosen.source, Path(chosen.path), read_manifest(), np.load(HASHES), strict)
+    strict, backend = load("configs/data.yaml").data.strict, load("configs/compute.yaml").joblib_backend
+    found = collect(chosen.source, Path(chosen.path), read_manifest(), np.load(HASHES), strict, backend)
     for table, file in ((found.rejects, "rejects.csv"), (found.manifest, "manifest.csv")):
         write_csv(folder / file, table.columns, table.itertuples(index=False))
     pack(found.manifest, images.size, folder / "images.npy", images.crop)
     ids, files = pd.Index(found.manifest["id"], name="id"), [Path(path) for path in found.manifest["path"]]
     for features, masks in config.masks.items():
         tasks = ((file, None, (features, masks)) for file in files)
-        values = [seen.features for seen in parallel_map(look, tasks, len(files), features)]
+        values = [seen.features for seen in parallel_map(look, tasks, len(files), features, backend=backend)]
         pd.DataFrame(values, columns=feature_set(features).NAMES, index=ids).to_parquet(folder / f"{features}.parquet")
     reasons = found.rejects["reason"].value_counts().items()
     rejected = ", ".join(f"{reason} {count}" for reason, count in reasons) or "none"

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 
 from stages import run
+from wbc.config import load
 from wbc.data.images import read
 from wbc.data.tables import read_manifest
 from wbc.features import degenerate, feature_set
@@ -18,12 +19,12 @@ def measure(path: str, sha256: str, mask: np.ndarray, name: str) -> np.ndarray:
 
 
 def main(name: str, method: str) -> None:
-    manifest = read_manifest()
+    manifest, backend = read_manifest(), load("configs/compute.yaml").joblib_backend
     ids, names = pd.Index(manifest["id"], name="id"), feature_set(name).NAMES
     values = np.empty((len(ids), len(names)))  # all that grows with the number of images, and its table
     with np.load(f"data/masks/{method}.npz") as masks:  # reads a mask when it is asked for
         tasks = ((row.path, row.sha256, masks[row.id], name) for row in manifest.itertuples())
-        for i, result in enumerate(parallel_map(measure, tasks, len(ids), name)):
+        for i, result in enumerate(parallel_map(measure, tasks, len(ids), name, backend=backend)):
             values[i] = result
     table = pd.DataFrame(values, columns=names, index=ids)
     with atomic(f"data/features/{name}.parquet") as path:

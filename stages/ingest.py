@@ -26,10 +26,10 @@ NOTES = {  # what is said of `Ingested.notes`
 
 def main() -> None:
     config = load("configs/data.yaml")
-    data = config.data
+    data, backend = config.data, load("configs/compute.yaml").joblib_backend
     for line in warnings(data.source):
         print(f"  {line}")
-    found = ingest(data.source, Path(data.path), data.test_fraction, config.seed, data.strict)
+    found = ingest(data.source, Path(data.path), data.test_fraction, config.seed, data.strict, backend)
     for path, table in ((REJECTS, found.rejects), (LEAKS, found.leaks), (MANIFEST, found.manifest)):
         write_csv(path, table.columns, table.itertuples(index=False))
     with atomic(HASHES) as path, path.open("wb") as file:

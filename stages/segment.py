@@ -5,6 +5,7 @@ import pandas as pd
 
 from stages import run
 from wbc.classes import CLASSES
+from wbc.config import load
 from wbc.data.images import read, read_mask, write_jpeg
 from wbc.data.tables import read_manifest
 from wbc.io import write_json, write_npz
@@ -38,9 +39,9 @@ def chosen(manifest: pd.DataFrame, scores: pd.DataFrame) -> dict[str, int]:
 
 
 def main(name: str) -> None:
-    manifest = read_manifest()
+    manifest, backend = read_manifest(), load("configs/compute.yaml").joblib_backend
     tasks = ((name, row.path, row.sha256, row.mask) for row in manifest.itertuples())
-    results = parallel_map(segmented, tasks, len(manifest), name)
+    results = parallel_map(segmented, tasks, len(manifest), name, backend=backend)
     scores = []
 
     def masks():

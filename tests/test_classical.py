@@ -16,9 +16,10 @@ from sklearn.svm import SVC
 from stages import classical as stage
 from wbc.classical.gridsearch import importance, named, oversample, search
 from wbc.classical.linear import load_linear
-from wbc.classical.models import ClusterError, classifiers, cross_validate, probabilities
+from wbc.classical.models import classifiers, cross_validate, probabilities
 from wbc.classical.table import Dataset
 from wbc.config import GridSearch
+from wbc.parallel import ClusterError
 
 
 @pytest.fixture

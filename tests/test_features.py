@@ -596,6 +596,8 @@ def test_the_stage_writes_every_cell_in_the_manifest_s_order_and_counts_the_odd_
     (tmp_path / "data/masks").mkdir(parents=True)
     pd.DataFrame(rows[::-1]).to_csv("data/manifest.csv", index=False)
     np.savez("data/masks/lab.npz", **masks)
+    Path("configs").mkdir()
+    Path("configs/compute.yaml").write_text("{threads: 2, isa: avx2, launch: single, joblib_backend: loky}")
     main(name, "lab")
     table = pd.read_parquet(f"data/features/{name}.parquet")
     assert list(table.index) == list(masks)[::-1]

@@ -1,14 +1,44 @@
-"""Results in order, and never many more than were asked for."""
+"""Results in order, and never many more than were asked for; on a cluster the same ones."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import dask
 import pytest
+from distributed import LocalCluster
 from joblib import cpu_count
+from ruamel.yaml import YAML
+from threadpoolctl import threadpool_info
 
 from wbc import parallel
+from wbc.config import resolve
+from wbc.data.images import ImageError
+from wbc.parallel import ClusterError, KilledError, parallel_map
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Of a cluster whose two workers were started in another folder, and which gives none of them a second task."""
+    here = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("elsewhere"))
+    try:
+        with (
+            dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+            LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        ):
+            os.chdir(here)
+            yield cluster.scheduler_address
+    finally:
+        os.chdir(here)
+
+
+@pytest.fixture
+def workers(address, monkeypatch):
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
 
 
 def noted(folder: Path, number: int) -> int:
@@ -17,11 +47,13 @@ def noted(folder: Path, number: int) -> int:
     return number
 
 
-@pytest.mark.parametrize("threads", [True, False])
-def test_results_are_made_only_so_far_ahead_of_what_is_taken(tmp_path, threads):
-    ahead = parallel.AHEAD * cpu_count()
+@pytest.mark.parametrize("where", ["threads", "processes", "dask"])
+def test_results_are_made_only_so_far_ahead_of_what_is_taken(tmp_path, where, workers):
+    ahead = 2 * 2 * parallel.BATCH if where == "dask" else parallel.AHEAD * cpu_count()
     many = 10 * ahead
-    results = iter(parallel.parallel_map(noted, ((tmp_path, i) for i in range(many)), many, "test", threads))
+    arguments = ((tmp_path, i) for i in range(many))
+    backend = "dask" if where == "dask" else "loky"
+    results = iter(parallel_map(noted, arguments, many, "test", where == "threads", backend))
     for taken in (1, 2, 3 * ahead):
         while next(results) < taken - 1:
             pass
@@ -49,3 +81,80 @@ except ZeroDivisionError:
 def test_an_error_comes_at_its_place_without_a_word_of_what_else_was_under_way(threads):
     done = subprocess.run([sys.executable, "-c", FAILING.format(threads=threads)], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("-3\n-2\n-1\nas it should\n", "")
+
+
+def read_to(number: int) -> int:
+    if number == 3:
+        raise ImageError("3.png: changed")
+    return number
+
+
+def killed_at(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@pytest.mark.parametrize("backend", ["loky", "dask"])
+def test_an_unreadable_image_and_a_killed_process_end_in_one_line_wherever_they_are(backend, workers):
+    results = iter(parallel_map(read_to, ((i,) for i in range(500)), 500, "test", backend=backend))
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ImageError, match=r"^3\.png: changed$"):
+        next(results)
+    with pytest.raises(KilledError, match=r"^a process that worked on images was killed"):
+        list(parallel_map(killed_at, ((i,) for i in range(500)), 500, "test", backend=backend))
+
+
+def surroundings(_) -> tuple[str, str, set[int]]:
+    return os.getcwd(), os.environ["OMP_NUM_THREADS"], {pool["num_threads"] for pool in threadpool_info()}
+
+
+def test_workers_compute_in_this_folder_with_one_thread_each(tmp_path, monkeypatch, workers):
+    for folder in (tmp_path / "one", tmp_path / "other"):
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        for found in parallel_map(surroundings, ((i,) for i in range(200)), 200, "test", backend="dask"):
+            assert found == (str(folder), "1", {1})
+
+
+def test_the_stages_write_the_same_bytes_on_a_cluster(archives, tmp_path, monkeypatch, params, workers):
+    from stages import features, ingest, segment  # which pins threads: not for workers to import with this module
+
+    raw, written = archives("folder"), {}
+    params["data"] |= {"source": "folder", "path": "raw"}
+    for backend in ("loky", "dask"):
+        params["compute"]["joblib_backend"] = backend
+        study = tmp_path / backend
+        (study / "configs").mkdir(parents=True)
+        (study / "raw").symlink_to(raw)
+        (study / "raw/train/LY/broken.png").write_bytes(b"")
+        for name in ("data", "compute"):
+            with (study / f"configs/{name}.yaml").open("w") as file:
+                YAML().dump(resolve(params)[name], file)
+        monkeypatch.chdir(study)
+        ingest.main()
+        segment.main("lab")
+        features.main("v2", "lab")
+        files = [path for folder in ("data", "metrics", "plots") for path in (study / folder).rglob("*.*")]
+        written[backend] = {path.relative_to(study): path.read_bytes() for path in files}
+    assert len(written["loky"]) >= 9
+    assert written["loky"] == written["dask"]
+
+
+def test_a_cluster_that_cannot_be_used_is_said_in_a_line(monkeypatch, workers):
+    def refused(why):
+        with pytest.raises(ClusterError, match=rf"^compute\.joblib_backend = 'dask': {why}"):
+            next(iter(parallel_map(abs, [(-1,)], 1, "test", backend="dask")))
+
+    with monkeypatch.context() as changed:
+        changed.setattr(os, "getcwd", lambda: "/not/there")
+        refused("worker tcp://.+ has no folder /not/there; it must see the same files")
+    with monkeypatch.context() as changed:
+        changed.setenv("NPY_ENABLE_CPU_FEATURES", "others")
+        refused("worker tcp://.+ was started without NPY_ENABLE_CPU_FEATURES=others, so that last bits may differ")
+    with LocalCluster(n_workers=0, dashboard_address=":0") as empty, monkeypatch.context() as changed:
+        changed.setenv("DASK_SCHEDULER_ADDRESS", empty.scheduler_address)
+        changed.setattr(parallel, "SECONDS", 0.5)
+        refused(f"no worker at '{empty.scheduler_address}' after 0.5 s")
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "nonsense")
+    refused("no scheduler at 'nonsense'")

@@ -2,18 +2,21 @@
 
 import os
 import shutil
+import tracemalloc
+from itertools import combinations
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.sparse.csgraph import connected_components
 
 from benchmarks.full_size import POOL
 from wbc.classes import TABLE_1
 from wbc.data import leaks
 from wbc.data.ingest import ingest
-from wbc.data.leaks import copies, copy_of, near_pairs, perceptual_hash, two_labels
+from wbc.data.leaks import copies, copy_of, near_copies, perceptual_hash, two_labels
 from wbc.data.sources import SourceError, scan
 from wbc.data.split import folds, held_back, validation
 from wbc.data.synthetic import draw
@@ -230,26 +233,39 @@ def test_parts_without_images_have_no_copies():
 
 @pytest.fixture
 def prints():
-    """2,000 hashes, 300 of them others with 1 to 20 bits turned, 17 with those turned that leave a single band
-    whole, and 40 with all that they have at the rim.
+    """2,000 hashes, 300 of them others with 1 to 20 bits turned, and 40 with all that they have at the rim.
+
+    For each two bands of one group there are two hashes that agree in these, differ in `THRESHOLD` bits, and agree in
+    no other two bands of one group.
     """
     rng = np.random.default_rng(0)
     bits = rng.random((2000, 256)) < 0.4
     for i in range(300):
         bits[i] = bits[1500 + i % 250]
         bits[i, rng.permutation(256)[: 1 + i % 20]] ^= True
-    for band in range(leaks.THRESHOLD + 1):
-        bits[400 + band] = bits[500 + band]
-        bits[400 + band, [other for other in range(leaks.THRESHOLD + 1) if other != band]] ^= True
     bits[1000:1040, :250] = False
-    return np.unique(np.packbits(bits, axis=1).view(np.uint64), axis=0)
+    bands = leaks.THRESHOLD + leaks.GROUPS + 1
+    for group in range(leaks.GROUPS):
+        others = [other for other in range(leaks.GROUPS) if other != group]  # a group's first band has its number
+        for place, pair in enumerate(combinations(range(group, bands, leaks.GROUPS), 2)):
+            i = 400 + 30 * group + place
+            bits[i] = bits[700 + i]
+            bits[i, [band for band in range(bands) if band not in (*pair, *others)]] ^= True
+    return np.packbits(bits, axis=1).view(np.uint64)
 
 
-def test_no_near_pair_is_missed(prints):
-    distances = np.bitwise_count(prints[:, None] ^ prints[None]).sum(2)
-    expected = np.argwhere(np.triu(distances <= leaks.THRESHOLD, 1))
-    assert len(expected) > 500
-    assert near_pairs(prints).tolist() == expected.tolist()
+def first_alike(cluster):
+    """For each, the place of the first that has its number: the same however the clusters are numbered."""
+    return [cluster.tolist().index(number) for number in cluster]
+
+
+def test_no_near_copy_is_missed_and_none_invented(prints):
+    near = np.bitwise_count(prints[:, None] ^ prints[None]).sum(2) <= leaks.THRESHOLD
+    expected = connected_components(near)[1]
+    assert len(np.unique(expected)) < len(prints) - 300
+    assert first_alike(near_copies(prints)) == first_alike(expected)
+    for few in range(4):
+        assert len(near_copies(prints[:few])) == few
 
 
 def test_few_pairs_are_compared_at_all(prints, monkeypatch):
@@ -261,8 +277,22 @@ def test_few_pairs_are_compared_at_all(prints, monkeypatch):
 
     bitwise_count = np.bitwise_count
     monkeypatch.setattr(np, "bitwise_count", counting)
-    near_pairs(prints)
-    assert sum(compared) < 0.02 * len(prints) ** 2 / 2
+    near_copies(prints)
+    assert sum(compared) < 10 * len(prints)  # all pairs would be 1,000 for each
+
+
+def test_many_copies_of_one_image_are_joined_without_a_list_of_their_pairs():
+    bits = np.zeros((3000, 256), bool)
+    rng = np.random.default_rng(0)
+    for hash in bits:
+        hash[rng.permutation(256)[:8]] = True
+    prints = np.packbits(bits, axis=1).view(np.uint64)
+    tracemalloc.start()
+    try:
+        assert len(np.unique(near_copies(prints))) == 1
+        assert tracemalloc.get_traced_memory()[1] < 3000**2 / 2  # a byte for each pair
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.fixture
@@ -332,8 +362,9 @@ def stage(tmp_path, monkeypatch, params):
         params["data"] |= data
         params["seed"] = seed
         (tmp_path / "configs").mkdir(exist_ok=True)
-        with (tmp_path / "configs/data.yaml").open("w") as file:
-            YAML().dump(resolve(params)["data"], file)
+        for name in ("data", "compute"):
+            with (tmp_path / f"configs/{name}.yaml").open("w") as file:
+                YAML().dump(resolve(params)[name], file)
         main()
         return pd.read_json(tmp_path / "metrics/ingest.json", typ="series")
 

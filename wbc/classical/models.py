@@ -1,6 +1,5 @@
 """The report's six classifiers (§3.4, Tables 3 and 4), a seventh, and their cross-validation."""
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -23,14 +22,9 @@ from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
 from wbc.classes import CLASSES
-from wbc.compute import THREADS
-from wbc.errors import UserError
+from wbc.parallel import cluster
 
 PROGRESS = 5  # joblib's verbosity: a line now and then with what is done and how long the rest takes
-
-
-class ClusterError(UserError):
-    """The Dask cluster cannot be used; the message is one line saying why."""
 
 
 def gradient_boosting(implementation: str, seed: int) -> ClassifierMixin:
@@ -102,7 +96,8 @@ def cross_validate(
         backend: of `beside_each_other`.
     """
     held_out = [fold == number for number in np.unique(fold)]
-    parts = [(features[~held], target[~held], features[held]) for held in held_out] + [(features, target, test)]
+    # the same array for all, which then travels to a process or a cluster once
+    parts = [(features, target, ~held, features[held]) for held in held_out] + [(features, target, slice(None), test)]
     pipelines = [make_pipeline(StandardScaler(), model) for model in models.values()]
     with beside_each_other(backend):
         done = iter(Parallel(n_jobs=-1)(delayed(_trained_on)(model, *part) for model in pipelines for part in parts))
@@ -116,9 +111,9 @@ def cross_validate(
 
 
 def _trained_on(
-    model: Pipeline, features: np.ndarray, target: np.ndarray, test: np.ndarray
+    model: Pipeline, features: np.ndarray, target: np.ndarray, rows: np.ndarray | slice, test: np.ndarray
 ) -> tuple[np.ndarray, Pipeline | None]:
-    model = clone(model).fit(features, target)
+    model = clone(model).fit(features[rows], target[rows])
     # a forest alone may be hundreds of megabytes on its way back
     return probabilities(model, test), model if hasattr(model[-1], "coef_") else None
 
@@ -143,30 +138,14 @@ def beside_each_other(backend: str) -> Iterator[None]:
     """Fits run beside each other, one thread each, so that no result depends on where and how many there are.
 
     Args:
-        backend: `loky`, on all cores of this machine, or `dask`, on the cluster whose scheduler's address is in the
-            environment variable DASK_SCHEDULER_ADDRESS, or else on a new one of this machine's cores.
+        backend: `loky`, on all cores of this machine, or `dask`, on `wbc.parallel.cluster`.
 
     Raises:
-        ClusterError: Dask is not installed, or its scheduler does not answer.
+        ClusterError: see `wbc.parallel.cluster`.
     """
     if backend == "loky":
         with parallel_config(backend="loky", inner_max_num_threads=1, verbose=PROGRESS), threadpool_limits(1):
             yield
         return
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError:
-        raise ClusterError("compute.joblib_backend = 'dask': run: pip install 'dask[distributed]'") from None
-    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
-    try:
-        client = Client(address or LocalCluster(threads_per_worker=1, dashboard_address=None))
-    except (OSError, ValueError) as error:
-        raise ClusterError(f"compute.joblib_backend = 'dask': no scheduler at {address!r} ({error})") from None
-    with client, parallel_config(backend="dask", verbose=PROGRESS), threadpool_limits(1):
-        client.run(_one_thread)
+    with cluster(), parallel_config(backend="dask", verbose=PROGRESS), threadpool_limits(1):
         yield
-
-
-def _one_thread() -> None:
-    os.environ.update(dict.fromkeys(THREADS, "1"))  # for libraries that are not loaded yet
-    threadpool_limits(1)

@@ -33,12 +33,20 @@ class Ingested(NamedTuple):
     notes: dict[str, dict]  # `left_out`, `difference` of `scan`; `in_one_source`: classes; each only if not empty
 
 
-def ingest(source: str | Sequence[str], root: Path, test_fraction: float, seed: int, strict: bool = False) -> Ingested:
+def ingest(
+    source: str | Sequence[str],
+    root: Path,
+    test_fraction: float,
+    seed: int,
+    strict: bool = False,
+    backend: str = "loky",
+) -> Ingested:
     """List the usable images of `data.source` under `root`.
 
     Where the source has no test part, `test_fraction` of each class is held back, an image with all its copies and its
     group; which images, depends on the seed and their content alone, never on names or order. A label counts without
-    the blanks around it and in no other spelling. Of equal ids the first counts, unless their labels differ.
+    the blanks around it and in no other spelling. Of equal ids the first counts, unless their labels differ. `backend`
+    is that of `wbc.parallel.parallel_map`.
 
     Of several sources the images are one pool. Where some have a test part and others none, these are for training
     alone, and nothing is held back. An image that is no test image is rejected where another source tests a copy of it:
@@ -54,10 +62,11 @@ def ingest(source: str | Sequence[str], root: Path, test_fraction: float, seed: 
         SourceError: the source cannot be read, no labelled training image or no test image is usable, or `strict` and
             any is not, or a public set's archive is not whole.
         ListError, OSError: see `wbc.data.sources.scan`.
+        ClusterError: see `wbc.parallel.cluster`.
     """
     scanned = scan_all(source, root)
     items = [item for one in scanned for item in one.items]
-    manifest, hashes, rejects, contradicted = _checked(scanned, root, strict)
+    manifest, hashes, rejects, contradicted = _checked(scanned, root, strict, backend)
     manifest["copy_of"] = copy_of(manifest["id"], hashes)
     if len(scanned) > 1 and (elsewhere := _tested_elsewhere(manifest)):
         for id, other in elsewhere.items():
@@ -81,7 +90,9 @@ def ingest(source: str | Sequence[str], root: Path, test_fraction: float, seed: 
     return Ingested(manifest, rejects.table, leaks, hashes, notes)
 
 
-def collect(source: str, root: Path, home: pd.DataFrame, hashes: np.ndarray, strict: bool = False) -> Ingested:
+def collect(
+    source: str, root: Path, home: pd.DataFrame, hashes: np.ndarray, strict: bool = False, backend: str = "loky"
+) -> Ingested:
     """List the labelled images of a source that no model has learned from, all of them to test on.
 
     Args:
@@ -90,6 +101,7 @@ def collect(source: str, root: Path, home: pd.DataFrame, hashes: np.ndarray, str
         home: the study's manifest. Whatever of the source it has too, byte for byte or nearly, is rejected.
         hashes: (N, 4) uint64, of its images.
         strict: as for `ingest`.
+        backend: likewise.
 
     Returns:
         As `ingest`; there are no leaks, as all is of the test part.
@@ -100,7 +112,7 @@ def collect(source: str, root: Path, home: pd.DataFrame, hashes: np.ndarray, str
     """
     (scanned,) = scan_all(source, root)
     items = [replace(item, part="train") for item in scanned.items if item.label]  # where a label must be
-    manifest, found, rejects, _ = _checked([scanned._replace(items=items)], root, strict)
+    manifest, found, rejects, _ = _checked([scanned._replace(items=items)], root, strict, backend)
     ids = pd.concat(["home " + home["id"], "away " + manifest["id"]], ignore_index=True)
     first = copy_of(ids, np.concatenate([hashes, found]))[len(home) :].reset_index(drop=True)
     known = first.str.startswith("home ").to_numpy(bool)
@@ -137,7 +149,7 @@ class _Rejects(list[tuple[str, str, str]]):
 
 
 def _checked(
-    scanned: Sequence[Scanned], root: Path, strict: bool
+    scanned: Sequence[Scanned], root: Path, strict: bool, backend: str
 ) -> tuple[pd.DataFrame, np.ndarray, _Rejects, pd.DataFrame]:
     """The sources' usable items, their perceptual hashes, the other items, and of these what is under two labels."""
     for one in scanned:
@@ -150,7 +162,8 @@ def _checked(
     rejects = _Rejects(root, strict)
     tasks = zip(items, _faults(items), roots, strict=True)
     rows, hashes = [], []
-    for item, result in zip(items, parallel_map(_look, tasks, len(items), "ingest", threads=True), strict=True):
+    results = parallel_map(_look, tasks, len(items), "ingest", threads=True, backend=backend)
+    for item, result in zip(items, results, strict=True):
         if isinstance(result, str):
             rejects.add(item.id, result)
         else:

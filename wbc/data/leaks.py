@@ -1,5 +1,8 @@
 """Finds copies of an image: in training and test, or under two labels, they let a score cheat."""
 
+from collections.abc import Iterator
+from itertools import combinations
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -15,6 +18,8 @@ MARGIN = 1  # grey levels: without it the bits of the plain background are noise
 # at quality 50, brightening, scaling to 224 pixels or to a half, and in at most 17 after losing 2 pixels on every side;
 # among 506 of these cells no two differ in fewer than 57.
 THRESHOLD = 16
+GROUPS = 3  # of bands: fewer make more keys of more bits; three make 57 of some 26 bits, enough for millions of images
+MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64)  # any odd
 
 
 def perceptual_hash(image: np.ndarray) -> np.ndarray:
@@ -32,33 +37,67 @@ def perceptual_hash(image: np.ndarray) -> np.ndarray:
     return np.packbits(np.diff(small.astype(np.int16)) > MARGIN).view(np.uint64)
 
 
-def near_pairs(hashes: np.ndarray) -> np.ndarray:
-    """All pairs of perceptual hashes that differ in at most `THRESHOLD` bits.
+def near_copies(hashes: np.ndarray) -> np.ndarray:
+    """Which perceptual hashes are copies, in at most `THRESHOLD` bits different from one another or by way of others.
 
-    Two such agree in all of one of `THRESHOLD + 1` bands of the bits, or else they would differ in one of each. So only
-    those are compared that agree in a band: sorted by its bits they are neighbours.
+    Exact, without comparing all pairs: of `THRESHOLD + GROUPS + 1` bands of the bits, two such hashes agree in at least
+    `GROUPS + 1`, since each bit in which they differ spoils one band. So two of these bands are in the same of `GROUPS`
+    groups, and only those hashes are compared that agree in two bands of one group: sorted by these, neighbours.
 
     Args:
-        hashes: (N, 4) uint64, no two equal.
+        hashes: (N, 4) uint64.
 
     Returns:
-        (K, 2) int64 places, the smaller first and each pair once.
+        (N,) int64, equal where they are copies.
     """
-    bits = np.unpackbits(hashes.view(np.uint8), axis=1)
-    found = [np.empty((0, 2), np.int64)]
-    for band in range(THRESHOLD + 1):
-        # every 17th bit, not 15 that are neighbours: those of the background agree in most images
-        keys = np.packbits(bits[:, band :: THRESHOLD + 1], axis=1, bitorder="little").view(np.uint16).ravel()
-        order = np.argsort(keys, kind="stable")
-        keys, sorted_prints = keys[order], hashes[order]
-        end = np.searchsorted(keys, keys, side="right")  # of the run of equal keys
-        here, step = np.arange(len(keys)), 1
+    cluster, found, count = np.arange(len(hashes)), [], 0
+    for mask in _masks():
+        order, end = _runs(hashes, mask)
+        here, step = np.arange(len(order)), 1
         while len(here := here[here + step < end[here]]):
-            distances = np.bitwise_count(sorted_prints[here] ^ sorted_prints[here + step]).sum(1, dtype=np.int64)
-            near = here[distances <= THRESHOLD]
-            found.append(np.sort(np.stack([order[near], order[near + step]], 1), axis=1))
+            one, other = order[here], order[here + step]
+            new = cluster[one] != cluster[other]
+            one, other = one[new], other[new]
+            near = np.bitwise_count(hashes[one] ^ hashes[other]).sum(1, dtype=np.int64) <= THRESHOLD
+            if near.any():
+                found.append((one[near], other[near]))
+                count += near.sum()
+            if count > len(hashes):  # n copies of one image have n² / 2 pairs, but are joined by n
+                cluster, found, count = _joined(cluster, found), [], 0
             step += 1
-    return np.unique(np.concatenate(found), axis=0)
+    return _joined(cluster, found)
+
+
+def _masks() -> Iterator[np.ndarray]:
+    """The (4,) uint64 bits of each pair of bands."""
+    bands = THRESHOLD + GROUPS + 1
+    # every 20th bit, not 13 that are neighbours: those of the background agree in most images
+    of_bit = np.arange(SIDE**2) % bands
+    for group in range(GROUPS):
+        for pair in combinations(range(group, bands, GROUPS), 2):
+            yield np.packbits(np.isin(of_bit, pair)).view(np.uint64)
+
+
+def _runs(hashes: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places of hashes that agree with others in the bits of `mask`, these side by side, and where a run ends."""
+    low = np.uint64(len(hashes).bit_length())  # bits of a place, which the key makes room for
+    keys = sum((hashes[:, word] & mask[word]) * MIX[word] for word in range(4)) >> low << low
+    keys |= np.arange(len(hashes), dtype=np.uint64)
+    keys.sort()
+    first = np.ones(len(keys), bool)  # of its run
+    first[1:] = np.diff(keys >> low) != 0
+    alone = first.copy()
+    alone[:-1] &= first[1:]
+    order, first = (keys[~alone] & ((np.uint64(1) << low) - np.uint64(1))).astype(np.int64), first[~alone]
+    ends = np.append(np.flatnonzero(first)[1:], len(order))
+    return order, ends[np.cumsum(first) - 1]
+
+
+def _joined(cluster: np.ndarray, found: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """The clusters after those of each pair of places became one."""
+    one, other = (np.concatenate([cluster[:0], *(cluster[pairs[i]] for pairs in found)]) for i in (0, 1))
+    links = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(cluster), len(cluster)))
+    return connected_components(links, directed=False)[1].astype(np.int64)[cluster]
 
 
 def copy_of(ids: pd.Series, hashes: np.ndarray) -> pd.Series:
@@ -69,9 +108,7 @@ def copy_of(ids: pd.Series, hashes: np.ndarray) -> pd.Series:
         hashes: theirs, (N, 4) uint64.
     """
     unique, place = np.unique(hashes, axis=0, return_inverse=True)
-    pairs = near_pairs(unique)
-    links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(unique), len(unique)))
-    cluster = connected_components(links, directed=False)[1][place]
+    cluster = near_copies(unique)[place]
     first = ids.groupby(cluster).transform("first")
     return first.where(first != ids, "")
 
@@ -97,12 +134,13 @@ def copies(manifest: pd.DataFrame, hashes: np.ndarray) -> pd.DataFrame:
         places = places.to_numpy()
         known = places[train[places]]
         for place in places if len(known) else ():
-            distances = np.bitwise_count(hashes[known] ^ hashes[place]).sum(1, dtype=np.int64)
-            same = contents[known] == contents[place]
-            best = 0 if train[place] else np.lexsort((distances, ~same))[0]
-            if known[best] != place:
+            others = known[:1] if train[place] else known
+            distances = np.bitwise_count(hashes[others] ^ hashes[place]).sum(1, dtype=np.int64)
+            same = contents[others] == contents[place]
+            best = np.lexsort((distances, ~same))[0]
+            if others[best] != place:
                 kind = "within_training" if train[place] else "identical" if same[best] else "near_identical"
-                rows[place] = (kind, ids[place], ids[known[best]], int(distances[best]))
+                rows[place] = (kind, ids[place], ids[others[best]], int(distances[best]))
     return pd.DataFrame([rows[place] for place in sorted(rows)], columns=COLUMNS)
 
 
@@ -122,8 +160,9 @@ def two_labels(manifest: pd.DataFrame) -> pd.DataFrame:
     """
     labelled = manifest[manifest["label"] != ""]
     doubtful = labelled[labelled.groupby("sha256")["label"].transform("nunique") > 1]
-    rows = []
-    for row in doubtful.itertuples():
-        others = doubtful[(doubtful["sha256"] == row.sha256) & (doubtful["label"] != row.label)]
-        rows.append(("two_labels", row.id, others["id"].iloc[0], 0))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    by_content = doubtful.groupby("sha256")
+    differs = doubtful["label"] != by_content["label"].transform("first")
+    first, second = by_content["id"].transform("first"), doubtful[differs].groupby("sha256")["id"].first()
+    other = first.where(differs, doubtful["sha256"].map(second))
+    found = {"kind": "two_labels", "id": doubtful["id"], "other": other, "distance": 0}
+    return pd.DataFrame(found, columns=COLUMNS).reset_index(drop=True)
