@@ -55,8 +55,9 @@ def source(build, layout="folder", **knobs):
         params = study_params()
         params["data"] |= {"source": layout, **knobs}
         Path("configs").mkdir()
-        with open("configs/data.yaml", "w") as file:
-            YAML().dump(resolve(params)["data"], file)
+        for name in ("compute", "data"):
+            with open(f"configs/{name}.yaml", "w") as file:
+                YAML().dump(resolve(params)[name], file)
         if stop := message(ingest.main):
             return f"stops: `{stop}`"
         rejects = pd.read_csv("data/rejects.csv", keep_default_na=False).drop_duplicates(["reason", "detail"])

@@ -595,8 +595,9 @@ def stage(tmp_path, monkeypatch, params):
     def run(source, path, capsys):
         params["data"] |= {"source": source, "path": str(path)}
         Path("configs").mkdir(exist_ok=True)
-        with open("configs/data.yaml", "w") as file:
-            YAML().dump(resolve(params)["data"], file)
+        for name in ("compute", "data"):
+            with open(f"configs/{name}.yaml", "w") as file:
+                YAML().dump(resolve(params)[name], file)
         ingest_stage.main()
         return json.loads(Path("metrics/ingest.json").read_text()), capsys.readouterr().out
 

@@ -22,6 +22,7 @@ from wbc.io import write_csv, write_npz, write_text
 from wbc.report import charts, page, published
 from wbc.report.calibrated import ERRORS
 from wbc.report.differences import BELOW, BEST, compared
+from wbc.report.external import COLUMNS as EXTERNAL
 from wbc.report.results import HEADINGS, lines, markdown, read_public_scores, results
 from wbc.report.study import Predictions, Study, predictions
 from wbc.report.tables import all_tables
@@ -69,12 +70,15 @@ def study(params):
         },
         test=Predictions(np.empty(0, int), None, {}),
         robust=[],
+        external=["elsewhere"],
         robustness=pd.DataFrame(columns=["row", "corruption", "severity", "f1"]),
     )
 
 
 def printed(study, differences):
-    return all_tables(study, differences, pd.DataFrame(columns=list(ERRORS)))
+    here = {"images": 30, "classes": 2, "f1": 0.4, "f1_low": 0.35, "f1_high": 0.46, "home_f1": 0.7, "unusual": 0.915}
+    external = pd.DataFrame([{"set": "elsewhere", "row": "mine", **here}], columns=list(EXTERNAL))
+    return all_tables(study, differences, pd.DataFrame(columns=list(ERRORS)), external)
 
 
 def test_the_results_put_measured_beside_published(study):
@@ -302,7 +306,7 @@ def test_what_the_report_prints_twice_agrees():
 def test_each_table_of_the_report_is_there_with_its_numbers_and_ours(study):
     tables = {table.title.split(":")[0]: table.cells.to_numpy().tolist() for table in printed(study, compared(study))}
     first, rest = (f"Table {i}" for i in range(2, 5)), (f"Table {i}" for i in range(5, 9))
-    extra = ["Single classes", "Other numbers"]
+    extra = ["Single classes", "Other numbers", "Other laboratories"]
     assert list(tables) == ["Table 1", "Masks", *first, "Classical models", *rest, *extra]
     assert ["SNE (segmented neutrophil)", "13,015", "45.03", "60", "30.00", "5"] in tables["Table 1"]
     assert len(tables["Table 1"]) == len(TABLE_1)
@@ -414,11 +418,19 @@ def test_ids_that_look_like_no_value_are_ids(tmp_path, monkeypatch):
     assert page.points_shown(["a"], 0)[1] == ["NA", "null"]
 
 
+def test_scores_elsewhere_stand_beside_those_at_home(study):
+    (table,) = (each for each in printed(study, compared(study)) if each.title.startswith("Other laboratories"))
+    line = table.cells.set_index("row").loc["mine"]
+    assert (line["macro F1 at home"], line["here: macro F1"]) == ("0.700", "0.400 (0.350–0.460)")
+    assert (line["here: accuracy"], line["here: unusual"], line["AUROC"]) == ("–", "92%", "–")
+    assert "elsewhere: 30 images of 2 classes" in table.note
+
+
 def test_corruptions_are_a_line_each_the_worst_first(study):
     scores = {"jpeg": [0.8, 0.7, 0.6, 0.5], "motion": [0.8, 0.4, 0.3, 0.2]}
     lines = [("mine", name, s, f1) for name, found in scores.items() for s, f1 in zip((0, 1, 3, 5), found, strict=True)]
     robust = pd.DataFrame(lines, columns=["row", "corruption", "severity", "f1"])
-    table = printed(replace(study, robust=["mine"], robustness=robust), pd.DataFrame())[-1]
+    table = printed(replace(study, robust=["mine"], robustness=robust), pd.DataFrame())[-2]
     assert table.cells["corruption"].tolist() == ["none", "motion", "jpeg", "all"]
     assert table.cells["mean"].tolist() == ["0.800", "0.300", "0.600", "0.450"]
     assert table.cells.iloc[1, 2:].tolist() == ["0.400", "0.300", "0.200", "0.300"]
