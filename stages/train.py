@@ -74,7 +74,7 @@ def code() -> list[Path]:
     """The files that dvc.yaml knows this stage by."""
     root = Path(__file__).parent.parent
     files = ("stages/train.py", "wbc/classes.py", "wbc/classical/linear.py", "wbc/data/tables.py", "wbc/io.py")
-    files += ("wbc/evaluate/calibration.py", "wbc/evaluate/scores.py", "wbc/modelfile.py")
+    files += ("wbc/evaluate/calibration.py", "wbc/evaluate/scores.py", "wbc/evaluate/unusual.py", "wbc/modelfile.py")
     return [root / file for file in files] + sorted(root.glob("wbc/network/*.py")) + sorted(root.glob("wbc/train/*.py"))
 
 

@@ -51,6 +51,7 @@ def prepare(path: Path) -> None:
     for image in sorted((path / "data/synthetic/images").iterdir())[:3]:
         shutil.copy(image, path / "cells")
     (path / "data/raw").mkdir()
+    shutil.copytree(path / "data/laboratory", path / "data/elsewhere")
     shutil.copy(path / "data/predictions/final-0.csv", path / "data/raw/sample_submission.csv")
 
 

@@ -323,7 +323,7 @@ COPIES = ["00.png", "same.png", "again.png", "saved.jpg", "small.png"]
 
 def test_copies_and_patients_keep_to_one_part_fold_and_side_of_the_validation(pool):
     for seed in range(10):
-        manifest, _, table, _ = ingest("folder", pool, 0.25, seed)
+        manifest, _, table, *_ = ingest("folder", pool, 0.25, seed)
         assert manifest["label"].groupby(manifest["part"]).value_counts()["test"].to_dict() == {"SNE": 7, "LY": 3}
         copied = manifest["copy_of"] != ""
         assert manifest[copied][["id", "copy_of"]].to_numpy().tolist() == [[name, "00.png"] for name in COPIES[1:]]
