@@ -76,9 +76,9 @@ def test_the_page_is_whole_fits_and_has_no_fault_that_axe_finds(open_page, size,
     page = open_page(size, scheme)
     charts = page.locator(".chart")
     drawn = page.locator(".chart svg")
-    assert charts.count() == drawn.count() == 9
-    assert all(drawn.nth(i).bounding_box()["height"] > 100 for i in range(9))
-    assert page.locator("table").count() == 16  # Tables 1 to 8, results, masks, models, text, differences, …
+    assert charts.count() == drawn.count() == 10
+    assert all(drawn.nth(i).bounding_box()["height"] > 100 for i in range(10))
+    assert page.locator("table").count() == 17  # Tables 1 to 8, results, masks, models, text, differences, …
     loaded = "images => images.every(image => image.complete && image.naturalWidth > 0 && image.alt)"
     assert page.locator("img").evaluate_all(loaded)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # only tables and matrices scroll

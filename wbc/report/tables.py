@@ -341,10 +341,10 @@ def _external(external: pd.DataFrame) -> Table:
     lines = []
     for it in external.to_dict("records"):
         scores = [
-            cell for name in ("f1", "accuracy") for cell in (number(it[f"home_{name}"]), bounded_number(it, name))
+            cell for name in ("f1", "accuracy") for cell in (bounded_number(it, name), number(it[f"home_{name}"]))
         ]
-        trust = (number(it["home_ece"]), number(it["ece"]), percent(it["unusual_at_home"]), percent(it["unusual"]))
-        lines.append((it["set"], it["row"], *scores, number(it["f1_tta"]), *trust, number(it["auroc"])))
+        trust = (number(it["ece"]), number(it["home_ece"]), percent(it["unusual"]), percent(it["unusual_at_home"]))
+        lines.append((it["row"], *scores, number(it["f1_tta"]), *trust, number(it["auroc"]), it["set"]))
     sizes = [
         f"{name}: {it.images} images of {it.classes} classes"
         for name, it in external.groupby("set", sort=False).first().iterrows()
@@ -355,14 +355,6 @@ def _external(external: pd.DataFrame) -> Table:
         "probabilities. Unusual: called unlike the training images, which one in a hundred at home should be; AUROC: "
         "of the distance that this rests on, 0.5 where it cannot tell the other laboratory's images."
     )
-    columns = (
-        "set",
-        "row",
-        "macro F1 at home",
-        "here: macro F1",
-        "accuracy at home",
-        "here: accuracy",
-        "macro F1 + TTA",
-    )
-    columns += ("ECE at home", "here: ECE", "unusual at home", "here: unusual", "AUROC")
+    columns = ("row", "here: macro F1", "macro F1 at home", "here: accuracy", "accuracy at home", "macro F1 + TTA")
+    columns += ("here: ECE", "ECE at home", "here: unusual", "unusual at home", "AUROC", "set")
     return _table("Other laboratories: what a row scores on images from elsewhere", columns, lines, note)
