@@ -344,7 +344,7 @@ def _external(external: pd.DataFrame) -> Table:
             cell for name in ("f1", "accuracy") for cell in (bounded_number(it, name), number(it[f"home_{name}"]))
         ]
         trust = (number(it["ece"]), number(it["home_ece"]), percent(it["unusual"]), percent(it["unusual_at_home"]))
-        lines.append((it["row"], *scores, number(it["f1_tta"]), *trust, number(it["auroc"]), it["set"]))
+        lines.append((it["row"], *both[0], *both[1], number(it["f1_tta"]), *trust, number(it["auroc"]), it["set"]))
     sizes = [
         f"{name}: {it.images} images of {it.classes} classes"
         for name, it in external.groupby("set", sort=False).first().iterrows()
