@@ -340,9 +340,7 @@ def _external(external: pd.DataFrame) -> Table:
 
     lines = []
     for it in external.to_dict("records"):
-        scores = [
-            cell for name in ("f1", "accuracy") for cell in (bounded_number(it, name), number(it[f"home_{name}"]))
-        ]
+        both = [(bounded_number(it, name), number(it[f"home_{name}"])) for name in ("f1", "accuracy")]
         trust = (number(it["ece"]), number(it["home_ece"]), percent(it["unusual"]), percent(it["unusual_at_home"]))
         lines.append((it["row"], *both[0], *both[1], number(it["f1_tta"]), *trust, number(it["auroc"]), it["set"]))
     sizes = [
