@@ -69,7 +69,7 @@ def main(name: str, repeat: str) -> None:
                 found |= told_apart(distances, models.far(model, *there))
             print(f"{row}: " + ", ".join(f"{key} {value:.3f}" for key, value in found.items()))
             metrics[row] = found
-    write_npz(f"data/external/{name}-{repeat}.npz", arrays)
+    write_npz(f"data/predictions/external/{name}-{repeat}.npz", arrays)
     write_json(f"metrics/external/{name}-{repeat}.json", metrics)
 
 

@@ -35,7 +35,6 @@ TINY = {
 }
 COPIED = ("stages", "wbc", "dvc.yaml", "params.yaml", "data/public_scores.csv")
 COPIED += (
-    "data/external/.gitkeep",
     "data/weights",
     "metrics/external/.gitkeep",
     "plots/robustness/.gitkeep",

@@ -50,10 +50,10 @@ def extended(tmp_path):
     features = tmp_path / "wbc/features/sets/v2.py"
     put_after(features, "TABLE = (\n", entry)
     put_after(features, "values |= hu(cell) | glcm(levels, cell) | lbp(levels, cell)\n", value)
-    (tmp_path / "wbc/features/sets/v4.py").write_text(SET, encoding="utf-8")
+    (tmp_path / "wbc/features/sets/v5.py").write_text(SET, encoding="utf-8")
     (tmp_path / "wbc/segment/methods/disc.py").write_text(method, encoding="utf-8")
     put_after(tmp_path / "dvc.yaml", "foreach: [hsv, lab, polar", ", disc")
-    put_after(tmp_path / "params.yaml", "\nfeatures:", "\n  v4:\n    masks: disc")
+    put_after(tmp_path / "params.yaml", "\nfeatures:", "\n  v5:\n    masks: disc")
     put_after(tmp_path / "params.yaml", "      weight_decay: 1e-2\n", f"  {row}\n")  # the end of the ladder
     listed = run(tmp_path, sys.executable, "-m", "wbc.features")
     (tmp_path / "docs/features.md").write_text(listed, encoding="utf-8")
@@ -68,7 +68,7 @@ def test_the_feature_and_the_segmentation_work_as_they_stand_there(extended):
 def test_they_are_configured(extended):
     run(extended, sys.executable, "-m", "stages.configure")
     stages = run(extended, sys.executable, "-c", STAGES)
-    assert {"segment@disc", "features@v4", "classical@v4-0", "train@mine-0"} <= set(stages.split())
+    assert {"segment@disc", "features@v5", "classical@v5-0", "train@mine-0"} <= set(stages.split())
 
 
 STAGES = """

@@ -158,7 +158,7 @@ def test_every_trained_row_is_scored_there_and_at_home(project):
     assert metrics["alone"]["home_nll"] == pytest.approx(own["nll"], abs=1e-6)
     assert {"f1_tta", "unusual", "unusual_at_home", "auroc"} <= set(metrics["alone"])
     assert "f1_tta" not in metrics["v1-lda"]
-    with np.load("data/external/elsewhere-0.npz") as stored:
+    with np.load("data/predictions/external/elsewhere-0.npz") as stored:
         assert stored["targets"].tolist() == [SNE, LY, MO, LY, MO]
         assert stored["common"].tolist() == [SNE, LY]
         names = (*(f"{100 + i:08d}" for i in range(3)), "again", "same")
@@ -173,7 +173,7 @@ def test_in_the_report_a_set_has_intervals_and_repeats_are_means(project):
     collecting.main("elsewhere")
     scoring.main("elsewhere", "0")
     for suffix in ("json", "npz"):
-        folder = Path("metrics/external" if suffix == "json" else "data/external")
+        folder = Path("metrics/external" if suffix == "json" else "data/predictions/external")
         shutil.copy(folder / f"elsewhere-0.{suffix}", folder / f"elsewhere-1.{suffix}")
     metrics = json.loads(Path("metrics/external/elsewhere-1.json").read_text())
     metrics["v1-lda"]["f1"] += 0.2

@@ -29,7 +29,7 @@ from wbc.segment import method
 
 ROOT = Path(__file__).parent.parent
 V1, V2 = of_the_report("v1"), of_the_report("v2")
-OURS = ("v1", "v2", "v3")  # somebody's own set, for which docs/ and CONTRIBUTING.md ask less, may lie beside them
+OURS = ("v1", "v2", "v3", "v4")  # somebody's own set, for which docs/ and CONTRIBUTING.md ask less, may lie beside them
 
 
 def mask_of(cell, nucleus=None, shape=(120, 140)):
@@ -491,6 +491,44 @@ def test_a_cell_may_touch_the_border_of_the_image():
     assert values["cell_perimeter"] == 2 * 39 + 2 * 49
     assert values["lbp_8"] == 1
     assert pick(values, "glcm_contrast.*") == dict.fromkeys([f"glcm_contrast_{a}" for a in (0, 45, 90, 135)], 0)
+
+
+# --- another laboratory -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label", ["EO", "SNE"])
+def test_the_fourth_set_hardly_sees_light_and_magnification(label):
+    image, mask = draw(label, 200, np.random.default_rng(3))
+    larger = cv2.resize(np.rint(image * (1, 0.93, 0.85)).astype(np.uint8), (260, 260), interpolation=cv2.INTER_LINEAR)
+    other = cv2.resize(mask, (260, 260), interpolation=cv2.INTER_NEAREST)
+    third, fourth = (
+        dict(zip(names.NAMES, np.abs(names.extract(larger, other) / names.extract(image, mask) - 1), strict=True))
+        for names in (feature_set("v3"), feature_set("v4"))
+    )
+    assert np.median(list(third.values())) > 0.1
+    assert np.median(list(fourth.values())) < 0.05
+    assert third["cell_area"] > 0.6
+    for name in ("cell_area", "nucleus_area", "cytoplasm_area", *(f"cytoplasm_{c}_mean" for c in "rgb")):
+        assert fourth[name] < 0.02, name
+
+
+def test_the_fourth_set_takes_the_slide_for_white_and_scales_the_cell():
+    image = np.full((120, 140, 3), (200, 180, 220), np.uint8)
+    image[:60] = (20, 20, 20)  # not slide
+    mask = mask_of(np.s_[80:110, 20:50], np.s_[90:100, 30:40])
+    image[mask == 1], image[mask == 2] = (100, 90, 110), (50, 45, 55)
+    values = dict(zip(feature_set("v4").NAMES, feature_set("v4").extract(image, mask), strict=True))
+    for name, expected in {"cytoplasm": 255 / 2, "nucleus": 255 / 4}.items():
+        assert [values[f"{name}_{c}_mean"] for c in "rgb"] == pytest.approx([expected] * 3, rel=0.08), name
+    assert values["cell_area"] == pytest.approx(np.pi / 4 * 75**2, rel=0.02)
+    assert values["nucleus_cell_ratio"] == pytest.approx(1 / 9, rel=0.05)
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (1, 20_000)])
+def test_the_fourth_set_takes_a_cell_that_fills_its_image(shape):
+    image, everything = np.full((*shape, 3), (200, 180, 220), np.uint8), np.ones(shape, np.uint8)
+    values = dict(zip(feature_set("v4").NAMES, feature_set("v4").extract(image, everything), strict=True))
+    assert values["cytoplasm_r_mean"] == values["cytoplasm_g_mean"] == values["cytoplasm_b_mean"] == 255
 
 
 # --- degenerate cells -------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from wbc.features import SETS, feature_set
 from wbc.features.definitions import GREY_LEVELS, HU_NOISE
 from wbc.features.sets.v3 import SMOOTH
+from wbc.features.sets.v4 import DIAMETER
 
 
 def markdown() -> str:
@@ -39,7 +40,10 @@ a cell without one or a quotient by 0: no feature is ever NaN or infinite. The s
   cytoplasm of the grain is the rest of the cell. A bay lies between the outline of the nucleus's largest part and its
   convex hull. An optical density is −log₁₀((value + 1) / 256).
 
-The columns v1, v2 and v3 give a feature's place in each set; § is a section of the report.
+- `v4` is `v3` of the cell scaled to a diameter of {DIAMETER} pixels, on a white slide: for images of several
+  laboratories. It is not in `params.yaml`; `-S '+features.v4.masks=polar'` adds it and its classifiers.
+
+The columns v1 to v4 give a feature's place in each set; § is a section of the report.
 """
 
 FOOT = """

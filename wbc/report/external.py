@@ -34,7 +34,7 @@ def _bounded(study: Study, name: str, row: str) -> dict[str, float]:
     """How many images there are, of how many classes, that both laboratories have; the bounds of the scores on them."""
     predicted = []
     for repeat in study.repeats:
-        with np.load(DATA / f"external/{name}-{repeat}.npz") as stored:
+        with np.load(DATA / f"predictions/external/{name}-{repeat}.npz") as stored:
             both = np.isin(stored["targets"], stored["common"])
             target, group = stored["targets"][both], stored["groups"][both] if "groups" in stored else None
             predicted.append(stored[row][both].argmax(1))
