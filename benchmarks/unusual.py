@@ -53,23 +53,26 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
     import torch
 
     from wbc.classes import CLASSES
-    from wbc.config import load
+    from wbc.config import load_row
     from wbc.data.listing import read_rows
     from wbc.data.tables import SUBMISSION
     from wbc.network.inference import choose_device
     from wbc.network.model import load_model
     from wbc.network.pixels import Part, Pixels, load_part
     from wbc.train.engine import fit
-    from wbc.use.classify import find, read_all
+    from wbc.use.classify import find
+    from wbc.use.reading import look
 
-    row, device = load(f"configs/{row_name}.yaml"), choose_device()
+    row, device = load_row(row_name, 0), choose_device()
     drawn = {name: load_part(name, 0, row.train.validation, device) for name in ("train", "validation", "test")}
-    size = drawn["train"].pixels.size
+    trained = load_model(f"models/{row_name}-0.safetensors")
 
     def part(files, targets=None) -> Part:
-        images, problems = read_all(files, size)
-        if problems:
-            raise UserError("; ".join(f"{file}: {problem}" for file, problem in problems.items()))
+        seen = [look(Path(file), (trained.size, trained.crop), None) for file in files]
+        for file, each in zip(files, seen, strict=True):
+            if isinstance(each, str):
+                raise UserError(f"{file}: {each}")
+        images = np.stack([each.pixels for each in seen])
         targets = torch.full((len(files),), -1) if targets is None else torch.from_numpy(targets)
         return Part(np.array(files, str), Pixels(images, np.arange(len(files)), device), targets)
 
@@ -88,7 +91,6 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
         if (chosen := (low <= place) & (place < high)).any()
     }
     others = {pattern: part(find([pattern])) for pattern in outsiders}
-    trained = load_model(f"models/{row_name}-0.safetensors")
     with tempfile.TemporaryDirectory() as scratch:
         model, normalisation, _ = fit(row, real["train"], real["validation"], Path(scratch) / "checkpoint.pt")
     return {
@@ -105,7 +107,8 @@ def measure(trained, own: dict, others: dict) -> dict:
     from pytorch_ood.detector import KNN, RMD, EnergyBased, MaxSoftmax, ViM
     from sklearn.metrics import roc_auc_score
 
-    from wbc.network.reference import gaussians, reference
+    from wbc.evaluate.unusual import gaussians
+    from wbc.network.reference import reference
 
     head = trained.model.head
     known = reference(trained.model.backbone, trained.normalisation, own["train"], own["validation"])
@@ -116,7 +119,7 @@ def measure(trained, own: dict, others: dict) -> dict:
         hidden = {name: head[:-1](values) for name, values in embedded.items()}
         logits = {name: head[-1](values) for name, values in hidden.items()}
     targets = own["train"].targets
-    means, precision = gaussians(embedded["train"], targets)
+    means, precision = gaussians(embedded["train"].numpy(), targets.numpy())
     knn = KNN(None, k=10).fit_features(embedded["train"], targets)
     vim = ViM(None, 64, head[-1].weight, head[-1].bias).fit_features(hidden["train"], targets)
     relative = RMD(None).fit_features(hidden["train"], targets.unique(return_inverse=True)[1])
@@ -127,9 +130,10 @@ def measure(trained, own: dict, others: dict) -> dict:
         "kNN, embedding": {name: knn.predict_features(values) for name, values in embedded.items()},
         "relative Mahalanobis": {name: relative.predict_features(values) for name, values in hidden.items()},
         "Mahalanobis, embedding": {
-            name: known._replace(means=means, precision=precision).distance(values) for name, values in embedded.items()
+            name: torch.from_numpy(known._replace(means=means, precision=precision).distance(values.numpy()))
+            for name, values in embedded.items()
         },
-        "ours": {name: trained.distances(part.pixels) for name, part in parts.items()},
+        "ours": {name: torch.from_numpy(trained.distances(part.pixels)) for name, part in parts.items()},
     }
 
     def against(score: dict, name: str) -> dict[str, float]:

@@ -8,7 +8,7 @@ import pytest
 
 from wbc.compute import pin
 
-pin(threads=2, isa="avx2")  # before anything imports NumPy or PyTorch
+pin(threads=1, isa="avx2")  # before anything imports NumPy or PyTorch
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 
@@ -51,12 +51,23 @@ def coloured():
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory):
-    """The tiny study, reproduced once; a test leaves it as it was, or works in a clone."""
-    from study import make
+    """The tiny study, reproduced once; a test leaves it as it was, or works in a clone.
 
-    path = tmp_path_factory.mktemp("study")
-    make(path)
-    return path
+    Processes of pytest-xdist have a clone each, of the one that the first of them made. They share its cache, and so
+    what DVC knows of earlier runs.
+    """
+    from filelock import FileLock
+
+    from study import clone, make
+
+    path = tmp_path_factory.getbasetemp() / "study"
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return make(path)
+    first = tmp_path_factory.getbasetemp().parent / "study"
+    with FileLock(first.with_suffix(".lock")):
+        if not first.exists():
+            make(first)
+    return clone(first, path, cache=first)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from wbc.report import published
 
 ROOT = Path(__file__).parent.parent
 TINY = {
+    "compute": {"threads": 1},
     "synthetic": {"train": 60, "test": 26, "minimum_train": 3, "minimum_test": 1, "laboratory": 13, "size": 48},
     "split": {"folds": 2},
     "images": {"size": 32},
@@ -89,12 +90,15 @@ def write_params(path: Path, change: Callable[[dict], None]) -> None:
     text.dump(params, path / "params.yaml")
 
 
-def make(path: Path) -> None:
-    """Reproduce the tiny study in `path` and commit it there."""
-    start(path, tiny)
-    dvc(path, "repro")
-    git(path, "add", "-A")
-    git(path, "commit", "-qm", "results")
+def make(path: Path) -> Path:
+    """Reproduce the tiny study in `path`, a new folder, and commit it there."""
+    making = path.with_name(f"{path.name}.part")
+    making.mkdir()
+    start(making, tiny)
+    dvc(making, "repro")
+    git(making, "add", "-A")
+    git(making, "commit", "-qm", "results")
+    return making.rename(path)
 
 
 def tiny(params: dict) -> None:
@@ -186,7 +190,7 @@ def clone(source: Path, path: Path, cache: Path | None = None) -> Path:
     run(source, "git", "clone", "-q", source, path)
     name_the_author(path)
     if cache:
-        dvc(path, "cache", "dir", "--local", cache / ".dvc/cache")
+        dvc(path, "cache", "dir", "--local", dvc(cache, "cache", "dir").strip())
         dvc(path, "checkout", "-q")
     return path
 
