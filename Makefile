@@ -5,8 +5,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# files of tests side by side: most of what they start takes one core
-BESIDE := -n 2 --dist loadfile
+# files of tests side by side: most of what they start takes one core. In their order, or else two wait for the study
+BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 COVERAGE := --cov --cov-report=term-missing:skip-covered
 
 help: ## list the targets
@@ -34,7 +34,7 @@ report: install ## bring plots/report.html up to date, with whatever it needs, a
 test: install lint ## lint, then run the tests that take minutes, a tiny pipeline among them
 	pytest -m 'not slow' $(BESIDE)
 
-test-all: install lint ## lint, then run every test, with coverage (half an hour)
+test-all: install lint ## lint, then run every test, with coverage (40 minutes)
 	pytest $(COVERAGE) $(BESIDE)
 
 fuzz: install ## feed the readers of lists, settings and images 50,000 random inputs each (half an hour)

@@ -172,7 +172,7 @@ def set_knob(params: dict, change: str) -> None:
     *parents, last = knob.split(".")
     node = params
     for parent in parents:
-        node = node[parent]
+        node = node.setdefault(parent, {}) if new else node[parent]
     assert new or last in node, f"no knob {knob}"
     if change.startswith("~"):
         del node[last]

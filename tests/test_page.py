@@ -10,10 +10,7 @@ import pytest
 import yaml
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="the page is tested in Chromium, which is not installed"),
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the page is tested in Chromium, which is not installed")
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
