@@ -7,7 +7,6 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # files of tests side by side: most of what they start takes one core. In their order, or else two wait for the study
 BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
-COVERAGE := --cov --cov-report=term-missing:skip-covered
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +34,7 @@ test: install lint ## lint, then run the tests that take minutes, a tiny pipelin
 	pytest -m 'not slow' $(BESIDE)
 
 test-all: install lint ## lint, then run every test, with coverage (40 minutes)
-	pytest $(COVERAGE) $(BESIDE)
+	pytest --cov --cov-report=term-missing:skip-covered $(BESIDE)
 
 fuzz: install ## feed the readers of lists, settings and images 50,000 random inputs each (half an hour)
 	WBC_FUZZ=1 pytest tests/test_fuzz.py
