@@ -12,6 +12,12 @@ pin(threads=1, isa="avx2")  # before anything imports NumPy or PyTorch
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "study" in item.fixturenames:
+            item.add_marker("study")
+
+
 @pytest.fixture
 def params():
     """params.yaml, but for what somebody added to the study; free to change."""
