@@ -22,8 +22,8 @@ from wbc.errors import UserError
 if TYPE_CHECKING:
     from distributed import Client, WorkerPlugin
 
-AHEAD = 16  # calls of a core that are under way or done before their results are taken
-BATCH = 32  # calls of a task on a cluster, which takes milliseconds to hand one out; each thread has two tasks
+BATCH = 16  # calls at most that are handed out together, as that alone takes 0.2 ms here and milliseconds on a cluster
+AHEAD = 2  # batches of a core that are under way or done before their results are taken
 SECONDS = 30  # that a cluster's first worker may take to come
 ON_DASK = "compute.joblib_backend = 'dask'"
 KILLED = "a process that worked on images was killed, as when memory runs out"
@@ -47,8 +47,8 @@ def parallel_map(
 ) -> Iterator[Any]:
     """`function(*args)` for all of `arguments`, in their order, with a progress bar.
 
-    At most `AHEAD` results per core wait to be taken; joblib's own generator makes all of them, however slowly they
-    are taken, and a host of many cores with a slow disk then holds gigabytes.
+    At most `AHEAD * BATCH` results per core wait to be taken; joblib's own generator makes all of them, however slowly
+    they are taken, and a host of many cores with a slow disk then holds gigabytes.
 
     Args:
         function: what to do; where it runs in processes, it and `arguments` must pickle.
@@ -62,44 +62,43 @@ def parallel_map(
         ClusterError: see `cluster`.
         KilledError: a process was killed; on a cluster, with each of four workers that tried.
     """
-    results = _on_cluster(function, arguments) if backend == "dask" else _here(function, arguments, threads)
-    return tqdm(results, title, total, disable=None)
+    run = _on_cluster if backend == "dask" else _on_threads if threads else _on_processes
+    return tqdm(run(function, arguments, total), title, total, disable=None)
 
 
-def _here(function: Callable[..., Any], arguments: Iterable[tuple], threads: bool) -> Iterator[Any]:
+def _on_threads(function: Callable[..., Any], arguments: Iterable[tuple], total: int) -> Iterator[Any]:
+    cores = cpu_count()
+    with ThreadPoolExecutor(cores) as pool:
+        yield from _in_order(partial(pool.submit, _several, function), arguments, total, cores)
+
+
+def _on_processes(function: Callable[..., Any], arguments: Iterable[tuple], total: int) -> Iterator[Any]:
     cores = cpu_count()
     if cores == 1:
         yield from (function(*args) for args in arguments)
         return
-    with ThreadPoolExecutor(cores) if threads else ProcessPoolExecutor(cores) as pool:
+    with ProcessPoolExecutor(cores) as pool:
         try:
-            yield from _in_order(partial(pool.submit, function), arguments, AHEAD * cores)
+            yield from _in_order(partial(pool.submit, _several, function), arguments, total, cores)
         except BrokenProcessPool:
             raise KilledError(KILLED) from None
 
 
-def _on_cluster(function: Callable[..., Any], arguments: Iterable[tuple]) -> Iterator[Any]:
+def _on_cluster(function: Callable[..., Any], arguments: Iterable[tuple], total: int) -> Iterator[Any]:
     with cluster() as client:
         from distributed import KilledWorker
 
-        arguments = iter(arguments)
-        batches = ((batch,) for batch in iter(lambda: list(islice(arguments, BATCH)), []))
-        submit = partial(client.submit, _several, os.getcwd(), function, pure=False)
-        most = 2 * sum(client.nthreads().values())
+        submit = partial(client.submit, _several_in, os.getcwd(), function, pure=False)
         try:
-            for results, error in _in_order(submit, batches, most):
-                yield from results
-                if error:
-                    raise error
+            yield from _in_order(submit, arguments, total, sum(client.nthreads().values()))
         except KilledWorker:
             raise KilledError(KILLED) from None
         except CancelledError:
             raise ClusterError(f"{ON_DASK}: the scheduler is gone") from None
 
 
-def _several(folder: str, function: Callable[..., Any], batch: list[tuple]) -> tuple[list[Any], UserError | None]:
-    """The results of some calls in a folder, and what ended them early; raised, it would be in the worker's log too."""
-    os.chdir(folder)  # a worker may serve several
+def _several(function: Callable[..., Any], batch: list[tuple]) -> tuple[list[Any], UserError | None]:
+    """The results of some calls, and what ended them early; raised, it would be in a cluster's log too."""
     results = []
     try:
         for args in batch:
@@ -109,19 +108,32 @@ def _several(folder: str, function: Callable[..., Any], batch: list[tuple]) -> t
     return results, None
 
 
-def _in_order(submit: Callable[..., Any], arguments: Iterable[tuple], most: int) -> Iterator[Any]:
-    """The results of the futures that `submit(*args)` returns, of which at most so many wait to be taken."""
-    waiting = deque()
+def _several_in(folder: str, function: Callable[..., Any], batch: list[tuple]) -> tuple[list[Any], UserError | None]:
+    os.chdir(folder)  # a worker may serve several
+    return _several(function, batch)
+
+
+def _in_order(submit: Callable[..., Any], arguments: Iterable[tuple], total: int, cores: int) -> Iterator[Any]:
+    """The results of `submit(batch)`, a future of what `_several` returns, for all `arguments` in batches."""
+    arguments, waiting = iter(arguments), deque()
+    size = max(1, min(BATCH, total // (2 * AHEAD * cores)))  # few and slow calls are for all cores as well
     try:
-        for args in arguments:
-            if len(waiting) == most:
-                yield waiting.popleft().result()
-            waiting.append(submit(*args))
+        for batch in iter(lambda: list(islice(arguments, size)), []):
+            if len(waiting) == AHEAD * cores:
+                yield from _taken(waiting)
+            waiting.append(submit(batch))
         while waiting:
-            yield waiting.popleft().result()
+            yield from _taken(waiting)
     finally:  # after an error the rest is not wanted
         for future in waiting:
             future.cancel()
+
+
+def _taken(waiting: deque) -> Iterator[Any]:
+    results, error = waiting.popleft().result()
+    yield from results
+    if error:
+        raise error
 
 
 @contextmanager
