@@ -1,6 +1,6 @@
 # Everything starts from a fresh clone with Python 3.11+, git and make: `make repro`, `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help install repro report test test-all fuzz lint bench gpu lock clean
+.PHONY: help install repro report test test-all fuzz lint bench gpu remote-demo lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -20,7 +20,9 @@ install: .venv/installed ## create .venv with the pinned requirements (uv if the
 	else $(BIN)/python -m pip install --quiet -r requirements.txt; fi
 	touch $@
 
-repro: install ## run the pipeline, every stage whose inputs changed, and print the results
+repro: install ## run the pipeline, every stage whose inputs changed, and print the results; JOBS=4 trains 4 rows at a time
+	$(if $(filter-out 1,$(JOBS)),dvc repro pack validation && dvc stage list --name-only | grep '^train@' | \
+	  xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --single-item)
 	dvc repro
 	@cat plots/results.md
 	@echo 'On a page, with figures: $(CURDIR)/plots/report.html'
@@ -51,6 +53,10 @@ bench: install ## measure training and features at the sample's size (minutes; o
 gpu: install ## on a machine with a GPU: check and measure what only one can show (half an hour)
 	pytest -m gpu tests/test_gpu.py
 	python -m benchmarks.gpu --json gpu.json
+
+remote-demo: install ## push, pull, share and spoil data and models on an S3 server of this machine's own
+	dvc repro --quiet
+	python tests/remote_demo.py
 
 lock: ## recompile requirements.txt from pyproject.toml (needs uv)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --universal --all-extras --upgrade --quiet pyproject.toml -o requirements.txt

@@ -3,7 +3,7 @@
 from stages import run
 from wbc.config import load
 from wbc.io import atomic, write_csv, write_json, write_text
-from wbc.report import charts, tables
+from wbc.report import charts, overlays, tables
 from wbc.report.calibrated import calibrated
 from wbc.report.differences import compared
 from wbc.report.external import external
@@ -26,6 +26,10 @@ def main() -> None:
     with atomic(PLOTS / "results.png") as path:
         path.write_bytes(charts.picture(charts.progression(table)))
 
+    for name, overlay in (("curves", overlays.epochs(study)), ("per_class", overlays.classes(study))):
+        write_csv(PLOTS / f"{name}.csv", overlay.columns, lines(overlay))
+    best = study.confusions[study.best]
+    write_csv(PLOTS / "confusion.csv", best.columns, lines(best))
     differences = compared(study)
     write_csv(PLOTS / "differences.csv", differences.columns, lines(differences))
     errors, curves = calibrated(study)

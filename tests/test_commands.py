@@ -145,20 +145,3 @@ def test_branches_that_changed_other_rows_merge(branches, study, tmp_path):
     assert both["efficientnet"] == results(path, first)["efficientnet"] != results(path, last)["efficientnet"]
     assert both["final"] == results(path, last)["final"] != results(path, first)["final"]
     assert not ran(dvc(path, "repro"))
-
-
-# --- a remote
-
-
-def test_what_was_pushed_is_pulled_and_nothing_runs(study, tmp_path):
-    here = clone(study, tmp_path / "here", cache=study)
-    dvc(here, "remote", "add", "-d", "storage", tmp_path / "storage")
-    git(here, "commit", "-qam", "remote")
-    dvc(here, "push")
-    there = clone(here, tmp_path / "there")
-    dvc(there, "pull")
-    assert not ran(dvc(there, "repro"))
-    assert "up to date" in dvc(there, "status")
-    assert git(there, "status", "--porcelain") == ""
-    for path in ("models/final-0.safetensors", "data/predictions/final-0.csv"):
-        assert (there / path).read_bytes() == (study / path).read_bytes()

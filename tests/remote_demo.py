@@ -1,0 +1,117 @@
+"""What a team does with a remote, on an S3 server of this machine's own: `make remote-demo`.
+
+Clones this repository with its data and models into a temporary folder, pushes them, goes on in a second clone, and
+shows each command with what it says. The server is Moto's; it keeps what it is given in memory.
+"""
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+from moto.server import ThreadedMotoServer
+
+BUCKET = "wbc"
+ACCOUNT = {"AWS_ACCESS_KEY_ID": "anyone", "AWS_SECRET_ACCESS_KEY": "anything", "AWS_DEFAULT_REGION": "us-east-1"}
+MODEL = "models/final-0.safetensors"
+SETTING = "+ladder.final.tta={temperature: 0.5}"
+
+
+@contextmanager
+def server() -> Iterator[boto3.client]:
+    """A client of a new S3 server with one bucket; while it runs, the environment has the account."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would print every request
+    moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    moto.start()
+    before = dict(os.environ)
+    os.environ |= ACCOUNT
+    try:
+        client = boto3.client("s3", endpoint_url="http://{}:{}".format(*moto.get_host_and_port()))
+        client.create_bucket(Bucket=BUCKET)
+        yield client
+    finally:
+        os.environ.clear()
+        os.environ |= before
+        moto.stop()
+
+
+def objects(client: boto3.client) -> list[str]:
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+    return [found["Key"] for page in pages for found in page.get("Contents", [])]
+
+
+def tamper(client: boto3.client, study: Path) -> None:
+    """Change one byte of a model in the bucket."""
+    md5 = re.search(rf"path: {MODEL}\n\s+hash: md5\n\s+md5: (\w+)", (study / "dvc.lock").read_text())[1]
+    (key,) = (key for key in objects(client) if key.endswith(f"{md5[:2]}/{md5[2:]}"))
+    content = bytearray(client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    content[-1] ^= 1
+    client.put_object(Bucket=BUCKET, Key=key, Body=bytes(content))
+
+
+def walk(source: Path, folder: Path, client: boto3.client) -> dict[str, str]:
+    """Show the walk through in `folder`; what each command said."""
+    said = {}
+
+    def show(where: str, command: str) -> None:
+        print(f"\n{where}$ {command}", flush=True)
+        done = subprocess.run(
+            command, shell=True, cwd=folder / where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        said[f"{where}$ {command}"] = done.stdout
+        print(done.stdout.strip(), flush=True)
+
+    def clone(of: Path, name: str) -> None:
+        print(f"\n$ git clone {of.name} {name}")
+        subprocess.run(["git", "clone", "--quiet", of, folder / name], check=True)
+        for key, value in (("user.name", name), ("user.email", f"{name}@example.com")):
+            subprocess.run(["git", "config", key, value], cwd=folder / name, check=True)
+
+    clone(source, "here")
+    shutil.copytree(source / ".dvc/cache", folder / "here/.dvc/cache")
+    show("here", f"dvc remote add --default storage s3://{BUCKET}/study")
+    show("here", f"dvc remote modify storage endpointurl {client.meta.endpoint_url}")
+    show("here", "dvc remote modify storage verify true")
+    show("here", "git commit --quiet --all --message 'A remote'")
+    show("here", "dvc push --quiet --run-cache")
+    print(f"{len(objects(client))} objects in the bucket")
+
+    clone(folder / "here", "there")
+    show("there", "dvc pull --quiet --run-cache")
+    show("there", "dvc repro")
+    show("there", f"dvc exp run --name sharper -S '{SETTING}'")
+    show("there", "dvc exp push origin sharper")
+
+    clone(folder / "here", "elsewhere")
+    show("elsewhere", "dvc exp pull origin sharper")
+    show("elsewhere", "dvc exp apply sharper")
+    show("elsewhere", "dvc repro")
+    show("elsewhere", "dvc metrics diff")
+
+    before = len(objects(client))
+    show("here", "dvc gc --quiet --workspace --cloud --force")
+    print(f"{before - len(objects(client))} of {before} objects are gone from the bucket: the experiment's")
+
+    tamper(client, folder / "here")
+    print(f"\nOne byte of {MODEL} is changed in the bucket.")
+    clone(folder / "here", "tampered")
+    show("tampered", f"dvc pull {MODEL}")
+    show("tampered", f"ls {MODEL}")
+    return said
+
+
+def main() -> None:
+    source = Path(__file__).parent.parent
+    with tempfile.TemporaryDirectory() as folder, server() as client:
+        walk(source, Path(folder), client)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,21 @@
+"""What was pushed to S3 is there for others: data, models, earlier runs and experiments, unless somebody changed it."""
+
+import pytest
+
+import remote_demo
+from study import environment, ran
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_team_shares_its_work_through_a_bucket(study, tmp_path, monkeypatch):
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    with remote_demo.server() as client:
+        said = remote_demo.walk(study, tmp_path, client)
+    assert not ran(said["there$ dvc repro"])
+    assert not ran(said["elsewhere$ dvc repro"])
+    assert "final.val_f1_tta" in said["elsewhere$ dvc metrics diff"]
+    model, refused = remote_demo.MODEL, said[f"tampered$ dvc pull {remote_demo.MODEL}"]
+    assert f"ERROR: failed to pull data from the cloud - Checkout failed for following targets:\n{model}" in refused
+    assert not (tmp_path / "tampered" / model).exists()
