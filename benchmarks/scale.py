@@ -132,8 +132,9 @@ def draw_figure(results: dict, path: Path) -> None:
         axes.set(xscale="log", xlabel="images", title=title, xticks=SIZES, xticklabels=[f"{n:,}" for n in SIZES])
         axes.minorticks_off()
     left.set_ylim(bottom=0)
-    right.set_yscale("log")
-    right.legend(frameon=False, ncols=2)
+    right.set(yscale="log", yticks=(0.5, 1, 2, 5), yticklabels=("0.5", "1", "2", "5"))
+    right.minorticks_off()
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", frameon=False, ncols=len(results))
     figure.savefig(path, dpi=110)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -12,6 +13,7 @@ from wbc.config import load
 from wbc.data.tables import read_manifest, targets
 from wbc.evaluate.external import scored, told_apart
 from wbc.evaluate.intervals import patients
+from wbc.evaluate.mistakes import SIZE, hardest
 from wbc.io import write_json, write_npz
 from wbc.network.inference import choose_device
 from wbc.network.pixels import Pixels, load_part
@@ -69,6 +71,11 @@ def main(name: str, repeat: str) -> None:
                 found |= told_apart(distances, models.far(model, *there))
             print(f"{row}: " + ", ".join(f"{key} {value:.3f}" for key, value in found.items()))
             metrics[row] = found
+        shown = hardest(away.target, [chances.argmax(1) for row, chances in arrays if row in metrics])
+        shown = shown[np.isin(away.target[shown], common)]
+        arrays.append(("shown_ids", ids[shown]))
+        small = [cv2.resize(pixels[i], (SIZE, SIZE), interpolation=cv2.INTER_AREA) for i in shown]
+        arrays.append(("shown", np.array(small)))
     write_npz(f"data/predictions/external/{name}-{repeat}.npz", arrays)
     write_json(f"metrics/external/{name}-{repeat}.json", metrics)
 

@@ -8,13 +8,14 @@ from wbc.io import write_csv, write_json, write_npz
 from wbc.network.inference import choose_device
 from wbc.network.model import load_model
 from wbc.network.pixels import load_part
+from wbc.use.explain import of_mistakes
 
 
 def main(name: str, repeat: str) -> None:
     row, name = load_row(name, int(repeat)), f"{name}-{repeat}"
     device = choose_device()
     trained = load_model(f"models/{name}.safetensors")
-    metrics, arrays, submission = {}, [], ([], [])
+    metrics, arrays, maps, submission = {}, [], [], ([], [])
     pairs = {"validation": [], "test": []}  # without TTA, as in the report's Figures 9, 11 and 13
     for part, short in (("validation", "val"), ("test", "test")):
         ids, pixels, targets = load_part(part, int(repeat), row.train.validation, device)
@@ -32,6 +33,8 @@ def main(name: str, repeat: str) -> None:
                 metrics |= {f"{short}_{key}{way}": score(target, predicted) for key, score in SCORES.items()}
             if not way:
                 pairs[part] = confusion(target, predicted)
+        wrong, heats = of_mistakes(trained, pixels, targets, plain.argmax(1).numpy())
+        maps += [(f"{short}_ids", ids[wrong]), (f"{short}_maps", heats)]
         if part == "test":
             submission = ids, ways["_tta"].argmax(1).tolist()
         else:
@@ -43,6 +46,7 @@ def main(name: str, repeat: str) -> None:
     write_csv(f"plots/predict/{name}/confusion.csv", ["actual", "predicted"], pairs["validation"])
     write_csv(f"plots/predict/{name}/confusion_test.csv", ["actual", "predicted"], pairs["test"])
     write_npz(f"data/predictions/{name}.npz", arrays)
+    write_npz(f"data/evidence/{name}.npz", maps)
     write_submission(f"data/predictions/{name}.csv", *submission)
     write_json(f"metrics/predict/{name}.json", metrics)
     shown = {key: value for key, value in metrics.items() if key.partition("_")[2] in ("f1", "f1_tta")}

@@ -7,6 +7,7 @@ from wbc.report import charts, overlays, tables
 from wbc.report.calibrated import calibrated
 from wbc.report.differences import compared
 from wbc.report.external import external
+from wbc.report.labels import suspects
 from wbc.report.page import page
 from wbc.report.results import BOUNDS, MEASURED, SPREADS, lines, markdown, read_public_scores, results
 from wbc.report.study import DATA, METRICS, PLOTS, read_study
@@ -37,9 +38,13 @@ def main() -> None:
     write_csv(PLOTS / "reliability.csv", curves.columns, lines(curves))
     elsewhere = external(study)
     write_csv(PLOTS / "external.csv", elsewhere.columns, lines(elsewhere))
+    doubted = suspects(DATA / f"predictions/{study.blend['features']}-{study.first}.npz")
+    write_csv(PLOTS / "labels.csv", doubted.columns, lines(doubted))
     printed = tables.all_tables(study, differences, errors, elsewhere)
     write_text(PLOTS / "tables.md", tables.markdown(printed))
-    write_text(PLOTS / "report.html", page(study, table, printed, curves, elsewhere))
+    write_text(
+        PLOTS / "report.html", page(study, table, printed, curves, elsewhere, doubted, load("configs/images.yaml").crop)
+    )
     print(f"{len(table)} rows in plots/results.md, the study on a page in plots/report.html")
 
 

@@ -12,7 +12,8 @@ from wbc.classes import CLASSES
 from wbc.data.synthetic import draw
 from wbc.evaluate.calibration import BINS, calibration, reliability, scaled, temperature
 from wbc.evaluate.corruptions import BLOOD, corrupt
-from wbc.evaluate.intervals import bounded, confusion_matrix, differences, intervals, patients, scores
+from wbc.evaluate.intervals import bounded, confusion_matrix, differences, every_pair, intervals, patients, scores
+from wbc.evaluate.mistakes import SHOWN, hardest
 from wbc.io import write_npz
 from wbc.report.calibrated import calibrated
 
@@ -161,6 +162,29 @@ def test_p_is_that_of_swapping_by_hand(apart, verdict):
     assert found.p == pytest.approx(2 / 2**apart, abs=0.006)  # all swaps to one side, or all to the other
     assert found.low > 0  # by the interval alone, five images would decide
     assert found.verdict == verdict
+
+
+def test_every_pair_differs_as_the_two_alone():
+    rng = np.random.default_rng(0)
+    target = np.repeat(np.arange(13), 20)
+    shares = (0.5, 0.7, 0.9)
+    rows = np.stack([np.where(rng.random(len(target)) < right, target, rng.permutation(target)) for right in shares])
+    for group in (None, np.arange(len(target)) // 4):
+        value, low, high = every_pair(target, rows, group)
+        assert np.allclose(np.diag(low), 0)
+        assert np.allclose(low, -high.T)
+        for i, j in ((0, 1), (2, 0)):
+            alone = differences(target, rows[i], rows[j], group)["f1"]
+            assert value[i] - value[j] == pytest.approx(alone.value)
+            assert (low[i, j], high[i, j]) == pytest.approx((alone.low, alone.high), abs=0.005)
+
+
+def test_the_hardest_are_those_that_most_rows_get_wrong():
+    target = np.array([0, 0, 0, 1, 1])
+    assert hardest(target, [np.array([1, 0, 0, 1, 0]), np.array([1, 1, 0, 1, 1])]).tolist() == [0, 1, 4]
+    many = np.zeros(SHOWN + 2, int)
+    wrong = np.ones_like(many)
+    assert hardest(many, [wrong, np.where(np.arange(len(many)) < 2, many, wrong)]).tolist() == list(range(2, SHOWN + 2))
 
 
 def test_a_patient_swaps_whole():

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections import Counter
 
+import numpy as np
 import pytest
 import yaml
 
@@ -29,7 +30,7 @@ def open_page(browser, study):
     """Opens the page without a network and waits until all charts are drawn; afterwards nobody has complained."""
     logged, contexts = [], []
 
-    def open_page(size="desktop", scheme="light"):
+    def open_page(size="desktop", scheme="light", at=""):
         width, height = SIZES[size]
         contexts.append(
             browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, offline=True)
@@ -38,7 +39,7 @@ def open_page(browser, study):
         page.on("console", lambda message: logged.append(message.text))
         page.on("pageerror", lambda error: logged.append(str(error)))
         page.on("request", lambda request: logged.append(request.url) if request.url.startswith("http") else None)
-        page.goto((study / "plots/report.html").as_uri())
+        page.goto((study / "plots/report.html").as_uri() + at)
         page.wait_for_selector("body[data-ready]")
         return page
 
@@ -213,3 +214,96 @@ def test_a_row_is_chosen_for_both_curves(open_page, study):
 
 def table_of_epochs(study, row):
     return (study / f"plots/train/{row}-0/plots/metrics/val/f1.tsv").read_text().splitlines()[1:]
+
+
+def right(study, row):
+    """By id, whether a row is right on a test cell."""
+    with np.load(study / f"data/predictions/{row}-0.npz") as stored:
+        known = stored["test_targets"] >= 0
+        found = stored["test_probabilities"].argmax(1) == stored["test_targets"]
+        return dict(zip(stored["test_ids"][known].tolist(), found[known].tolist(), strict=True))
+
+
+def test_two_rows_are_compared_on_the_cells_of_a_part(open_page, study):
+    page = open_page(at="#compare?a=gridsearch&on=test")
+    page.select_option("[name=b]", "final")
+    grid, final = right(study, "gridsearch"), right(study, "final")
+    only = {"a": [id for id in grid if grid[id] > final[id]], "b": [id for id in grid if grid[id] < final[id]]}
+    measured = json.loads((study / "metrics/results.json").read_text())
+    said = page.locator("#compared").inner_text()
+    assert f"gridsearch {measured['gridsearch']['test_f1']:.3f}, of final {measured['final']['test_f1']:.3f}" in said
+    numbers = re.search(r": ([−+][0-9.]+) \(95% ([−+][0-9.]+) to ([−+][0-9.]+)\), (\w+)\.", said)
+    difference, low, high = (float(number.replace("−", "-")) for number in numbers.groups()[:3])
+    assert difference == pytest.approx(measured["final"]["test_f1"] - measured["gridsearch"]["test_f1"], abs=0.001)
+    assert low < difference < high
+    assert numbers[4] == ("higher" if low > 0 else "lower" if high < 0 else "undecided")
+    assert f"Both are right on {sum(grid[id] and final[id] for id in grid)} of {len(grid)}" in said
+    for side, row in (("a", "gridsearch"), ("b", "final")):
+        assert page.locator(f"#only-{side}").inner_text().startswith(f"Only {row} is right: {len(only[side])} of ")
+        shown = page.locator(f"#cells-{side} li").evaluate_all("all => all.map(one => one.title)")
+        assert shown == only[side][:24]
+    page.select_option("[name=on]", "validation")
+    assert page.locator("#compared").inner_text() == "gridsearch: not predicted on validation."
+    assert page.locator("#cells-a li").count() == 0
+
+
+def test_mistakes_are_filtered_sorted_and_explained(open_page, study):
+    best = max(rows(study), key=lambda row: json.loads((study / f"metrics/predict/{row}-0.json").read_text())["val_f1"])
+    page = open_page(at="#mistakes?part=test")
+    wrong = [id for id, is_right in right(study, best).items() if not is_right]
+    assert page.locator("#mistaken").inner_text().startswith(f"{len(wrong)} of {len(right(study, best))} (")
+    shown, words = page.locator("#cells-mistaken li"), "all => all.map(one => one.textContent)"
+    assert shown.count() == min(24, len(wrong))
+    surest = [int(text.split()[-1].removesuffix("%")) for text in shown.evaluate_all(words)]
+    assert surest == sorted(surest, reverse=True)
+    page.select_option("[name=first]", "unsure")
+    assert int(shown.first.inner_text().split()[-1].removesuffix("%")) <= surest[-1]
+    page.select_option("[name=with]", "mask")
+    assert page.locator("#cells-mistaken svg path[d^=M]").count() > 0.8 * shown.count()
+    page.select_option("[name=with]", "evidence")
+    assert page.locator("#cells-mistaken canvas").count() == shown.count()
+    label = shown.first.inner_text().split()[0]
+    page.select_option("[name=actual]", label)
+    assert shown.count() >= 1
+    assert {text.split()[0] for text in shown.all_inner_texts()} == {label}
+
+
+def test_more_cells_are_shown_when_asked_for_and_the_keyboard_goes_on_there(open_page, study):
+    worst = min(rows(study), key=lambda row: sum(right(study, row).values()))
+    page = open_page(at=f"#mistakes?row={worst}&part=test")
+    shown, button = page.locator("#cells-mistaken li"), page.get_by_role("button", name=re.compile("Show [0-9]+ more"))
+    assert shown.count() == 24
+    button.focus()
+    page.keyboard.press("Enter")
+    assert shown.count() > 24
+    assert button.count() == 0
+    assert page.evaluate("document.activeElement.parentNode.id") == "cells-mistaken"
+
+
+def test_a_link_shows_what_was_chosen(open_page):
+    page = open_page()
+    assert "#" not in page.url
+    page.select_option("[name=confusion]", "gridsearch")
+    page.select_option("[name=part]", "test")
+    page.select_option("[name=predicted]", "LY")
+    link = page.url.partition("#")[2]
+    assert link == "mistakes?confusion=gridsearch&part=test&predicted=LY"
+    said = [page.locator(f"#{part}").inner_text() for part in ("mistaken", "cells-mistaken")]
+    other = open_page(at=f"#{link}")
+    assert [other.locator(f"#{part}").inner_text() for part in ("mistaken", "cells-mistaken")] == said
+    assert texts(other, "confusion") == texts(page, "confusion")
+    assert other.evaluate("document.getElementById('mistakes').getBoundingClientRect().top") < SIZES["desktop"][1]
+    other.select_option("[name=part]", "validation")
+    assert "part=" not in other.url  # what is shown anyway is left out
+    for odd in ("#nowhere?row=none&x=%", "#mistakes?row=<b>", "#?"):
+        open_page(at=odd)
+
+
+def test_doubtful_labels_have_their_cells(open_page, study):
+    listed = table(study / "plots/labels.csv")
+    shown = open_page().locator("section[aria-labelledby=labels] li code")
+    assert shown.all_inner_texts() == [line["id"] for line in listed[:48]]
+    assert len(listed) > 2
+    assert (
+        float(listed[0]["probability"]) <= float(listed[-1]["probability"]) < float(listed[-1]["suggested_probability"])
+    )

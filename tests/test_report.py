@@ -17,9 +17,10 @@ from wbc.classes import CLASSES, TABLE_1
 from wbc.config import resolve
 from wbc.data.synthetic import draw
 from wbc.errors import UserError
+from wbc.evaluate.mistakes import SHOWN
 from wbc.features import feature_set
 from wbc.io import write_csv, write_npz, write_text
-from wbc.report import charts, page, published
+from wbc.report import cells, charts, labels, overlays, page, published
 from wbc.report.calibrated import ERRORS
 from wbc.report.differences import BELOW, BEST, compared
 from wbc.report.external import COLUMNS as EXTERNAL
@@ -382,14 +383,12 @@ def test_the_challenges_validation_part_fits_the_page(tmp_path, monkeypatch):
     assert all(table["label"].value_counts().max() == page.PER_CLASS for table in tables.values())
     assert set(tables["0"]["label"]) == set(CLASSES)
 
-    cells = np.stack([draw(label, 224, rng)[0] for label in CLASSES])
-    write_csv("data/manifest.csv", ["id", "label"], [(str(i), "SNE") for i in range(len(cells))])
-    np.save("data/images.npy", cells)
-    pictures = page.Thumbnails()
-    thumbnails = {id: pictures.url(str(i % len(cells)), page.SMALL) for i, id in enumerate(ids)}
-    chart = charts.projection(tables, thumbnails, "0")
-    # beside it come Vega with 0.9 MB, the masks and the contact sheet with 1 MB, mistakes and tables with 0.5 MB
-    assert len(json.dumps(chart.to_dict())) < 2.5e6
+    drawn = [draw(label, 224, rng)[0] for label in CLASSES]
+    pictures = [cells.picture(image) for image in drawn]
+    # and of each other part, of which there are two
+    most = (len(ids) + 2 * SHOWN * len(CLASSES)) * max(map(len, pictures))
+    # beside them come Vega with 0.9 MB, the masks and the contact sheet with 1 MB, tables and predictions with 0.5 MB
+    assert len(json.dumps(charts.projection(tables, "0").to_dict())) + most < 2.6e6
 
 
 HASH = """
@@ -436,3 +435,83 @@ def test_corruptions_are_a_line_each_the_worst_first(study):
     assert table.cells.iloc[1, 2:].tolist() == ["0.400", "0.300", "0.200", "0.300"]
     (data,) = charts.robustness(replace(study, robust=["mine"], robustness=robust)).to_dict()["datasets"].values()
     assert len(data) == 8
+
+
+def write_predictions(path, ids, targets, **chances):
+    write_npz(path, [(key, np.array(value)) for key, value in {**ids, **targets, **chances}.items()])
+
+
+def certain(*classes):
+    return np.eye(len(CLASSES))[list(classes)] * 0.9 + 0.1 / 13
+
+
+def test_rows_meet_on_the_cells_that_all_of_them_judge(tmp_path, monkeypatch, study):
+    monkeypatch.chdir(tmp_path)
+    ids = {"val_ids": ["a", "b", "c"], "test_ids": ["x", "y"]}
+    network = {"val_targets": [0, 1, 2], "test_targets": [3, -1], "test_probabilities": certain(3, 4)}
+    write_predictions("data/predictions/convnext_restarts-0.npz", ids, network, val_probabilities=certain(0, 1, 1))
+    more = {**ids, "val_ids": ["d", "c", "b", "a"]}
+    network |= {"val_targets": [5, 2, 1, 0]}
+    for name in ("mine", "mine_blend"):
+        write_predictions(f"data/predictions/{name}-0.npz", more, network, val_probabilities=certain(5, 2, 2, 0))
+    folds = {"out_of_fold_ids": ["a", "b", "c", "e"], "test_ids": ["x", "y"]}
+    targets = {"out_of_fold_targets": [0, 1, 2, 3], "test_targets": [3, -1]}
+    for features, names in published.CLASSIFIERS.items():
+        chances = {f"{name}_out_of_fold": certain(1, 1, 1, 1) for name in names}
+        chances |= {f"{name}_test": certain(2, 2) for name in names}
+        write_predictions(f"data/predictions/{features}-0.npz", folds, targets, **chances)
+    only = {"test_ids": ["x", "y"]}
+    grid = {"test_targets": [3, -1], "test_probabilities": certain(3, 3)}
+    write_predictions("data/predictions/gridsearch-0.npz", only, grid)
+    there = {"ids": ["x", "z"], "targets": [3, 7], "common": [3], "mine": certain(4, 7)}
+    write_predictions("data/predictions/external/elsewhere-0.npz", there, {})
+
+    found = cells.parts(study)
+    assert list(found) == ["validation", "test", "elsewhere"]
+    part = found["validation"]
+    assert part.ids.tolist() == ["a", "b", "c"]
+    assert part.target.tolist() == [0, 1, 2]
+    said = {row: each.tolist() for row, each in part.predicted.items()}
+    both = {f"classical_{features}": [1, 1, 1] for features in published.CLASSIFIERS}
+    assert said == {**both, "convnext_restarts": [0, 1, 1], "mine": [0, 2, 2], "mine_blend": [0, 2, 2]}
+    assert found["test"].predicted["gridsearch"].tolist() == [3]  # of the other image nobody knows the class
+    assert (found["elsewhere"].ids.tolist(), list(found["elsewhere"].predicted)) == (["x"], ["mine"])
+
+
+def test_an_outline_follows_the_mask():
+    mask = np.zeros((200, 100), np.uint8)
+    mask[50:150, 20:80] = 1
+    mask[80:120, 40:60] = 2
+    assert cells.outline(mask) == "M20,25 20,74 79,74 79,25ZM40,40 40,60 59,60 59,40Z"
+    assert cells.outline(np.zeros_like(mask)) == ""
+
+
+def test_a_label_is_doubted_where_a_model_that_has_not_seen_it_says_another(tmp_path):
+    good, bad = certain(0, 1, 2, 2), certain(1, 1, 1, 1)
+    good[0] = [0.4, 0.6, *[0.0] * 11]
+    good[2] = [0.9, 0.0, 0.1, *[0.0] * 10]
+    ids, targets = {"out_of_fold_ids": ["a", "b", "c", "d"]}, {"out_of_fold_targets": [0, 1, 2, 2]}
+    write_predictions(tmp_path / "v3-0.npz", ids, targets, knn_out_of_fold=bad, lda_out_of_fold=good)
+    found = labels.suspects(tmp_path / "v3-0.npz")
+    assert found.to_numpy().tolist() == [
+        ["c", CLASSES[2], 0.1, CLASSES[0], 0.9, "lda"],
+        ["a", CLASSES[0], 0.4, CLASSES[1], 0.6, "lda"],
+    ]
+    write_predictions(tmp_path / "final-0.npz", {"val_ids": ["a"]}, {})
+    (tmp_path / "v3.csv").write_text("id\n")
+    for name in ("final-0.npz", "v3.csv"):
+        with pytest.raises(UserError, match=f"{name}: not the predictions of a feature set"):
+            labels.suspects(tmp_path / name)
+
+
+def test_all_rows_lie_over_one_another(study):
+    history = pd.DataFrame({"epoch": [1, 2], "val/f1": [0.1, 0.2], "val/loss": [3.0, 2.0], "train/f1": [0.3, 0.4]})
+    history["train/loss"] = [1.0, 0.5]
+    found = overlays.epochs(replace(study, histories={"mine": history}))
+    assert found.to_numpy().tolist()[1:3] == [["mine", "validation", 2, 2.0, 0.2], ["mine", "training", 1, 1.0, 0.3]]
+    knn = study.confusions["convnext_restarts"]
+    known = {**study.confusions, **dict.fromkeys(study.classical, knn)}
+    found = overlays.classes(replace(study, confusions=known))
+    assert set(found["row"]) == {"classical_v1", "classical_v2", *study.models}
+    of_sne = found[(found["class"] == "SNE") & (found["row"] == "mine")]
+    assert of_sne[["f1", "images"]].to_numpy().tolist() == [[0.5, 2]]

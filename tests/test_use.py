@@ -30,6 +30,7 @@ from wbc.network.prepare import Prepare
 from wbc.network.reference import reference
 from wbc.segment import method
 from wbc.use.classify import classify, find, layer_cam
+from wbc.use.explain import SIDE, of_mistakes
 from wbc.use.export import Resize, export_onnx
 from wbc.use.model import load
 
@@ -271,6 +272,20 @@ def test_layer_cam_is_hot_where_the_evidence_is(trained):
     assert (cropped == cropped[0, 0]).all()  # cold where it does not look
     nothing = layer_cam(plainly._replace(size=16), np.zeros_like(image), "LY")  # no map is large enough: the largest
     assert (nothing == nothing[0, 0]).all()
+
+
+def test_what_misled_is_kept_of_the_mistakes_alone(trained):
+    trained.model.backbone, trained.model.head = Red(), torch.nn.Linear(1, 13)
+    torch.nn.init.constant_(trained.model.head.weight, 1.0)
+    plainly = trained._replace(normalisation={"mean": [0.0] * 3, "std": [1.0] * 3})
+    images = np.zeros((3, 64, 64, 3), np.uint8)
+    images[1, 32:, :32, 0] = 255
+    pixels = Pixels(images, np.arange(3), torch.device("cpu"))
+    wrong, maps = of_mistakes(plainly, pixels, np.array([0, 0, -1]), np.array([0, 3, 5]))
+    assert (wrong.tolist(), maps.shape, maps.dtype) == ([1], (1, SIDE, SIDE), np.uint8)
+    assert maps[0, 10:, :6].min() > 200 > 50 > maps[0, :6].max()
+    plainly.model.backbone = ChannelsLast()  # has no map
+    assert of_mistakes(plainly, pixels, np.array([0, 0, -1]), np.array([0, 3, 5]))[1].shape == (0, SIDE, SIDE)
 
 
 class ChannelsLast(Red):

@@ -1,4 +1,4 @@
-"""Get public data, use a trained model: `python -m wbc fetch SET`, `… classify IMAGES…`, `… export`, `… submission`."""
+"""Public data, a trained model's use, doubtful labels: `python -m wbc COMMAND`, which --help lists."""
 
 import argparse
 import csv
@@ -10,6 +10,7 @@ from pathlib import Path
 from wbc.data.public import SETS
 
 MODEL = Path("models/final-0.safetensors")
+PREDICTIONS = Path("data/predictions/v3-0.npz")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.set_defaults(run=submission)
     command.add_argument("file", type=Path)
     command.add_argument("--sample", type=Path, help="the sample submission; else the ingested test part decides")
+    command = commands.add_parser("label-check", help="list the training cells whose label is most probably wrong")
+    command.set_defaults(run=label_check)
+    command.add_argument("predictions", nargs="?", type=Path, default=PREDICTIONS, help="(default: %(default)s)")
+    command.add_argument("--out", type=Path, help="write a CSV file instead of printing")
     options = parser.parse_args(arguments)
 
     from wbc.errors import UserError
@@ -62,7 +67,6 @@ def classify(arguments: argparse.Namespace) -> None:
     from wbc.classical.linear import Linear
     from wbc.data.images import decode, write_jpeg
     from wbc.errors import UserError
-    from wbc.io import rounded, write_csv
     from wbc.network.inference import choose_device
     from wbc.network.model import PLAIN
     from wbc.use.classify import Classified, find, layer_cam
@@ -77,13 +81,7 @@ def classify(arguments: argparse.Namespace) -> None:
         row = re.sub(f"({config.BLEND})?(-[0-9]+)?$", "", arguments.model.stem)
         tta = config.load(arguments.settings or f"configs/{row}.yaml").tta
     rows = list(classified(model, files, choose_device(), tta))
-    if arguments.out:
-        write_csv(arguments.out, Classified._fields, rows)
-        print(f"{len(rows)} images in {arguments.out}")
-    else:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(Classified._fields)
-        writer.writerows(rounded(list(row)) for row in rows)
+    write(arguments.out, Classified._fields, rows)
     if arguments.explain:
         for number, (file, row) in enumerate(zip(files, rows, strict=True), 1):
             if row.label:  # numbered, since files of two folders may share a name
@@ -91,6 +89,19 @@ def classify(arguments: argparse.Namespace) -> None:
                 write_jpeg(arguments.explain / f"{number:05d}-{file.stem}-{row.label}.jpg", overlay)
     if unread := sum(not row.label for row in rows):
         sys.exit(f"error: {unread} of {len(rows)} files could not be read; the notes say why")
+
+
+def write(out: Path | None, columns: Sequence[str], rows: Sequence[Sequence]) -> None:
+    """A CSV file, or its lines on the screen."""
+    from wbc.io import rounded, write_csv
+
+    if out:
+        write_csv(out, columns, rows)
+        print(f"{len(rows)} cells in {out}")
+    else:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rounded(list(row)) for row in rows)
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -114,6 +125,13 @@ def submission(arguments: argparse.Namespace) -> None:
         print(*found, sep="\n")
         sys.exit(1)
     print(f"{arguments.file}: {len(rows)} predictions, complete and in order")
+
+
+def label_check(arguments: argparse.Namespace) -> None:
+    """One line per suspicious cell: its label, what a model that was not trained on it says, and how surely."""
+    from wbc.report.labels import COLUMNS, suspects
+
+    write(arguments.out, COLUMNS, suspects(arguments.predictions).to_numpy().tolist())
 
 
 if __name__ == "__main__":

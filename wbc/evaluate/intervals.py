@@ -164,6 +164,28 @@ def differences(
     }
 
 
+def every_pair(
+    target: np.ndarray, predicted: np.ndarray, group: np.ndarray | None = None, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Macro F1 of R rows, and the interval of the difference of any two, all from the same draws.
+
+    Args:
+        target: (N,) integer targets, all known.
+        predicted: (R, N) integer predictions of one training each.
+        group: as for `intervals`.
+        seed: of the draws.
+
+    Returns:
+        (R,) scores, and (R, R) low and high of a row's score minus a column's.
+    """
+    images, units = _units(target, predicted, group, stratified=True)
+    drawn = scores(units.bootstrap(np.random.default_rng(seed)), images)["f1"]
+    low, high = np.zeros((2, len(drawn), len(drawn)))
+    for i, j in zip(*np.triu_indices(len(drawn), 1), strict=True):
+        low[i, j], high[i, j] = _bounds(drawn[i] - drawn[j])
+    return scores(units.all(), images)["f1"], low - high.T, high - low.T
+
+
 @dataclass(frozen=True)
 class _Units:
     """What is drawn, images or patients: U kinds of them."""

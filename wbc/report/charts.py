@@ -271,18 +271,17 @@ def curves(study: Study, first: str, value: str, title: str) -> alt.Chart:
     return finish(both.add_params(chosen), f"{title} by epoch, training and validation.", 240)
 
 
-def projection(points: Mapping[str, pd.DataFrame], thumbnails: Mapping[str, str], first: str) -> alt.Chart:
-    """t-SNE of the validation part (Figures 8 and 12), a thumbnail at each point.
+def projection(points: Mapping[str, pd.DataFrame], first: str) -> alt.Chart:
+    """t-SNE of the validation part (Figures 8 and 12), a picture at each point.
 
     Its parameters are `name`, the row, and `marked`, the class that stands out, "" for all.
 
     Args:
         points: by row of the ladder: id, label, x, y.
-        thumbnails: by id, an image as a data URL.
         first: the row shown at first.
     """
     data = pd.concat(points, names=["name"]).reset_index(level="name").round(2)
-    pictures = alt.Data(values=[{"id": id, "image": image} for id, image in thumbnails.items()], name="thumbnails")
+    pictures = alt.Data(values=[], name="pictures")  # id and image; the page's script fills them in
     chosen, marked = alt.param(name="name", value=first), alt.param(name="marked", value="")
     chart = (
         alt.Chart(data)

@@ -7,28 +7,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 import altair as alt
-import cv2
 import jinja2
 import numpy as np
 import pandas as pd
 import vl_convert
 
 from wbc.classes import CLASSES, NAMES, TABLE_1
-from wbc.data.pack import resize
-from wbc.data.tables import PIXELS, read_manifest
 from wbc.evaluate.intervals import RARE
 from wbc.features import feature_set
 from wbc.report import charts
+from wbc.report.cells import cells
 from wbc.report.differences import rare
 from wbc.report.published import CEILING, ROWS
 from wbc.report.results import BOUNDED, BOUNDS, HEADINGS, MEASURED, SPREADS, WORDS, lines
-from wbc.report.study import DATA, LAST, PLOTS, Study
+from wbc.report.study import LAST, PLOTS, Study
 from wbc.report.tables import Table, interval, number, ratio, spread
 
+DOUBTED = 48  # labels
 PER_CLASS = 60  # points of a class in the projection: rare classes are seen, and the page stays under 5 MB
-MISTAKES = 4  # per class
-SMALL, LARGE = 64, 112  # pixels a side of thumbnails, in the projection and of mistakes
-QUALITY = 70
 CONFUSIONS = {  # figures of the report, by confusion matrix
     "v2-logistic_regression": "Figure 6",
     "v2-knn": "Figure 6",
@@ -51,15 +47,6 @@ MASKS = {  # what the page says of a segmentation method
 }
 
 
-class Mistake(NamedTuple):
-    """A validation image that a network took for another class."""
-
-    image: str  # a data URL
-    actual: str
-    predicted: str
-    probability: float
-
-
 class Card(NamedTuple):
     """A number at the head of the page."""
 
@@ -74,11 +61,14 @@ def page(
     tables: Sequence[Table],
     reliability: pd.DataFrame,
     external: pd.DataFrame,
+    doubted: pd.DataFrame,
+    crop: float,
 ) -> str:
-    """The page as HTML, with its pictures, data and Vega in it."""
-    images = Thumbnails()
+    """The page as HTML, with its pictures, data and Vega in it; `crop` is the share of an image that was packed."""
     best, shown = study.best, results[list(HEADINGS)].dropna(axis="columns", how="all")
-    points, thumbnails = points_shown(study.models, study.first)
+    points, projected = points_shown(study.models, study.first)
+    doubted = doubted.head(DOUBTED)
+    shown_cells = cells(study, [*projected, *doubted["id"]], study.features[study.blend["features"]]["masks"], crop)
     specs = {
         "shares": charts.class_shares(study),
         "progression": charts.progression(results),
@@ -86,7 +76,7 @@ def page(
         "importance": charts.importance(pd.read_csv(PLOTS / f"gridsearch/{study.first}/importance.csv")),
         "f1": charts.curves(study, best, "f1", "macro F1"),
         "loss": charts.curves(study, best, "loss", "loss"),
-        "projection": charts.projection(points, {id: images.url(id, SMALL) for id in thumbnails}, best),
+        "projection": charts.projection(points, best),
     }
     curves = reliability[reliability["row"] == best]
     if len(curves):
@@ -118,7 +108,10 @@ def page(
         curves=CURVES,
         projections=PROJECTIONS,
         best=best,
-        mistakes=_mistakes(f"{best}-{study.first}", images),
+        all_rows=list(dict.fromkeys(row for part in shown_cells["parts"].values() for row in part["rows"])),
+        parts={name: len(part["ids"]) for name, part in shown_cells["parts"].items()},
+        cells=_script(shown_cells),
+        doubted=[(shown_cells["pictures"][line.id], line) for line in doubted.itertuples()],
         contact_sheet=_jpeg(PLOTS / "contact_sheet.jpg"),
         masks={path.stem: _jpeg(path) for path in sorted(PLOTS.glob("segment/*.jpg"))},
         mask_notes=MASKS,
@@ -126,7 +119,7 @@ def page(
         classes=CLASSES,
         challenge=study.source in CHALLENGE,
         per_class=PER_CLASS,
-        specs=json.dumps({name: chart.to_dict() for name, chart in specs.items()}).replace("<", "\\u003c"),
+        specs=_script({name: chart.to_dict() for name, chart in specs.items()}),
         vega=vl_convert.javascript_bundle(vl_version=alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]),
     )
 
@@ -161,43 +154,13 @@ def points_shown(rows: Iterable[str], repeat: int) -> tuple[dict[str, pd.DataFra
     return {row: table[table["id"].isin(shown)] for row, table in tables.items()}, sorted(shown)
 
 
-class Thumbnails:
-    """Small copies of the packed images, as data URLs."""
-
-    def __init__(self):
-        self.packed = np.load(PIXELS, mmap_mode="r")
-        self.places = {id: place for place, id in enumerate(read_manifest()["id"])}
-
-    def url(self, id: str, size: int) -> str:
-        image = self.packed[self.places[id]]
-        if size < len(image):
-            image = resize(image, size)
-        return _data_url(cv2.imencode(".webp", image[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1], "webp")
-
-
-def _data_url(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+def _script(data: dict) -> str:
+    """JSON that may stand in a script element."""
+    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _jpeg(path: Path) -> str:
-    return _data_url(path.read_bytes(), "jpeg")
-
-
-def _mistakes(row: str, images: Thumbnails) -> dict[str, list[Mistake]]:
-    """By true class, the validation images that a row was surest of while it was wrong."""
-    with np.load(DATA / f"predictions/{row}.npz") as stored:
-        ids, targets, probabilities = (stored[f"val_{name}"] for name in ("ids", "targets", "probabilities"))
-    predicted, certainty = probabilities.argmax(1), probabilities.max(1)
-    order = np.argsort(-certainty, kind="stable")
-    wrong = order[predicted[order] != targets[order]]
-    return {
-        label: [
-            Mistake(images.url(ids[i], LARGE), label, CLASSES[predicted[i]], float(certainty[i]))
-            for i in wrong[targets[wrong] == target][:MISTAKES]
-        ]
-        for target, label in enumerate(CLASSES)
-        if (targets == target).any()
-    }
+    return f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def changes(results: pd.DataFrame, study: Study) -> dict[str, dict[str, float]]:

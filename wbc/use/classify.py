@@ -20,11 +20,11 @@ from wbc.network.inference import BATCH
 from wbc.network.model import PLAIN, Trained
 from wbc.network.pixels import Pixels
 from wbc.parallel import parallel_map
+from wbc.use.explain import evidence
 from wbc.use.model import chances, far, parts
 from wbc.use.reading import Seen, look
 
 HEAT = 0.4  # how much of an overlay is colour
-MAP = 7  # pixels a side of the coarsest feature map that explains: what 224 pixels leave of a usual network
 
 
 class Classified(NamedTuple):
@@ -98,37 +98,22 @@ def _said(model: Trained | Linear, seen: Sequence[Seen], device: torch.device, t
 
 
 def layer_cam(trained: Trained, image: np.ndarray, label: str) -> np.ndarray:
-    """Where in an image the evidence for a class lies: LayerCAM (Jiang et al. 2021).
-
-    Of the deepest feature map that is at least `MAP` pixels a side. The last one, Grad-CAM's, is 2×2 for an image of 64
-    pixels and says nothing of where; of an earlier one LayerCAM, which weights each place by itself, says more.
+    """An image under a heat map of the evidence for a class.
 
     Args:
-        trained: a model whose backbone has such maps, on any device.
+        trained: as for `evidence`, on the CPU.
         image: (H, W, 3) uint8, RGB.
         label: one of `CLASSES`.
 
     Returns:
-        (H, W, 3) uint8, RGB: the image under a heat map, which is cold all over where nothing speaks for the class.
+        (H, W, 3) uint8, RGB.
 
     Raises:
         UserError: the backbone has no feature map.
     """
-    from pytorch_grad_cam import LayerCAM
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-
-    def as_map(output: torch.Tensor) -> torch.Tensor:
-        if output.ndim != 4 or output.shape[2] != output.shape[3]:  # a transformer's tokens, or channels last
-            raise UserError(f"{trained.settings['model']['name']}: has no feature map, so there is nothing to show")
-        return output
-
-    backbone = trained.model.backbone
-    large = [info for info in backbone.feature_info if trained.size // info["reduction"] >= MAP]
-    layer = backbone.get_submodule((large or backbone.feature_info)[-1 if large else 0]["module"])
     seen = middle(image, trained.crop)
-    pixels = torch.from_numpy(resize(seen, trained.size)[None])
-    with LayerCAM(trained.model, [layer], as_map) as cam:
-        heat = cam(trained.prepare()(pixels).requires_grad_(), [ClassifierOutputTarget(CLASSES.index(label))])[0]
+    pixels = Pixels(resize(seen, trained.size)[None], np.arange(1), torch.device("cpu"))
+    (heat,) = evidence(trained, pixels, np.arange(1), np.array([CLASSES.index(label)]))
     whole = np.zeros(image.shape[:2], np.float32)  # cold where the model does not look
     middle(whole, trained.crop)[:] = cv2.resize(heat, seen.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     colours = cv2.applyColorMap(np.uint8(255 * whole.clip(0, 1)), cv2.COLORMAP_TURBO)[..., ::-1]

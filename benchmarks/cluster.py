@@ -1,0 +1,50 @@
+"""Classical models on a Dask cluster of this machine, at the size that `benchmarks.scale` left.
+
+    python -m benchmarks.cluster FOLDER
+
+Cross-validates, on the set `v1` of FOLDER/study, the models whose time grows with the number of images alone (an SVM's
+grows with its square) and prints the wall time of each, and whether a smaller part gives the same bytes without Dask.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+MODELS = ("lda", "gradient_boosting", "logistic_regression")
+PART = 20  # of the images, for the comparison
+
+
+def main() -> None:
+    from wbc.classical.models import classifiers, cross_validate
+    from wbc.data.tables import read_manifest, targets
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--models", nargs="*", choices=MODELS, default=MODELS)
+    arguments = parser.parse_args()
+    study = arguments.folder / "study"
+    manifest = read_manifest(study / "data/manifest.csv")
+    train = manifest[manifest["part"] == "train"]
+    features = pd.read_parquet(study / "data/features/v1.parquet").loc[train["id"]].to_numpy()
+    folds = pd.read_csv(study / "data/folds/0.csv", dtype={"id": str}).set_index("id")["fold"]
+    target, fold = targets(train), folds.loc[train["id"]].to_numpy()
+    known = {name: model for name, model in classifiers("hist", False, 0).items() if name in arguments.models}
+    print(f"{len(target):,} images, {features.shape[1]} features, {len(np.unique(fold))} folds")
+    for name, model in known.items():
+        some = [each[::PART] for each in (features, target, fold)]
+        one, other = (cross_validate({name: model}, *some, features[:0], backend)[name] for backend in ("loky", "dask"))
+        same = np.array_equal(one.out_of_fold, other.out_of_fold)
+        start = time.perf_counter()
+        found = cross_validate({name: model}, features, target, fold, features[:0], "dask")[name]
+        right = (found.out_of_fold.argmax(1) == target).mean()
+        seconds = time.perf_counter() - start
+        print(
+            f"{name}: {seconds:.0f} s, accuracy {right:.3f}; 1/{PART} the same bytes without Dask: {same}", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()
