@@ -25,7 +25,6 @@ NOT_HERE = {
     "dvc remote modify storage verify true": "the same",
     "dvc push --run-cache": "the same",
     "dvc exp run --queue -S 'loss.gamma=range(0,3)'": "minutes; tests/test_commands.py runs two",
-    "dvc exp show --pcp --only-changed": "the same",
     "kaggle competitions download -c wbc-bench-2026 -p /big/disk": "network",
     "python -m wbc fetch pbc data/raw": "network; tests/test_fetch.py has a server of its own",
     "unzip -q /big/disk/wbc-bench-2026.zip -d /big/disk/wbcbench": "the challenge's images",
