@@ -14,7 +14,6 @@ from study import ROOT, clone, environment, git
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 GH = """#!/bin/sh
 echo "$@" > said
-cp comparison.md commented.md
 """
 
 
@@ -47,17 +46,19 @@ def test_a_pull_request_says_what_it_does_to_the_scores(study, tmp_path):
     gh.write_text(GH)
     gh.chmod(0o755)
     values = {"BASE": "origin/main", "NUMBER": "7", "RUN": "https://example.com/runs/1"}
-    values["GITHUB_STEP_SUMMARY"] = str(tmp_path / "summary.md")
+    values |= {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"), "RUNNER_TEMP": str(tmp_path)}
     values["PATH"] = f"{gh.parent}{os.pathsep}{environment()['PATH']}"
     for step in steps(ROOT / ".github/workflows/pull-request.yml"):
         if "name" in step:  # not `make install`
             subprocess.run(["bash", "-e", "-c", step["run"]], cwd=path, env=environment() | values, check=True)
-    comment = (path / "commented.md").read_text("utf-8")
+    comment = (tmp_path / "comparison.md").read_text("utf-8")
     print(comment)
-    assert re.search(r"\| metrics/results.json +\| final.test_f1_tta +\| 0\.\d+ +\| 0\.\d+ +\| -?0\.\d+ +\|", comment)
-    assert re.search(r"\| params.yaml +\| tta.temperature +\|", comment)
-    assert "dvc.lock" in comment  # that was not committed
-    assert (path / "said").read_text() == "pr comment 7 --edit-last --create-if-none --body-file comparison.md\n"
+    assert re.search(r"\| metrics/results.json +\| final.val_f1_tta +\| 0\.\d+ +\| 0\.\d+ +\| -?0\.\d+ +\|", comment)
+    assert re.search(r"\| params.yaml +\| tta.temperature +\| - +\| 0.5 +\|", comment)
+    assert "     M dvc.lock\n" in comment  # that was not committed
+    assert "??" not in comment
+    body = f"--body-file {tmp_path}/comparison.md"
+    assert (path / "said").read_text() == f"pr comment 7 --edit-last --create-if-none {body}\n"
     assert (tmp_path / "summary.md").read_text("utf-8") in comment
     page = (path / "charts/index.html").read_text("utf-8")
     assert '"rev": "origin/main"' in page
