@@ -295,6 +295,8 @@ def test_a_link_shows_what_was_chosen(open_page):
     assert other.evaluate("document.getElementById('mistakes').getBoundingClientRect().top") < SIZES["desktop"][1]
     other.select_option("[name=part]", "validation")
     assert "part=" not in other.url  # what is shown anyway is left out
+    plain = open_page(at="#labels")  # the cells above have come since the browser went there
+    assert 0 <= plain.evaluate("document.getElementById('labels').getBoundingClientRect().top") < 100
     for odd in ("#nowhere?row=none&x=%", "#mistakes?row=<b>", "#?"):
         open_page(at=odd)
 
