@@ -182,6 +182,7 @@ def test_every_pair_differs_as_the_two_alone():
 def test_the_hardest_are_those_that_most_rows_get_wrong():
     target = np.array([0, 0, 0, 1, 1])
     assert hardest(target, [np.array([1, 0, 0, 1, 0]), np.array([1, 1, 0, 1, 1])]).tolist() == [0, 1, 4]
+    assert hardest(target, []).tolist() == []
     many = np.zeros(SHOWN + 2, int)
     wrong = np.ones_like(many)
     assert hardest(many, [wrong, np.where(np.arange(len(many)) < 2, many, wrong)]).tolist() == list(range(2, SHOWN + 2))

@@ -17,7 +17,7 @@ def hardest(target: np.ndarray, predicted: Sequence[np.ndarray]) -> np.ndarray:
         target: (N,) integer targets, all known.
         predicted: of each row (N,) integer predictions.
     """
-    wrong = np.sum([each != target for each in predicted], axis=0)
+    wrong = sum((each != target for each in predicted), np.zeros(len(target), int))
     order = np.argsort(-wrong, kind="stable")
     order = order[wrong[order] > 0]
     return np.sort(np.concatenate([order[target[order] == label][:SHOWN] for label in range(len(CLASSES))]))
