@@ -98,7 +98,7 @@ def test_a_range_is_an_experiment_for_each_value(study, tmp_path):
     rows = list(csv.DictReader(io.StringIO(dvc(path, "exp", "show", "--csv", "--only-changed"))))
     assert {row["params.yaml:loss.gamma"] for row in rows if row["typ"] == "branch_commit"} <= {"1", "2"}
     assert len(rows) == 4  # the working tree, its commit, two experiments
-    assert len(rows[0]) < 60  # `dvc exp show` has hundreds of columns
+    assert len(rows[0]) < 200  # `dvc exp show` has hundreds of columns more
 
 
 def test_rows_that_train_side_by_side_leave_the_same_bytes(study, tmp_path):
