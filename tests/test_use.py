@@ -284,6 +284,8 @@ def test_what_misled_is_kept_of_the_mistakes_alone(trained):
     wrong, maps = of_mistakes(plainly, pixels, np.array([0, 0, -1]), np.array([0, 3, 5]))
     assert (wrong.tolist(), maps.shape, maps.dtype) == ([1], (1, SIDE, SIDE), np.uint8)
     assert maps[0, 10:, :6].min() > 200 > 50 > maps[0, :6].max()
+    wrong, maps = of_mistakes(plainly, pixels, np.array([0, 3, -1]), np.array([0, 3, 5]))
+    assert (wrong.tolist(), maps.shape) == ([], (0, SIDE, SIDE))  # of a network that makes none
     plainly.model.backbone = ChannelsLast()  # has no map
     assert of_mistakes(plainly, pixels, np.array([0, 0, -1]), np.array([0, 3, 5]))[1].shape == (0, SIDE, SIDE)
 

@@ -101,7 +101,7 @@ def layer_cam(trained: Trained, image: np.ndarray, label: str) -> np.ndarray:
     """An image under a heat map of the evidence for a class.
 
     Args:
-        trained: as for `evidence`, on the CPU.
+        trained: as for `evidence`, on any device.
         image: (H, W, 3) uint8, RGB.
         label: one of `CLASSES`.
 

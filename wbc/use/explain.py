@@ -22,7 +22,7 @@ def evidence(trained: Trained, pixels: Pixels, index: np.ndarray, classes: np.nd
     which weights each place by itself, says more.
 
     Args:
-        trained: a model whose backbone has such maps, on the device of the pixels.
+        trained: a model whose backbone has such maps.
         pixels: images as the network takes them.
         index: (N,) int64, which of them.
         classes: (N,) int64, the class to look for in each.
@@ -46,9 +46,10 @@ def evidence(trained: Trained, pixels: Pixels, index: np.ndarray, classes: np.nd
     layer = backbone.get_submodule((large or backbone.feature_info)[-1 if large else 0]["module"])
     prepare = trained.prepare().to(pixels.device)
     with LayerCAM(trained.model, [layer], as_map) as cam:
-        wanted = torch.from_numpy(classes).split(BATCH)
-        for batch, targets in zip(pixels.batches(torch.from_numpy(index).split(BATCH)), wanted, strict=True):
-            yield from cam(prepare(batch).requires_grad_(), [ClassifierOutputTarget(c) for c in targets.tolist()])
+        for first in range(0, len(index), BATCH):
+            some = slice(first, first + BATCH)
+            (batch,) = pixels.batches([torch.from_numpy(index[some])])
+            yield from cam(prepare(batch).requires_grad_(), [ClassifierOutputTarget(c) for c in classes[some].tolist()])
 
 
 def of_mistakes(
