@@ -96,9 +96,10 @@ def test_a_range_is_an_experiment_for_each_value(study, tmp_path):
     print(dvc(path, "exp", "run", "--queue", "-S", "loss.gamma=range(1,3)"))
     print(dvc(path, "exp", "run", "--run-all"))
     rows = list(csv.DictReader(io.StringIO(dvc(path, "exp", "show", "--csv", "--only-changed"))))
-    assert {row["params.yaml:loss.gamma"] for row in rows if row["typ"] == "branch_base"} == {"1", "2"}
-    assert len(rows) == 4  # the working tree, its commit, two experiments
-    assert len(rows[0]) < 200  # `dvc exp show` has hundreds of columns more
+    values = [(row["typ"], row["params.yaml:loss.gamma"]) for row in rows]
+    assert values[:2] == [("baseline", "2.0")] * 2  # the working tree and its commit
+    assert sorted(value for _, value in values[2:]) == ["1", "2"]
+    assert len(rows[0]) < 60  # `dvc exp show` has hundreds of columns
 
 
 def test_rows_that_train_side_by_side_leave_the_same_bytes(study, tmp_path):
