@@ -449,7 +449,9 @@ CASES = {
     "images neither listed nor in a folder per class": source(unlisted),
     "`labels.csv` without `images/`": source(lambda root: (rows()(root), shutil.rmtree(root / "images"))),
     "a folder that is named after no class": folders("LY/a.png", "LY/b.png", "LY/c.png", "Lymphocyte/d.png"),
-    "hidden files beside three images of a class": folders("LY/a.png", "LY/b.png", "LY/c.png", "LY/._a.png"),
+    "hidden files and folders beside three images of a class": folders(
+        "LY/a.png", "LY/b.png", "LY/c.png", "LY/._a.png", ".trash/a.png"
+    ),
     "`wbcbench`: a list is missing": source(one_list_of_three, "wbcbench"),
     "`kaggle`: no list": kaggle(),
     "`kaggle`: two lists": kaggle(("train.csv", range(4)), ("train_old.csv", range(4))),
@@ -570,6 +572,7 @@ CASES = {
     "a mistyped profile of a knob": setting("images.size", {"report": 224, "smaple": 32}),
     "a knob without the report's value": setting("images.size", {"sample": 32}),
     "a row that has another's name": setting("ladder.data", {}),
+    "another laboratory that has a part's name": setting("external.test", {"source": "folder", "path": "data/other"}),
     "no row": setting("ladder", {}),
     "`params.yaml` is no YAML": params_file("a: [1\nb: 2\n"),
     "`params.yaml` is missing": params_file(None),

@@ -71,6 +71,9 @@ def changed(params, *edits):
         ("ladder.final.from", "cutmx", "ladder.final.from = 'cutmx': allowed: base, efficientnet, "),
         ("ladder.mixup.from", "final", "ladder.mixup.from = 'final': allowed: base, efficientnet, "),  # further down
         ("ladder.base", {}, "ladder: row name base is taken"),
+        ("ladder.final_tta", {}, "ladder: row name final_tta is taken"),
+        ("ladder.targets", {}, "ladder: row name targets is taken"),
+        ("external.test", {"source": "folder", "path": "elsewhere"}, "external: set name test is taken"),
         (
             "robustness.rows",
             ["efficentnet"],

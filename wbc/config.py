@@ -32,7 +32,8 @@ PROFILES = ("report", "sample", "laptop")  # a knob without a value for the chos
 BASE = "base"  # what a row's `from` calls the values above the ladder
 ENSEMBLE = "_ensemble"  # what the mean of a row's repeats is called after, in the results
 BLEND = "_blend"  # what its mean with a classical model is
-RESERVED = {BASE, *PROFILES, "convnext_restarts_tta"}  # no row's name, as those of the other settings files and results
+RESERVED = {BASE, *PROFILES, "ids", "targets", "common", "groups", "shown", "shown_ids"}  # no row's name: other arrays'
+PARTS = {"validation", "test"}  # no other laboratory's name, as the page has these beside them
 # In dvc.yaml, which knows no profile: they have one value
 READ_BY_DVC = ("blend", "external", "features", "repeats", "robustness")
 FINAL = "final"  # the study's last row, of which its Table 5 speaks
@@ -439,7 +440,7 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for key, name, known in (
         *(("blend.rows", row, rows) for row in study.blend.rows),
         *(("robustness.rows", row, rows) for row in study.robustness.rows),
-        *[("blend.features", study.blend.features, study.features)] * bool(study.blend.rows),
+        ("blend.features", study.blend.features, study.features),  # those that the page shows, even without a blend
     ):
         if name not in known:
             raise ConfigError(f"{key} = {name!r}: allowed: {', '.join(known)}{_hint(name, known)}")
@@ -451,8 +452,10 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
     _check_repeats(study.repeats, study.split.outer)
     taken = FILES.keys() | RESERVED | {f"classical_{name}" for name in study.features}
-    if clash := {row for row in rows if row in taken or row.endswith((BLEND, ENSEMBLE))}:
+    if clash := {row for row in rows if row in taken or row.endswith((BLEND, ENSEMBLE, "_tta"))}:
         raise ConfigError(f"ladder: row name {_listed(clash)} is taken; choose another")
+    if clash := PARTS & study.external.keys():
+        raise ConfigError(f"external: set name {_listed(clash)} is taken; choose another")
     if drawn:  # drawn images live in their own folder, wherever data.path points
         shared["data"]["data"]["path"] = "data/synthetic"
     return shared | rows
