@@ -27,9 +27,10 @@ POOL = {  # labelled images per class of WBCBench 2026: 38,535
 }  # fmt: skip
 LISTS = {"phase1_label.csv": 8288, "phase2_train.csv": 24897, "phase2_eval.csv": 5350}  # rows of each
 STAGES = ("configure", "draw", "ingest", "folds", "validation", "pack", "segment@hsv", "segment@lab", "segment@polar")
-STAGES += ("features@v1", "features@v2")
-SETTINGS = {r"^profile: \w+": "profile: report", r"^  source: \w+": "  source: wbcbench"}
-NOTHING_TO_DO = {"repro": ["dvc", "repro", "pack", "features@v2"], "status": ["dvc", "status"]}
+STAGES += ("features@v1", "features@v2", "features@v3")
+SETTINGS = {r"^profile: \w+": "profile: report", r"^  source: .+": "  source: wbcbench"}
+DVC = [sys.executable, "-m", "dvc"]
+NOTHING_TO_DO = {"repro": [*DVC, "repro", "pack", "features@v2"], "status": [*DVC, "status"]}
 REPEATS = 5
 
 
@@ -42,7 +43,7 @@ def main() -> None:
     study = clone(arguments.folder)
     results = {"stages": {}}
     for stage in STAGES:
-        seconds, memory, output = measured(["dvc", "repro", "--single-item", "--force", stage], study)
+        seconds, memory, output = measured([*DVC, "repro", "--single-item", "--force", stage], study)
         results["stages"][stage] = {"seconds": seconds, "peak_mib": memory}
         print(f"{stage:14} {seconds:7.1f} s {memory:7.0f} MiB   {last_line(output)}", flush=True)
     for name, command in NOTHING_TO_DO.items():
@@ -111,13 +112,11 @@ def clone(folder: Path) -> Path:
 
 
 def measured(command: list[str], where: Path) -> tuple[float, float, str]:
-    """Seconds, peak MiB and output of a module with its arguments."""
+    """Seconds, peak MiB and output of a command."""
     import psutil
 
     start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command], cwd=where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = subprocess.Popen(command, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     peak, ended = [0.0], threading.Event()
 
     def watch() -> None:

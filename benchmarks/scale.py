@@ -35,7 +35,7 @@ def main() -> None:
         draw(arguments.folder / "raw", images)
         study = clone(arguments.folder / "study")
         for stage in arguments.stages:
-            found = measured([f"stages.{stage}", *ARGUMENTS.get(stage, [])], study)
+            found = measured([sys.executable, "-m", f"stages.{stage}", *ARGUMENTS.get(stage, [])], study)
             results.setdefault(stage, {})[str(images)] = found
             each = {name: f"{value / images:.3g} each" for name, value in found.items()}
             print(f"{images:9,} {stage:10} {found} {each}", flush=True)
@@ -104,7 +104,7 @@ def clone(study: Path) -> Path:
 
 
 def measured(command: list[str], where: Path) -> dict[str, float]:
-    """Wall seconds, CPU seconds and peak MiB of a module with its arguments."""
+    """Wall seconds, CPU seconds and peak MiB of a command."""
     import resource
 
     from benchmarks.full_size import measured
