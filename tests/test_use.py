@@ -63,6 +63,9 @@ def test_find_takes_folders_files_and_patterns(folder):
     assert names == ["a ü.png", "b ü.png", "c ü.png", "noise ü.png"]
     assert find([str(folder / "[ab]*"), str(folder / "a ü.png")]) == find([str(folder)])[:2]
     (folder / "notes.txt").write_text("x")
+    for hidden in ("._a.png", "__MACOSX/a.png", ".trash/a.png"):
+        (folder / hidden).parent.mkdir(exist_ok=True)
+        (folder / hidden).write_text("x")
     assert len(find([str(folder)])) == 4
     assert len(find([str(folder / "notes.txt")])) == 1  # asked for by name: it will be said that it is no image
     for nothing in ("nowhere", str(folder / "*.tif")):

@@ -112,8 +112,13 @@ def _files(root: Path) -> Iterator[Path]:
         raise error  # os.walk would skip what it may not read
 
     for folder, folders, names in os.walk(root, onerror=stop):
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
-        yield from (Path(folder, name) for name in names if not name.startswith("."))  # ._a.jpg is macOS's
+        folders[:] = [name for name in folders if not hidden(name)]
+        yield from (Path(folder, name) for name in names if not hidden(name))
+
+
+def hidden(name: str) -> bool:
+    """Whether nobody put it there to be looked at, such as macOS's `._a.jpg` and `__MACOSX`."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def _composed(name: str) -> str:

@@ -1,9 +1,7 @@
 """Unpacks parquet files of images, as Hugging Face stores them: the stages want image files, which have hashes."""
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -16,6 +14,7 @@ from pyarrow.parquet import ParquetFile
 from wbc.data.images import FORMATS, SUFFIXES
 from wbc.data.sources import SourceError
 from wbc.data.sources.wbcbench_hf import COLUMNS
+from wbc.data.unzip import whole
 from wbc.io import write_csv
 
 READ = ("image", "image_id", "label", "patient_hash", "wbcbench_split", "severity", "original_image_id")
@@ -43,12 +42,12 @@ def unpack(files: Sequence[Path], folder: Path) -> int:
             label without name, a name that is no file's, or one that occurred before.
         OSError: not written.
     """
-    images, temporary = folder / "images", folder / f".images.{os.getpid()}.tmp"
+    images = folder / "images"
     if images.exists():
         raise SourceError(f"{images}: is there already; take it away to unpack again")
     rows = {}
-    try:
-        temporary.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole(images) as temporary:
         for file in files:
             for id, content, suffix, *values in _rows(file):
                 if id in rows:
@@ -58,9 +57,6 @@ def unpack(files: Sequence[Path], folder: Path) -> int:
         if not rows:
             raise SourceError(f"{folder}: no image in {len(files)} parquet files")
         write_csv(folder / "labels.csv", COLUMNS, rows.values())
-        os.replace(temporary, images)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return len(rows)
 
 

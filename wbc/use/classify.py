@@ -14,6 +14,7 @@ from wbc.classes import CLASSES
 from wbc.classical.linear import Linear
 from wbc.config import TTA
 from wbc.data.images import SUFFIXES
+from wbc.data.listing import ImageFolder
 from wbc.data.pack import middle, resize
 from wbc.errors import UserError
 from wbc.network.inference import BATCH
@@ -39,7 +40,7 @@ class Classified(NamedTuple):
 
 
 def find(patterns: Sequence[str]) -> list[Path]:
-    """The image files that folders (with all below them), files and glob patterns name, each once, sorted.
+    """The image files that folders (with all below them but hidden ones), files and patterns name, each once, sorted.
 
     Raises:
         UserError: a pattern names nothing.
@@ -47,8 +48,11 @@ def find(patterns: Sequence[str]) -> list[Path]:
     found = set()
     for pattern in patterns:
         path = Path(pattern)
-        names = path.rglob("*") if path.is_dir() else [path] if path.exists() else map(Path, glob.glob(pattern))
-        files = {name for name in names if name.is_file() and (name == path or name.suffix.lower() in SUFFIXES)}
+        if path.is_dir():
+            files = set(ImageFolder(path).paths)
+        else:
+            names = [path] if path.exists() else map(Path, glob.glob(pattern))
+            files = {name for name in names if name.is_file() and (name == path or name.suffix.lower() in SUFFIXES)}
         if not files:
             raise UserError(f"{pattern}: no image; expected a file, a folder or a pattern of {', '.join(SUFFIXES)}")
         found |= files

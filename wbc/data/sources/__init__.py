@@ -92,9 +92,8 @@ def _translated(source: str, root: Path, found: list[Item]) -> Scanned:
         names = ", ".join(f"{label!r} ({counts[label]}×)" for label in unknown)
         raise SourceError(f"{root}: unknown label {names}; {source} has {', '.join(labels)}")
     wanted = [item for item in found if not item.left_out and labels[item.label].ours]
-    left_out = Counter(item.left_out or item.label for item in found)
-    left_out.subtract(item.label for item in wanted)
-    left_out = {why: count for why, count in sorted(left_out.items()) if count}
+    unwanted = (item for item in found if item.left_out or not labels[item.label].ours)
+    left_out = dict(sorted(Counter(item.left_out or item.label for item in unwanted).items()))
     if not wanted:
         raise SourceError(f"{root}: no image of our classes; left out: {listing(left_out)}")
     there = Counter(item.label for item in found if not item.left_out and not item.fault)

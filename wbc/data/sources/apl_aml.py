@@ -20,11 +20,10 @@ def items(root: Path) -> list[Item]:
     found = []
     for path in ImageFolder(root).paths:
         place = path.relative_to(root).as_posix()
-        match re.search(rf"(?:^|/)(Patient_\d+)/({SIGNED}|{UNSIGNED})/(.+)$", place):
-            case None:
-                raise SourceError(f"{path}: expected below Patient_<n>/{SIGNED} or {UNSIGNED}")
-            case placed:
-                patient, slides, rest = placed.groups()
+        placed = re.search(rf"(?:^|/)(Patient_\d+)/({SIGNED}|{UNSIGNED})/(.+)$", place)
+        if not placed:
+            raise SourceError(f"{path}: expected below Patient_<n>/{SIGNED} or {UNSIGNED}")
+        patient, slides, rest = placed.groups()
         if slides == UNSIGNED:
             found.append(Item(f"{patient}/{rest}", path, "", "", group=patient, left_out="unsigned slide"))
         elif rest.count("/") != 1:

@@ -7,7 +7,7 @@
 from pathlib import Path
 
 from wbc.data.images import SUFFIXES
-from wbc.data.listing import ImageFolder
+from wbc.data.listing import ImageFolder, hidden
 from wbc.data.sources import Item, SourceError, listed
 
 LAYOUT = "labels.csv and images/, or a folder per class"
@@ -24,5 +24,5 @@ def items(root: Path) -> list[Item]:
         Item(path.relative_to(root).as_posix(), path, path.parent.name, part)
         for part, base in [(part, root / part) for part in parts] or [("", root)]
         for path in sorted(base.glob("*/*"))
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in SUFFIXES and not any(map(hidden, path.parts[-2:]))
     ]
