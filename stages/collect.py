@@ -8,9 +8,10 @@ import pandas as pd
 
 from stages import run
 from wbc.config import load
-from wbc.data.ingest import HASHES, collect
+from wbc.data.ingest import HASHES, NOTES, collect
 from wbc.data.pack import pack
 from wbc.data.public import warnings
+from wbc.data.sources import listing
 from wbc.data.tables import read_manifest
 from wbc.features import feature_set
 from wbc.io import write_csv
@@ -41,6 +42,8 @@ def main(name: str) -> None:
     reasons = found.rejects["reason"].value_counts().items()
     rejected = ", ".join(f"{reason} {count}" for reason, count in reasons) or "none"
     print(f"{name}: {len(ids)} images of {found.manifest['label'].nunique()} classes; rejected: {rejected}")
+    for note, counts in found.notes.items():
+        print(f"  {NOTES[note]}: {listing(counts)}")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import pandas as pd
 
 from stages import run
 from wbc.config import load
+from wbc.data.pack import resize
 from wbc.data.tables import read_manifest, targets
 from wbc.evaluate.external import scored, told_apart
 from wbc.evaluate.intervals import patients
@@ -74,7 +74,7 @@ def main(name: str, repeat: str) -> None:
         shown = hardest(away.target, [chances.argmax(1) for row, chances in arrays if row in metrics])
         shown = shown[np.isin(away.target[shown], common)]
         arrays.append(("shown_ids", ids[shown]))
-        small = [cv2.resize(pixels[i], (SIZE, SIZE), interpolation=cv2.INTER_AREA) for i in shown]
+        small = [resize(pixels[i], SIZE) if len(pixels[i]) > SIZE else pixels[i] for i in shown]
         arrays.append(("shown", np.array(small)))
     write_npz(f"data/predictions/external/{name}-{repeat}.npz", arrays)
     write_json(f"metrics/external/{name}-{repeat}.json", metrics)

@@ -9,7 +9,7 @@ from wbc.classes import CLASSES, TABLE_1
 from wbc.config import load
 from wbc.data.contact import contact_sheet
 from wbc.data.images import read, write_jpeg
-from wbc.data.ingest import HASHES, ingest
+from wbc.data.ingest import HASHES, NOTES, ingest
 from wbc.data.leaks import KINDS, LEAKING
 from wbc.data.public import warnings
 from wbc.data.sources import SourceError, listing
@@ -17,11 +17,6 @@ from wbc.data.tables import LEAKS, MANIFEST, REJECTS
 from wbc.io import atomic, write_csv, write_json
 
 COLUMNS = 8
-NOTES = {  # what is said of `Ingested.notes`
-    "left_out": "left out",
-    "difference": "more images than the published archive has, fewer if negative",
-    "in_one_source": "in one source alone, so that a network may learn the laboratory instead",
-}
 
 
 def main() -> None:

@@ -20,6 +20,11 @@ from wbc.data.split import held_back
 from wbc.parallel import parallel_map
 
 HASHES = Path("data/hashes.npy")  # of the images that the manifest lists
+NOTES = {  # what is said of `Ingested.notes`
+    "left_out": "left out",
+    "difference": "more images than the published archive has, fewer if negative",
+    "in_one_source": "in one source alone, so that a network may learn the laboratory instead",
+}
 COLUMNS = ["id", "path", "sha256", "width", "height", "label", "part", "mask", "group", "copy_of"]
 
 
@@ -85,8 +90,9 @@ def ingest(
             raise SourceError(f"{root}: no usable test image{rejects.first}")
         raise SourceError(f"{root}: data.test_fraction = {test_fraction} holds back none of {len(manifest)} images")
     leaks = pd.concat([copies(manifest, hashes), contradicted], ignore_index=True)
-    notes = _notes(scanned) | ({"in_one_source": _in_one_source(manifest)} if len(scanned) > 1 else {})
-    notes = {name: note for name, note in notes.items() if note}
+    notes = _notes(scanned)
+    if len(scanned) > 1 and (alone := _in_one_source(manifest)):
+        notes["in_one_source"] = alone
     return Ingested(manifest, rejects.table, leaks, hashes, notes)
 
 
@@ -104,7 +110,7 @@ def collect(
         backend: likewise.
 
     Returns:
-        As `ingest`; there are no leaks, as all is of the test part.
+        As `ingest`; the only leaks are images under two labels, as all is of the test part.
 
     Raises:
         SourceError: the source cannot be read, no image is usable, or `strict` and any is not.
@@ -112,16 +118,16 @@ def collect(
     """
     (scanned,) = scan_all(source, root)
     items = [replace(item, part="train") for item in scanned.items if item.label]  # where a label must be
-    manifest, found, rejects, _ = _checked([scanned._replace(items=items)], root, strict, backend)
+    manifest, found, rejects, contradicted = _checked([scanned._replace(items=items)], root, strict, backend)
     ids = pd.concat(["home " + home["id"], "away " + manifest["id"]], ignore_index=True)
     first = copy_of(ids, np.concatenate([hashes, found]))[len(home) :].reset_index(drop=True)
     known = first.str.startswith("home ").to_numpy(bool)
     for id, other in zip(manifest["id"][known], first[known], strict=True):
-        rejects.append((id, "copy of an image at home", other.removeprefix("home ")))
+        rejects.add(id, f"copy of an image at home: {other.removeprefix('home ')}")
     if known.all():
         raise SourceError(f"{root}: no usable labelled image among {len(scanned.items)} images{rejects.first}")
     manifest, found = manifest[~known].reset_index(drop=True).assign(part="test"), found[~known]
-    return Ingested(manifest, rejects.table, copies(manifest, found), found, _notes([scanned]))
+    return Ingested(manifest, rejects.table, contradicted, found, _notes([scanned]))
 
 
 class _Rejects(list[tuple[str, str, str]]):
@@ -181,11 +187,12 @@ def _checked(
 
 
 def _notes(scanned: Sequence[Scanned]) -> dict[str, dict]:
-    """What the sources leave out, and how they differ from whole archives."""
-    return {
+    """What the sources leave out, and how they differ from whole archives, each where there is any."""
+    notes = {
         "left_out": {why: count for one in scanned for why, count in one.left_out.items()},
         "difference": {label: count for one in scanned for label, count in one.difference.items()},
     }
+    return {name: note for name, note in notes.items() if note}
 
 
 def _sources(manifest: pd.DataFrame) -> pd.Series:

@@ -16,7 +16,7 @@ HALF_UP = 0.501  # to round by: halves, which are frequent, go up even where a s
 
 
 def middle(image: np.ndarray, share: float) -> np.ndarray:
-    """The middle `share` of either axis of an (H, W, 3) image, a whole number of pixels; the odd one is left below."""
+    """The middle `share` of either axis of an (H, W[, 3]) image, in whole pixels; the odd one is left below."""
     lengths = [max(1, math.floor(length * share + 0.5)) for length in image.shape[:2]]
     top, left = ((whole - kept) // 2 for whole, kept in zip(image.shape[:2], lengths, strict=True))
     return image[top : top + lengths[0], left : left + lengths[1]]
