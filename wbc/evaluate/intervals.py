@@ -80,9 +80,8 @@ def bounded(
         way: what follows a score's name, such as `_tta`.
 
     Returns:
-        As `test_<score><way>`, with `_low` and `_high`, what `scores` gives, and with `_sd` where there are repeats;
-        where classes are rare and no patients known, as `test_f1_plain<way>_low` and `_high`, the plain bootstrap's
-        bounds too. Nothing if all is unknown.
+        As `test_<score><way>`, with `_low` and `_high`, what `scores` gives, and with `_sd` where there are repeats.
+        Nothing if all is unknown.
     """
     known = target >= 0
     if not known.any():
@@ -92,9 +91,6 @@ def bounded(
     for name, it in intervals(target, predicted, group).items():
         found |= {f"test_{name}{way}": it.value, f"test_{name}{way}_low": it.low, f"test_{name}{way}_high": it.high}
         found |= {} if it.sd is None else {f"test_{name}{way}_sd": it.sd}
-    if group is None and f"test_f1_common{way}" in found:
-        plain = intervals(target, predicted, stratified=False)["f1"]
-        found |= {f"test_f1_plain{way}_low": plain.low, f"test_f1_plain{way}_high": plain.high}
     return found
 
 
@@ -200,12 +196,13 @@ class _Units:
 
     def bootstrap(self, rng: np.random.Generator) -> np.ndarray:
         """(rows, DRAWS, 13, 13) confusion matrices of units drawn with replacement, the same ones for every row."""
-        drawn = np.empty((DRAWS, len(self.counts)))
+        total = np.zeros((len(self.confusion), DRAWS, self.confusion.shape[-1]))
         for stratum in np.unique(self.strata):
             inside = self.strata == stratum
             counts = self.counts[inside]
-            drawn[:, inside] = rng.multinomial(counts.sum(), counts / counts.sum(), DRAWS)
-        return _square(drawn @ self.confusion)
+            drawn = rng.multinomial(counts.sum(), counts / counts.sum(), DRAWS)
+            total += drawn.astype(float) @ self.confusion[:, inside]
+        return _square(total)
 
     def swap(self, rng: np.random.Generator) -> np.ndarray:
         """(2R, DRAWS, 13, 13) confusion matrices where each unit's first R rows and last R changed places or not."""
