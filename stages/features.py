@@ -1,6 +1,5 @@
 """Measure one feature set on the masks of one method, for every image, into data/features/<set>.parquet."""
 
-import cv2
 import numpy as np
 import pandas as pd
 
@@ -14,7 +13,6 @@ from wbc.parallel import parallel_map
 
 
 def measure(path: str, sha256: str, mask: np.ndarray, name: str) -> np.ndarray:
-    cv2.setNumThreads(1)  # every core has a process already
     return feature_set(name).extract(read(path, sha256), mask)
 
 

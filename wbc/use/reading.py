@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from wbc.data.images import ImageError, decode
@@ -37,7 +36,6 @@ def look(file: Path, square: tuple[int, float] | None, measured: tuple[str, str]
     pixels = resize(middle(image, square[1]), square[0]) if square else None
     if not measured:
         return Seen(pixels, None)
-    cv2.setNumThreads(1)  # every core has a process already
     features, masks = measured
     mask = method(masks).segment(image)
     return Seen(pixels, feature_set(features).extract(image, mask), failed(mask, method(masks).NUCLEUS))
