@@ -497,9 +497,12 @@ def test_a_label_is_doubted_where_a_model_that_has_not_seen_it_says_another(tmp_
         ["c", CLASSES[2], 0.1, CLASSES[0], 0.9, "lda"],
         ["a", CLASSES[0], 0.4, CLASSES[1], 0.6, "lda"],
     ]
+    assert labels.suspects(tmp_path / "v3-0.npz", "knn")["by"].tolist() == ["knn"] * 3
     write_predictions(tmp_path / "final-0.npz", {"val_ids": ["a"]}, {})
     (tmp_path / "v3.csv").write_text("id\n")
-    for name in ("final-0.npz", "v3.csv"):
+    (tmp_path / "empty.npz").write_bytes(b"")
+    np.save(tmp_path / "images.npy", bad)
+    for name in ("final-0.npz", "v3.csv", "empty.npz", "images.npy"):
         with pytest.raises(UserError, match=f"{name}: not the predictions of a feature set"):
             labels.suspects(tmp_path / name)
 

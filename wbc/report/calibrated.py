@@ -23,10 +23,10 @@ def calibrated(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
             parts = [part for repeat in study.repeats if (part := _part(row, repeat, way))]
             if not parts:
                 continue
-            target, probabilities, tempered, heats = (list(each) for each in zip(*parts, strict=True))
+            target, probabilities, tempered, each_t = (list(each) for each in zip(*parts, strict=True))
             target, plain = np.concatenate(target), np.concatenate(probabilities)
-            for heat, each in ((1.0, plain), (float(np.mean(heats)), np.concatenate(tempered))):
-                errors.append((row, words, heat, *calibration(target, each).values()))
+            for t, each in ((1.0, plain), (float(np.mean(each_t)), np.concatenate(tempered))):
+                errors.append((row, words, t, *calibration(target, each).values()))
             curve = reliability(plain.argmax(1) == target, plain.max(1))
             curves += [(row, words, confidence, right, int(images)) for confidence, right, images in curve]
     return pd.DataFrame(errors, columns=list(ERRORS)), pd.DataFrame(curves, columns=list(CURVES))
@@ -37,6 +37,6 @@ def _part(row: str, repeat: int, way: str) -> tuple[np.ndarray, np.ndarray, np.n
     with np.load(DATA / f"predictions/{row}-{repeat}.npz") as stored:
         if "test_targets" not in stored or not (known := stored["test_targets"] >= 0).any():
             return None
-        heat = temperature(stored["val_targets"], stored[f"val_probabilities{way}"])
+        t = temperature(stored["val_targets"], stored[f"val_probabilities{way}"])
         probabilities = stored[f"test_probabilities{way}"][known]
-        return stored["test_targets"][known], probabilities, scaled(probabilities, heat), heat
+        return stored["test_targets"][known], probabilities, scaled(probabilities, t), t

@@ -13,7 +13,7 @@ from wbc.data.pack import middle, resize
 from wbc.data.tables import PIXELS, read_manifest
 from wbc.evaluate.intervals import every_pair, patients
 from wbc.evaluate.mistakes import SIZE, hardest
-from wbc.report.study import DATA, Study, best_classifier
+from wbc.report.study import DATA, Study
 
 QUALITY = 70
 HOME = {"validation": "val", "test": "test"}  # parts, and what their arrays are called
@@ -34,8 +34,7 @@ def parts(study: Study) -> dict[str, Part]:
     Of the first repeat, without TTA. A classical row is the best of its classifiers; what it says of a validation cell,
     it says trained on the folds that do not have it.
     """
-    best = {f"classical_{features}": best_classifier(study.classical, features) for features in study.features}
-    files = {**best, "gridsearch": "gridsearch", **{row: row for row in [*study.models, *study.blends]}}
+    files = {**study.best_classical, "gridsearch": "gridsearch", **{row: row for row in [*study.models, *study.blends]}}
     found = {name: {row: _said(file, study.first, part) for row, file in files.items()} for name, part in HOME.items()}
     for name in study.external:
         found[name] = dict(_elsewhere(name, study.first, {file: row for row, file in files.items()}))
@@ -58,8 +57,9 @@ def _elsewhere(name: str, repeat: int, rows: Mapping[str, str]) -> Iterator[tupl
         if "ids" not in stored:
             return
         both = np.isin(stored["targets"], stored["common"])
-        for file in filter(stored.files.__contains__, rows):
-            yield rows[file], (stored["ids"][both], stored["targets"][both], stored[file][both])
+        for file, row in rows.items():
+            if file in stored:
+                yield row, (stored["ids"][both], stored["targets"][both], stored[file][both])
 
 
 def _common(rows: Mapping[str, tuple | None]) -> Part | None:
@@ -114,7 +114,6 @@ def cells(study: Study, projected: Iterable[str], masks: str, crop: float) -> di
                 }
     return {
         "classes": list(CLASSES),
-        "best": study.best,
         "parts": {
             name: _part(name, part, _groups(name, part.ids, manifest, study.first)) for name, part in found.items()
         },

@@ -19,6 +19,7 @@ alt.data_transformers.disable_max_rows()  # a chart's data are in the page, not 
 
 # All colours have a contrast of at least 3 with white and with the page's dark ground (WCAG 2.2, 1.4.11).
 BLUE, ORANGE, GREY = "#3b82f6", "#e0600f", "#7d8590"  # here, in the report, neither
+RISES, BEST = "learning rate rises", "best epoch"
 INK = "currentColor"
 ON = ("validation", "leaderboard or test", "test + TTA")
 COLOURS = dict(
@@ -229,7 +230,9 @@ def importance(ranked: pd.DataFrame) -> alt.Chart:
 
 
 def curves(study: Study, first: str, value: str, title: str) -> alt.Chart:
-    """Loss or macro F1 by epoch (Figure 10), the warm restarts dashed and the best epoch in full; parameter `name`.
+    """Loss or macro F1 by epoch (Figure 10), rises of the rate dashed and the best epoch in full; parameter `name`.
+
+    The learning rate rises where it restarts, and where `train.retrain` begins with a new head.
 
     Args:
         study: the results.
@@ -240,7 +243,7 @@ def curves(study: Study, first: str, value: str, title: str) -> alt.Chart:
     data = pd.concat(study.histories, names=["name"]).reset_index(level="name")
     rises = data.groupby("name")["lr/head"].diff() > 0
     best = data["epoch"] == data["name"].map({row: found["best_epoch"] for row, found in study.trained.items()})
-    marked = [(rises, "warm restart"), (best, "best epoch")]
+    marked = [(rises, RISES), (best, BEST)]
     marked = pd.concat([data.loc[which, ["name", "epoch"]].assign(what=what) for which, what in marked])
     wide = data.rename(columns={f"train/{value}": "training", f"val/{value}": "validation"})
     long = wide.melt(["name", "epoch"], ["training", "validation"], "part", value).dropna()
@@ -262,7 +265,7 @@ def curves(study: Study, first: str, value: str, title: str) -> alt.Chart:
         .encode(
             x="epoch:Q",
             strokeDash=alt.StrokeDash(
-                "what", legend=None, scale=alt.Scale(domain=["warm restart", "best epoch"], range=[[4, 4], [1, 0]])
+                "what", legend=None, scale=alt.Scale(domain=[RISES, BEST], range=[[4, 4], [1, 0]])
             ),
             tooltip=["what", "epoch"],
         )

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from wbc.report.study import Study, best_classifier
+from wbc.report.study import Study
 
 PARTS = {"validation": "val", "training": "train"}
 
@@ -19,7 +19,6 @@ def epochs(study: Study) -> pd.DataFrame:
 
 def classes(study: Study) -> pd.DataFrame:
     """F1 of each class on the validation part, or over the folds of the best classical rows: row, class, f1, images."""
-    names = {f"classical_{features}": best_classifier(study.classical, features) for features in study.features}
-    names |= {row: row for row in study.models}
+    names = study.best_classical | {row: row for row in study.models}
     tables = [study.per_class(name).reset_index(names="class").assign(row=row) for row, name in names.items()]
     return pd.concat(tables)[["row", "class", "f1", "images"]]

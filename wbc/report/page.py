@@ -13,7 +13,8 @@ import pandas as pd
 import vl_convert
 
 from wbc.classes import CLASSES, NAMES, TABLE_1
-from wbc.evaluate.intervals import RARE
+from wbc.evaluate.calibration import BINS
+from wbc.evaluate.intervals import DRAWS, RARE
 from wbc.features import feature_set
 from wbc.report import charts
 from wbc.report.cells import cells
@@ -64,7 +65,17 @@ def page(
     doubted: pd.DataFrame,
     crop: float,
 ) -> str:
-    """The page as HTML, with its pictures, data and Vega in it; `crop` is the share of an image that was packed."""
+    """The page as HTML, with its pictures, data and Vega in it.
+
+    Args:
+        study: the results.
+        results: `wbc.report.results.results`.
+        tables: `wbc.report.tables.all_tables`.
+        reliability: curves of `wbc.report.calibrated.calibrated`.
+        external: `wbc.report.external.external`.
+        doubted: `wbc.report.labels.suspects`.
+        crop: `middle` share of an image that was packed.
+    """
     best, shown = study.best, results[list(HEADINGS)].dropna(axis="columns", how="all")
     points, projected = points_shown(study.models, study.first)
     doubted = doubted.head(DOUBTED)
@@ -98,6 +109,8 @@ def page(
         bounds=_bounds(results),
         rare=rare(study),
         few=RARE,
+        bins=BINS,
+        draws=DRAWS,
         last=LAST,
         ceiling=CEILING,
         reliable=len(curves) > 0,

@@ -77,6 +77,11 @@ class Study:
         return pd.DataFrame(per_class(actual, predicted), columns=columns).set_index("label")
 
     @property
+    def best_classical(self) -> dict[str, str]:
+        """By name in the results, classical_<features>, the best classifier on these: <features>-<classifier>."""
+        return {f"classical_{features}": best_classifier(self.classical, features) for features in self.features}
+
+    @property
     def best(self) -> str:
         """The network with the best validation F1 without TTA."""
         return max(self.models, key=lambda row: self.measured[row]["val_f1"])

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from wbc.classes import CLASSES, NAMES, TABLE_1
-from wbc.evaluate.intervals import RARE
+from wbc.evaluate.calibration import BINS
+from wbc.evaluate.intervals import DRAWS, RARE
 from wbc.features.sets.v1 import NAMES as V1
 from wbc.features.sets.v2 import NAMES as V2
 from wbc.report import published
@@ -275,7 +276,7 @@ def _differences(differences: pd.DataFrame, study: Study) -> Table:
     note = (
         "Verdict: is the row's macro F1 higher or lower than the other's, on the same test images, without TTA but for "
         "the row that is one. Difference: the row's less the other's. "
-        "Interval: 95% of 10,000 draws of these images. p: of swapping the two predictions of an image at random. "
+        f"Interval: 95% of {DRAWS:,} draws of these images. p: of swapping the two predictions of an image at random. "
         "Undecided: the interval holds 0, or p is at least 5%; other test images could turn the order around. "
         "Where no two rows differ, one comparison in twenty is decided all the same."
     )
@@ -297,8 +298,8 @@ def _calibration(calibration: pd.DataFrame) -> Table:
         after = [number(getattr(tempered, name)) for name in ("temperature", "ece", "nll")]
         lines.append((row, probabilities, *errors, *after))
     note = (
-        "On the test part. ECE: mean distance between a prediction's probability and the share that is right, in 15 "
-        "groups of equally many images; by chance: what as many images would show if the probabilities were true; "
+        "On the test part. ECE: mean distance between a prediction's probability and the share that is right, in "
+        f"{BINS} groups of equally many images; by chance: what as many would show if the probabilities were true; "
         "class-wise: the mean over the classes' own. NLL in nats; Brier: 0 to 2. T: the temperature with the least "
         "NLL on the validation part. The report's is 0.8; TTA has divided by that already, and its T here comes on "
         "top."

@@ -6,7 +6,7 @@ from typing import Any
 from wbc.config import BASE, DRAWN_CELLS, ENSEMBLE
 from wbc.features import feature_set
 from wbc.report.published import NAMES
-from wbc.report.study import Study, best_classifier
+from wbc.report.study import Study
 
 # Settings in the order of a title; those up to the epochs are said of a row that stands on no other.
 WORDS = {
@@ -73,7 +73,7 @@ def titles(study: Study) -> dict[str, str]:
     found = {}
     for features in study.features:
         names = feature_set(features).NAMES
-        best = best_classifier(study.classical, features).removeprefix(f"{features}-")
+        best = study.best_classical[f"classical_{features}"].removeprefix(f"{features}-")
         count = sum(name.startswith(f"{features}-") for name in study.classical)
         found[f"classical_{features}"] = f"{NAMES.get(best, best)}, {len(names)} features: best of {count} classifiers"
     grid = "SMOTE, gradient boosting: {n_estimators} rounds, depth {max_depth} of the grid"
