@@ -28,18 +28,18 @@ def main(features: str, repeat: str) -> None:
     arrays += [("test_ids", held.ids.astype(str)), ("test_targets", held.target)]
     for name, (found, tested, model) in validated.items():
         # LDA is overconfident, the SVM always certain; the answers stay as they are; a class never shown has 0
-        heat = temperature(train.target, found)
+        t = temperature(train.target, found)
         for chances in (found, tested):
-            chances[:, shown] = scaled(chances[:, shown], heat)
+            chances[:, shown] = scaled(chances[:, shown], t)
         arrays += [(f"{name}_out_of_fold", found), (f"{name}_test", tested)]
-        if model and (served := linear(model, features, config.masks[features], heat, around)):
+        if model and (served := linear(model, features, config.masks[features], t, around)):
             save_linear(f"models/classical/{features}-{repeat}/{name}.safetensors", served)
 
         predicted, (target, of_test) = found.argmax(1), (held.target[known], tested[known].argmax(1))
         scores = [[score(train.target[part], predicted[part]) for score in (macro_f1, accuracy)] for part in folds]
         (mean_f1, mean_accuracy), (f1_sd, accuracy_sd) = np.mean(scores, 0), np.std(scores, 0, ddof=1)
         metrics[name] = {"f1": mean_f1, "f1_sd": f1_sd, "accuracy": mean_accuracy, "accuracy_sd": accuracy_sd}
-        metrics[name]["temperature"] = heat
+        metrics[name]["temperature"] = t
         if known.any():
             metrics[name] |= {f"test_{key}": score(target, of_test) for key, score in SCORES.items()}
         confused = confusion(train.target, predicted)

@@ -44,7 +44,7 @@ def train_row(name: str, repeat: int, compute: Compute, images: Images) -> None:
     settings = row.model_dump(exclude_none=True, exclude={"tta", "embed"})  # those act after training
     device = choose_device()
     train, validation = (load_part(part, repeat, row.train.validation, device) for part in ("train", "validation"))
-    log(f"{name}: {row.model.name} on {len(train.ids)} images, validation on {len(validation.ids)}")
+    log(f"{name}: {row.model.name} on {device.type}, {len(train.ids)} images, validation on {len(validation.ids)}")
 
     shared = compute.model_dump(), images.model_dump(), device.type, distributed.world_size()
     files = [MANIFEST, VALIDATION / f"{repeat}.csv", PIXELS, *code()]
@@ -61,8 +61,8 @@ def train_row(name: str, repeat: int, compute: Compute, images: Images) -> None:
         chances = trained.probabilities(validation.pixels)
         if not first:
             return
-        heat = round(temperature(validation.targets.numpy(), chances.numpy()), DIGITS)
-        save_model(Path(f"models/{name}.safetensors"), trained._replace(model=model.cpu(), temperature=heat))
+        t = round(temperature(validation.targets.numpy(), chances.numpy()), DIGITS)
+        save_model(Path(f"models/{name}.safetensors"), trained._replace(model=model.cpu(), temperature=t))
         write_json(f"metrics/train/{name}.json", {"val_f1": progress.best_f1, "best_epoch": progress.best_epoch})
         figure = curves(progress.history, progress.best_epoch, row.train.freeze, f"{name}: {row.model.name}")
         with atomic(f"plots/train/{name}.png") as path:

@@ -16,6 +16,9 @@ def hardest(target: np.ndarray, predicted: Sequence[np.ndarray]) -> np.ndarray:
     Args:
         target: (N,) integer targets, all known.
         predicted: of each row (N,) integer predictions.
+
+    Returns:
+        (M,) int64.
     """
     wrong = sum((each != target for each in predicted), np.zeros(len(target), int))
     order = np.argsort(-wrong, kind="stable")

@@ -43,7 +43,7 @@ def evidence(trained: Trained, pixels: Pixels, index: np.ndarray, classes: np.nd
 
     backbone = trained.model.backbone
     large = [info for info in backbone.feature_info if trained.size // info["reduction"] >= MAP]
-    layer = backbone.get_submodule((large or backbone.feature_info)[-1 if large else 0]["module"])
+    layer = backbone.get_submodule((large[-1] if large else backbone.feature_info[0])["module"])
     prepare = trained.prepare().to(pixels.device)
     with LayerCAM(trained.model, [layer], as_map) as cam:
         for first in range(0, len(index), BATCH):
@@ -57,7 +57,7 @@ def of_mistakes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """What misled a network: (M,) int64 places of the mistakes and (M, SIDE, SIDE) uint8 maps for the classes it named.
 
-    None where its backbone has no feature map.
+    Both are empty where its backbone has no feature map.
 
     Args:
         trained: on the device of the pixels.
