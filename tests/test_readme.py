@@ -29,7 +29,7 @@ NOT_HERE = {
     "python -m wbc fetch pbc data/raw": "network; tests/test_fetch.py has a server of its own",
     "unzip -q /big/disk/wbc-bench-2026.zip -d /big/disk/wbcbench": "the challenge's images",
     "ln -s /big/disk/wbcbench data/raw": "the challenge's images",
-    "dvc exp run -S profile=report -S data.source=wbcbench -S data.path=data/raw": "the challenge's images and a GPU",
+    "dvc exp run -S profile=report -S data.source=wbcbench": "the challenge's images and a GPU",
     "dvc exp run -S profile=laptop blend@best-0": "images of one's own and minutes; tests/test_layouts.py",
     "dvc exp run -S 'data.source.sample=[pbc,aml_lmu]'": "two public sets; tests/test_public_sources.py draws such",
     "dvc exp run -S data.source=folder": "images of one's own; tests/test_sources.py draws such folders",
