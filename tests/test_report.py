@@ -168,7 +168,8 @@ def test_the_predictions_of_all_rows_are_of_the_same_images(tmp_path, monkeypatc
     predict("mine-0", b=1, d=0, c=0, a=0)  # another order than the manifest's
     predict("gridsearch-0", tta=False, d=2, c=1, b=0, a=1)
     chances = [("knn_test", np.eye(13)[[1, 0, 2, 2]]), ("lda_test", np.eye(13)[[5, 5, 5, 5]])]
-    write_npz("data/predictions/v2-0.npz", [("test_ids", np.array(["d", "c", "b", "a"])), *chances])
+    tested = [("test_ids", np.array(["d", "c", "b", "a"])), ("test_targets", np.array([2, -1, 1, 0]))]
+    write_npz("data/predictions/v2-0.npz", [*tested, *chances])
     found = predictions(["v2-knn", "gridsearch", "mine"], [0], 0, manifest)
     assert found.target.tolist() == [0, 1, 2]
     assert {row: of.tolist() for row, of in found.predicted.items()} == {
@@ -209,7 +210,7 @@ def test_folds_that_share_out_all_images_are_pooled(tmp_path, monkeypatch):
 def predict(name, tta=True, **classes):
     """Predictions of a test part, by id, and with TTA of the class as far from the last one."""
     probabilities = np.eye(13)[list(classes.values())]
-    arrays = {"ids": np.array(list(classes)), "probabilities": probabilities}
+    arrays = {"ids": np.array(list(classes)), "targets": np.full(len(classes), -1), "probabilities": probabilities}
     arrays |= {"probabilities_tta": probabilities[:, ::-1]} if tta else {}
     write_npz(f"data/predictions/{name}.npz", [(f"test_{key}", array) for key, array in arrays.items()])
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from wbc.evaluate.calibration import calibration, reliability, scaled, temperature
-from wbc.report.study import DATA, Study
+from wbc.report.study import Study, said
 
 WAYS = {"": "plain", "_tta": "with TTA"}
 ERRORS = ("row", "probabilities", "temperature", "ece", "ece_by_chance", "classwise_ece", "nll", "brier")
@@ -34,9 +34,8 @@ def calibrated(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _part(row: str, repeat: int, way: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, float] | None:
     """Targets and probabilities of the labelled test images, these at the validation's temperature, and that."""
-    with np.load(DATA / f"predictions/{row}-{repeat}.npz") as stored:
-        if "test_targets" not in stored or not (known := stored["test_targets"] >= 0).any():
-            return None
-        t = temperature(stored["val_targets"], stored[f"val_probabilities{way}"])
-        probabilities = stored[f"test_probabilities{way}"][known]
-        return stored["test_targets"][known], probabilities, scaled(probabilities, t), t
+    validation, test = (said(row, repeat, part, way) for part in ("val", "test"))
+    if not test or not (known := test.target >= 0).any():
+        return None
+    t = temperature(validation.target, validation.probabilities)
+    return test.target[known], test.probabilities[known], scaled(test.probabilities[known], t), t

@@ -13,7 +13,7 @@ from wbc.data.pack import middle, resize
 from wbc.data.tables import PIXELS, read_manifest
 from wbc.evaluate.intervals import every_pair, patients
 from wbc.evaluate.mistakes import SIZE, hardest
-from wbc.report.study import DATA, Study
+from wbc.report.study import DATA, Said, Study, said
 
 QUALITY = 70
 HOME = {"validation": "val", "test": "test"}  # parts, and what their arrays are called
@@ -35,36 +35,25 @@ def parts(study: Study) -> dict[str, Part]:
     it says trained on the folds that do not have it.
     """
     files = {**study.best_classical, "gridsearch": "gridsearch", **{row: row for row in [*study.models, *study.blends]}}
-    found = {name: {row: _said(file, study.first, part) for row, file in files.items()} for name, part in HOME.items()}
+    found = {name: {row: said(file, study.first, part) for row, file in files.items()} for name, part in HOME.items()}
     for name in study.external:
         found[name] = dict(_elsewhere(name, study.first, {file: row for row, file in files.items()}))
     return {name: part for name, rows in found.items() if (part := _common(rows))}
 
 
-def _said(file: str, repeat: int, part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Ids, targets and probabilities; None where there are none of that part."""
-    name, _, classifier = file.partition("-")
-    with np.load(DATA / f"predictions/{name}-{repeat}.npz") as stored:
-        of = "out_of_fold" if classifier and part == "val" else part
-        key = f"{classifier}_{of}" if classifier else f"{of}_probabilities"
-        if key not in stored or f"{of}_targets" not in stored:
-            return None
-        return stored[f"{of}_ids"], stored[f"{of}_targets"], stored[key]
-
-
-def _elsewhere(name: str, repeat: int, rows: Mapping[str, str]) -> Iterator[tuple[str, tuple]]:
+def _elsewhere(name: str, repeat: int, rows: Mapping[str, str]) -> Iterator[tuple[str, Said]]:
     with np.load(DATA / f"predictions/external/{name}-{repeat}.npz") as stored:
         if "ids" not in stored:
             return
         both = np.isin(stored["targets"], stored["common"])
         for file, row in rows.items():
             if file in stored:
-                yield row, (stored["ids"][both], stored["targets"][both], stored[file][both])
+                yield row, Said(stored["ids"][both], stored["targets"][both], stored[file][both])
 
 
-def _common(rows: Mapping[str, tuple | None]) -> Part | None:
+def _common(rows: Mapping[str, Said | None]) -> Part | None:
     """The labelled cells that all rows have something to say of."""
-    tables = {row: pd.DataFrame(said[2], said[0]).assign(target=said[1]) for row, said in rows.items() if said}
+    tables = {row: pd.DataFrame(it.probabilities, it.ids).assign(target=it.target) for row, it in rows.items() if it}
     tables = {row: table[table["target"] >= 0] for row, table in tables.items()}
     if not tables:
         return None
@@ -73,10 +62,10 @@ def _common(rows: Mapping[str, tuple | None]) -> Part | None:
         ids = ids[ids.isin(table.index)]
     if not len(ids):
         return None
-    said = {row: table.loc[ids].drop(columns="target").to_numpy() for row, table in tables.items()}
+    chances = {row: table.loc[ids].drop(columns="target").to_numpy() for row, table in tables.items()}
     target = next(iter(tables.values())).loc[ids, "target"].to_numpy()
-    predicted = {row: chances.argmax(1) for row, chances in said.items()}
-    return Part(ids.to_numpy(str), target, predicted, {row: chances.max(1) for row, chances in said.items()})
+    predicted = {row: each.argmax(1) for row, each in chances.items()}
+    return Part(ids.to_numpy(str), target, predicted, {row: each.max(1) for row, each in chances.items()})
 
 
 def cells(study: Study, projected: Iterable[str], masks: str, crop: float) -> dict[str, Any]:

@@ -19,6 +19,14 @@ METRICS, PLOTS, DATA = Path("metrics"), Path("plots"), Path("data")
 LAST = 5  # epochs whose mean validation F1 stands beside the best one's
 
 
+class Said(NamedTuple):
+    """What a model says of N images, in one repeat."""
+
+    ids: np.ndarray  # (N,)
+    target: np.ndarray  # (N,), -1 where unknown
+    probabilities: np.ndarray  # (N, 13)
+
+
 class Predictions(NamedTuple):
     """The N tested images whose class is known, and what each row says of them in R repeats.
 
@@ -173,17 +181,30 @@ def predictions(names: Sequence[str], repeats: Sequence[int], outer: int, manife
     return Predictions(targets(labelled), group, predicted)
 
 
+def said(name: str, repeat: int, part: str, way: str = "") -> Said | None:
+    """What `gridsearch`, <features>-<classifier>, a row or a blend says of a part; None where it says nothing.
+
+    Args:
+        name: whose predictions.
+        repeat: which of its trainings.
+        part: `test`, or `val`: the validation part or, of a classifier, each training image by the folds without it.
+        way: `_tta`, or "" without it.
+    """
+    file, _, classifier = name.partition("-")
+    part = "out_of_fold" if classifier and part == "val" else part
+    key = f"{classifier}_{part}{way}" if classifier else f"{part}_probabilities{way}"
+    with np.load(DATA / f"predictions/{file}-{repeat}.npz") as stored:
+        if key not in stored:
+            return None
+        return Said(stored[f"{part}_ids"], stored[f"{part}_targets"], stored[key])
+
+
 def _tested(name: str, repeats: Sequence[int], way: str) -> pd.DataFrame | None:
     """Probabilities of test images by id, of repeats that share them out; None where there are none of that kind."""
-    parts = []
-    file, _, classifier = name.partition("-")
-    key = f"{classifier}_test{way}" if classifier else f"test_probabilities{way}"
-    for repeat in repeats:
-        with np.load(DATA / f"predictions/{file}-{repeat}.npz") as stored:
-            if key not in stored:
-                return None
-            parts.append(pd.DataFrame(stored[key], stored["test_ids"]))
-    table = pd.concat(parts)
+    parts = [said(name, repeat, "test", way) for repeat in repeats]
+    if None in parts:
+        return None
+    table = pd.concat([pd.DataFrame(part.probabilities, part.ids) for part in parts])
     return table[~table.index.duplicated()]  # an unlabelled image is in every repeat's part
 
 
