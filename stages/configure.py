@@ -2,6 +2,8 @@
 
 import difflib
 import io
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -15,6 +17,7 @@ CONFIGS = Path("configs")
 
 def main() -> None:
     resolved = resolve(read_yaml("params.yaml"))
+    lend([resolved["data"]["data"]["path"], *(each["path"] for each in resolved["external"]["sets"].values())])
     report = CONFIGS / "report.yaml"
     known = read_yaml(report)["models"] if report.exists() else {}  # as accepted the last time
     complete(resolved, known.values())  # nothing is written before all of it is valid
@@ -30,6 +33,17 @@ def main() -> None:
     changed = [name for name in sorted(before | after) if before.get(name) != after.get(name)] or ["none"]
     profile = resolved["report"]["profile"]
     print(f"profile {profile}: {len(after)} settings files in {CONFIGS}/; {', '.join(changed)} changed")
+
+
+def lend(folders: Sequence[str]) -> None:
+    """Link images that are not there, as in the copy that a queued experiment runs in, to those of the repository.
+
+    Neither git nor DVC brings them along. DVC_ROOT is the way out of the copy.
+    """
+    home = Path(os.environ.get("DVC_ROOT", ".")).absolute()
+    for folder in map(Path, folders):
+        if not folder.exists() and (home / folder).is_dir():
+            folder.symlink_to(home / folder)
 
 
 def dumped(values: dict) -> str:

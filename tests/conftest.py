@@ -76,6 +76,15 @@ def study(tmp_path_factory):
     return clone(first, path, cache=first)
 
 
+@pytest.fixture
+def changed_study(study):
+    """The tiny study, for a test that changes it: put back afterwards, also where the test fails."""
+    from study import restore
+
+    yield study
+    restore(study)
+
+
 @pytest.fixture(scope="session")
 def packed(tmp_path_factory):
     """A folder with what one training needs, of the row `alone` and few images; a test works in a copy."""

@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 import yaml
 
-from study import ROOT, clone, dvc, git, ran, restore, run
+from conftest import cells
+from study import ROOT, clone, dvc, git, ran, run
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +42,8 @@ def test_a_rejected_setting_is_one_line_runs_nothing_and_loses_nothing(study):
     assert not ran(dvc(study, "repro"))
 
 
-def test_one_knob_reruns_its_rows_and_metrics_diff_shows_them(study):
+def test_one_knob_reruns_its_rows_and_metrics_diff_shows_them(changed_study):
+    study = changed_study
     output = dvc(study, "exp", "run", "-S", "loss.gamma=1")
     rows = {"convnext_restarts", "freeze"}  # `final` has a gamma of its own
     expected = {f"{stage}@{row}-0" for stage in ("train", "predict", "embed") for row in rows}
@@ -50,10 +53,10 @@ def test_one_knob_reruns_its_rows_and_metrics_diff_shows_them(study):
     assert "efficientnet" not in dvc(study, "metrics", "diff")
     table = dvc(study, "exp", "show", "--csv", "--drop", ".*", "--keep", "typ|params.yaml:loss.gamma")
     assert {"baseline,2.0", "branch_base,1"} <= set(table.split())
-    restore(study)
 
 
-def test_a_row_of_ones_own_needs_no_code(study):
+def test_a_row_of_ones_own_needs_no_code(changed_study):
+    study = changed_study
     output = dvc(study, "exp", "run", "-S", "+ladder.mine={from: final, loss: {gamma: 3.0}}")
     of_the_row = {f"{stage}@mine-0" for stage in ("train", "predict", "embed")}
     assert ran(output) == {"configure", "external@laboratory-0", "report"} | of_the_row
@@ -61,7 +64,6 @@ def test_a_row_of_ones_own_needs_no_code(study):
     assert (mine["loss"].pop("gamma"), final["loss"].pop("gamma")) == (3.0, 1.0)
     assert mine == final
     assert "`mine`" in (study / "plots/results.md").read_text()
-    restore(study)
 
 
 # --- experiments beside the working tree, and branches
@@ -102,10 +104,23 @@ def test_a_range_is_an_experiment_for_each_value(study, tmp_path):
     assert len(rows[0]) < 60  # `dvc exp show` has hundreds of columns
 
 
+def test_an_experiment_beside_the_working_tree_finds_images_that_neither_git_nor_dvc_brings(study, tmp_path):
+    path = clone(study, tmp_path / "clone", cache=study)
+    for label in ("SNE", "LY"):
+        cells([label] * 8, path / "data/raw" / label, first=ord(label[0]))
+    output = dvc(path, "exp", "run", "--temp", "--name", "own", "-S", "data.source=folder", "ingest")
+    assert "12 training and 4 test images, 0 rejected" in output
+    assert "data/raw" not in git(path, "ls-tree", "-r", "--name-only", "own")
+    assert len(list((path / "data/raw").glob("*/*"))) == 16
+
+
 def test_rows_that_train_side_by_side_leave_the_same_bytes(study, tmp_path):
     path = clone(study, tmp_path / "clone")
     output = run(path, "make", "-f", ROOT / "Makefile", "-o", "install", "repro", "JOBS=2")
     assert output.count("Running stage 'train@") == 5
+    assert (
+        len(re.findall("Stage 'train@.*' didn't change, skipping", output)) == 5
+    )  # says the one `dvc repro` after them
     assert git(path, "status", "--porcelain") == ""
     assert not ran(dvc(path, "repro"))
 
