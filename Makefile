@@ -1,6 +1,7 @@
 # Everything starts from a fresh clone with Python 3.11+, git and make: `make repro`, `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help install repro report test test-all fuzz lint bench gpu remote-demo lock clean
+SHELL := /bin/bash
+.PHONY: help install repro report test test-all check-lock fuzz lint bench gpu remote-demo lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/installed ## create .venv with the pinned requirements (uv if there, else pip)
 
@@ -37,6 +38,9 @@ test: install lint ## lint, then run the tests that take minutes, a tiny pipelin
 
 test-all: install lint ## lint, then run every test, with coverage (40 minutes)
 	pytest --cov --cov-report=term-missing:skip-covered $(BESIDE)
+
+check-lock: install ## list the stages that would run as code or params are not dvc.lock's, and fail if there are any
+	@plan=$$(dvc repro --allow-missing --dry) && ! grep 'Running stage' <<<"$$plan"
 
 fuzz: install ## feed the readers of lists, settings and images 50,000 random inputs each (half an hour)
 	WBC_FUZZ=1 pytest tests/test_fuzz.py
