@@ -75,7 +75,10 @@ def walk(source: Path, folder: Path, client: boto3.client) -> dict[str, str]:
             subprocess.run(["git", "config", key, value], cwd=folder / name, check=True)
 
     clone(source, "here")
-    shutil.copytree(source / ".dvc/cache", folder / "here/.dvc/cache")
+    cache = subprocess.run(
+        ["dvc", "cache", "dir"], cwd=source, check=True, capture_output=True, text=True
+    ).stdout.strip()
+    shutil.copytree(source / cache, folder / "here/.dvc/cache", ignore=shutil.ignore_patterns("*.tmp"))
     show("here", f"dvc remote add --default storage s3://{BUCKET}/study")
     show("here", f"dvc remote modify storage endpointurl {client.meta.endpoint_url}")
     show("here", "dvc remote modify storage verify true")
