@@ -43,6 +43,7 @@ def lend(folders: Sequence[str]) -> None:
     home = Path(os.environ.get("DVC_ROOT", ".")).absolute()
     for folder in map(Path, folders):
         if not folder.exists() and (home / folder).is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True)
             folder.symlink_to(home / folder)
 
 
