@@ -253,6 +253,7 @@ def test_a_temperature_of_1_has_its_lines_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("wbc.report.calibrated.temperature", lambda *of_validation: 1.0)
     arrays = dict(zip(("test_targets", "test_probabilities"), overconfident(100, 2.0), strict=True))
+    arrays["test_ids"] = np.arange(100)
     arrays |= {name.replace("test", "val"): value for name, value in arrays.items()}
     arrays |= {f"{name}_tta": value for name, value in arrays.items() if "prob" in name}
     write_npz("data/predictions/a-0.npz", arrays.items())
@@ -292,6 +293,7 @@ def test_the_temperature_is_of_the_validation_part(test_is, tmp_path, monkeypatc
         target = np.zeros_like(target)
     for repeat, part in enumerate((slice(500), slice(500, None))):  # pooled, as folds that share out the test part are
         arrays = {"val_targets": validation[0], "val_probabilities": validation[1]}
+        arrays |= {"val_ids": np.arange(1000), "test_ids": np.arange(500)}
         arrays |= {"test_targets": target[part], "test_probabilities": probabilities[part]}
         arrays |= {f"{name}_tta": value for name, value in arrays.items() if "prob" in name}
         write_npz(f"data/predictions/a-{repeat}.npz", arrays.items())

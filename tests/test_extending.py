@@ -39,10 +39,10 @@ CONCERNED = ("config", "knobs", "features", "segment", "report", "bad_input", "p
 
 @pytest.fixture
 def extended(tmp_path):
-    """The repository with that row, feature and segmentation method, and with another feature set."""
+    """The repository with the documents' row, feature and segmentation method, and with another feature set."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     entry, value, method = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    (row,) = re.findall(r"`(mine: .*?)`", text)
+    (row,) = re.findall(r"`(mine: .*?)`", (ROOT / "docs/experiments.md").read_text(encoding="utf-8"))
     for name in git(ROOT, "ls-files").splitlines():
         if (ROOT / name).exists():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -232,11 +232,11 @@ def test_two_rows_are_compared_on_the_cells_of_a_part(open_page, study):
     measured = json.loads((study / "metrics/results.json").read_text())
     said = page.locator("#compared").inner_text()
     assert f"gridsearch {measured['gridsearch']['test_f1']:.3f}, of final {measured['final']['test_f1']:.3f}" in said
-    numbers = re.search(r": ([−+][0-9.]+) \(95% ([−+][0-9.]+) to ([−+][0-9.]+)\), (\w+)\.", said)
+    numbers = re.search(r": ([−+][0-9.]+) \(95% ([−+][0-9.]+) to ([−+][0-9.]+)\), an interval (.+?)\.", said)
     difference, low, high = (float(number.replace("−", "-")) for number in numbers.groups()[:3])
     assert difference == pytest.approx(measured["final"]["test_f1"] - measured["gridsearch"]["test_f1"], abs=0.001)
     assert low < difference < high
-    assert numbers[4] == ("higher" if low > 0 else "lower" if high < 0 else "undecided")
+    assert numbers[4] == ("above 0" if low > 0 else "below 0" if high < 0 else "that holds 0")
     assert f"Both are right on {sum(grid[id] and final[id] for id in grid)} of {len(grid)}" in said
     for side, row in (("a", "gridsearch"), ("b", "final")):
         assert page.locator(f"#only-{side}").inner_text().startswith(f"Only {row} is right: {len(only[side])} of ")
