@@ -43,8 +43,8 @@ def main() -> None:
     for each, jobs in itertools.product(threads, JOBS):
         set_threads(study, each)
         seconds, mib, _ = measured(train(rows, jobs), study)
-        found = {path.name: digest(path) for path in (study / "models").glob("*.safetensors")}
-        if models.setdefault(each, found) != found:
+        digests = {path.name: digest(path) for path in (study / "models").glob("*.safetensors")}
+        if models.setdefault(each, digests) != digests:
             sys.exit(f"error: {jobs} at a time left other bytes")
         found = {"s": round(seconds, 1), "mib": round(mib)}
         results.setdefault(f"{each} thread" + "s" * (each > 1), {})[f"{jobs} at a time"] = found

@@ -72,6 +72,7 @@ def changed(params, *edits):
         ("ladder.mixup.from", "final", "ladder.mixup.from = 'final': allowed: base, efficientnet, "),  # further down
         ("ladder.base", {}, "ladder: row name base is taken"),
         ("ladder.final_tta", {}, "ladder: row name final_tta is taken"),
+        ("blend", {"rows": [], "features": "v9", "classifier": "lda"}, "blend.features = 'v9': allowed: v1, v2, v3"),
         ("ladder.targets", {}, "ladder: row name targets is taken"),
         ("external.test", {"source": "folder", "path": "elsewhere"}, "external: set name test is taken"),
         (

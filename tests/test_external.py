@@ -103,6 +103,10 @@ def test_what_the_study_has_already_is_not_tested_on(folders):
         ["same", "copy of an image at home", "00000002"],
     ]
     assert len(found.hashes) == 3
+    with pytest.raises(
+        SourceError, match="away: 'again': copy of an image at home: 00000001; correct it or take it out"
+    ):
+        collect("folder", Path("away"), folders.manifest, folders.hashes, strict=True)
 
 
 def test_a_set_of_nothing_but_copies_stops(folders):

@@ -297,7 +297,7 @@ def test_a_link_shows_what_was_chosen(open_page):
     assert "part=" not in other.url  # what is shown anyway is left out
     plain = open_page(at="#labels")  # the cells above have come since the browser went there
     assert 0 <= plain.evaluate("document.getElementById('labels').getBoundingClientRect().top") < 100
-    for odd in ("#nowhere?row=none&x=%", "#mistakes?row=<b>", "#?"):
+    for odd in ("#nowhere?row=none&x=%", "#mistakes?row=<b>", "#?", "#?%22]=1"):
         open_page(at=odd)
 
 

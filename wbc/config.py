@@ -32,7 +32,8 @@ PROFILES = ("report", "sample", "laptop")  # a knob without a value for the chos
 BASE = "base"  # what a row's `from` calls the values above the ladder
 ENSEMBLE = "_ensemble"  # what the mean of a row's repeats is called after, in the results
 BLEND = "_blend"  # what its mean with a classical model is
-RESERVED = {BASE, *PROFILES, "ids", "targets", "common", "groups", "shown", "shown_ids"}  # no row's name: other arrays'
+# No row's name: what `from` and `profile` name, and the arrays that stand beside the rows' in data/predictions/external
+RESERVED = {BASE, *PROFILES, "ids", "targets", "common", "groups", "shown", "shown_ids"}
 PARTS = {"validation", "test"}  # no other laboratory's name, as the page has these beside them
 # In dvc.yaml, which knows no profile: they have one value
 READ_BY_DVC = ("blend", "external", "features", "repeats", "robustness")
