@@ -1,4 +1,4 @@
-"""Entry points of the pipeline: `python -m stages.<name> …` reads configs/, calls wbc and writes declared outputs."""
+"""Entry points of the pipeline: `python -m stages.<name> …` reads settings/, calls wbc and writes declared outputs."""
 
 import gc
 import os
@@ -7,16 +7,46 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wbc.compute import pin, used
-from wbc.config import read_yaml
+from wbc.config import LEFT_OUT, read_yaml, settings_path
 from wbc.errors import UserError
+from wbc.io import write_text
 
-COMPUTE = Path("configs/compute.yaml")
-if COMPUTE.exists():  # all but the very first `configure`; before NumPy or PyTorch is imported
-    compute = read_yaml(COMPUTE)  # not validated: `configure` must start whatever an older version left there
-    pin(compute["threads"], compute["isa"])
 # Importing PyTorch leaves half a million objects, hardly any of them garbage; Python would look through them a thousand
 # times, for 1.4 s of the 7.8 s before a training starts
 gc.set_threshold(50_000)
+
+
+def start() -> None:
+    """Read the settings of the stage that this process runs, before NumPy or PyTorch is imported.
+
+    They say how many threads and which instructions the numeric libraries use. Where they say that the study leaves
+    this row out, write empty outputs and exit.
+    """
+    words = sys.orig_argv
+    found = [place for place, word in enumerate(words) if word.startswith("stages.")]
+    if not found:
+        return  # imported, not run
+    stage, arguments = words[found[0]].removeprefix("stages."), words[found[0] + 1 :]
+    paths = [settings_path(stage, *arguments[:1]), settings_path(stage)]
+    settings = next((read_yaml(path) for path in paths if path.exists()), {})
+    if "compute" in settings:
+        pin(**settings["compute"])
+    if settings == LEFT_OUT and len(arguments) == 2:
+        leave_out(stage, *arguments)
+        sys.exit()
+
+
+def leave_out(stage: str, row: str, repeat: str) -> None:
+    """Write the outputs of a row that the study leaves out: DVC wants every stage's, and an empty folder earns a warning."""
+    run = Path(f"runs/{row}-{repeat}")
+    for folder in (stage, *["live/plots/metrics"] * (stage == "train")):
+        write_text(run / folder / "left_out.csv", "step,left_out\n")
+    if stage != "embed":
+        write_text(run / f"{stage}.json", "{}\n")
+    print(f"{row} is not one of this study's rows: nothing to do")
+
+
+start()
 
 
 def run(main: Callable[..., None]) -> None:

@@ -1,51 +1,51 @@
-"""Blend one row of the ladder with a classical model: the mean of what both say, calibrated, and one file with both."""
+"""Blend one row of the ladder with a classical model: the mean of their calibrated probabilities, and one file with both."""
 
 import numpy as np
 import pandas as pd
 
 from stages import run
 from wbc.classical.linear import load_linear
-from wbc.config import BLEND, load
-from wbc.data.tables import write_submission
+from wbc.config import load
+from wbc.data.tables import RUNS, write_submission
 from wbc.evaluate.calibration import scaled
-from wbc.evaluate.scores import SCORES
-from wbc.io import write_json, write_npz
+from wbc.evaluate.scores import macro_f1
+from wbc.io import write_json
 from wbc.network.model import load_model, save_model
+from wbc.predictions import Predictions, read_predictions, write_predictions
 
 SHARE = 0.5  # of the classical model; one chosen on the validation part does no better (docs/evidence.md)
-PARTS = {"val": "out_of_fold", "test": "test"}  # what the classical model says of validation images: as those of a fold
 
 
 def main(row: str, repeat: str) -> None:
-    settings, name = load("configs/blend.yaml"), f"{row}{BLEND}-{repeat}"
-    trained = load_model(f"models/{row}-{repeat}.safetensors")
-    partner = load_linear(f"models/classical/{settings.features}-{repeat}/{settings.classifier}.safetensors")
-    metrics, arrays, submission = {}, [], ([], [])
-    with (
-        np.load(f"data/predictions/{row}-{repeat}.npz") as network,
-        np.load(f"data/predictions/{settings.features}-{repeat}.npz") as classical,
-    ):
-        for short, part in PARTS.items():
-            if f"{short}_ids" not in network:
-                continue
-            ids, targets = network[f"{short}_ids"], network[f"{short}_targets"]
-            arrays += [(f"{short}_ids", ids), (f"{short}_targets", targets)]
-            found = pd.DataFrame(classical[f"{settings.classifier}_{part}"], classical[f"{part}_ids"]).loc[ids]
-            for way in ("", "_tta"):
-                own = scaled(network[f"{short}_probabilities{way}"], trained.temperature)
-                blended = (1 - SHARE) * own + SHARE * found.to_numpy()
-                arrays.append((f"{short}_probabilities{way}", blended))
-                predicted, known = blended.argmax(1), targets >= 0
-                if known.any():
-                    scores = {key: score(targets[known], predicted[known]) for key, score in SCORES.items()}
-                    metrics |= {f"{short}_{key}{way}": value for key, value in scores.items()}
-            if short == "test":
-                submission = ids, predicted  # with TTA, as of every row
-    write_npz(f"data/predictions/{name}.npz", arrays)
-    write_submission(f"data/predictions/{name}.csv", *submission)
-    write_json(f"metrics/predict/{name}.json", metrics)
-    save_model(f"models/{name}.safetensors", trained._replace(linear=partner, share=SHARE))
-    print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()))
+    settings, folder = load("blend", row), RUNS / f"{row}-{repeat}"
+    partner = RUNS / f"{settings.features}-{repeat}"
+    trained = load_model(folder / "train/model.safetensors")
+    linear = load_linear(partner / f"classical/{settings.classifier}.safetensors")
+    parts, metrics = {}, {}
+    for name in ("validation", "test", *load("external").sets):
+        own = read_predictions(folder / "predict/predictions.npz", name)
+        if own is None:
+            continue
+        file = "classical" if name in ("validation", "test") else "external"
+        found = read_predictions(partner / f"{file}/{settings.classifier}.npz", name)
+        places = pd.Series(np.arange(len(found.ids)), found.ids).loc[own.ids].to_numpy()
+        plain, tta = (
+            (1 - SHARE) * scaled(each, trained.temperature) + SHARE * found.probabilities[places]
+            for each in (own.probabilities, own.tta)
+        )
+        both = [each for each in (own.novelty, found.novelty) if each is not None]
+        novelty = np.max([each[places] if each is found.novelty else each for each in both], axis=0) if both else None
+        parts[name] = Predictions(own.ids, own.target, plain, tta, novelty)
+        known = own.target >= 0
+        for way, probabilities in {"": plain, "_tta": tta}.items() if known.any() and file == "classical" else ():
+            short = name.replace("validation", "val")
+            metrics[f"{short}_f1{way}"] = macro_f1(own.target[known], probabilities.argmax(1)[known])
+    write_predictions(folder / "blend/predictions.npz", parts)
+    if "test" in parts:
+        write_submission(folder / "blend/submission.csv", parts["test"].ids, parts["test"].tta.argmax(1).tolist())
+    save_model(folder / "blend/model.safetensors", trained._replace(linear=linear, share=SHARE))
+    write_json(folder / "blend.json", metrics)
+    print(f"{row}-{repeat}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()))
 
 
 if __name__ == "__main__":

@@ -11,17 +11,17 @@ HOME, AWAY = Path("data/synthetic"), Path("data/laboratory")
 
 
 def main() -> None:
-    config = load("configs/data.yaml")
+    settings = load("draw")
     for folder in (HOME, AWAY):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    if config.data.source != "synthetic":
+    if not settings.synthetic:
         print("nothing to draw: the images come from a folder")
         return
-    drawn = config.synthetic.model_dump()
+    drawn = settings.synthetic.model_dump()
     away = drawn.pop("laboratory")
-    write_dataset(HOME, **drawn, seed=config.seed)
-    write_external(AWAY, away, drawn["minimum_test"], drawn["size"], config.seed)
+    write_dataset(HOME, **drawn, seed=settings.seed)
+    write_external(AWAY, away, drawn["minimum_test"], drawn["size"], settings.seed)
     counts = (len(list(folder.glob("images/*"))) for folder in (HOME, AWAY))
     print("drew {} cells, and {} of another laboratory".format(*counts))
 

@@ -4,19 +4,20 @@ import numpy as np
 
 from stages import run
 from wbc.classes import CLASSES
-from wbc.config import load_row
+from wbc.config import load
+from wbc.data.tables import RUNS
 from wbc.io import write_csv
 from wbc.projection import project
 
 
-def main(name: str, repeat: str) -> None:
-    row, name = load_row(name, int(repeat)), f"{name}-{repeat}"
-    with np.load(f"data/embeddings/{name}.npz") as stored:
+def main(row: str, repeat: str) -> None:
+    settings, folder = load("embed", row, int(repeat)), RUNS / f"{row}-{repeat}"
+    with np.load(folder / "predict/embeddings.npz") as stored:
         ids, targets, embeddings = (stored[key] for key in ("ids", "targets", "embeddings"))
-    points = project(embeddings, row.embed.perplexity, row.seed)
+    points = project(embeddings, settings.perplexity, settings.seed)
     labels = [CLASSES[target] for target in targets]
-    write_csv(f"plots/embed/{name}.csv", ["id", "label", "x", "y"], zip(ids, labels, *points.T, strict=True))
-    print(f"{name}: projected {len(ids)} embeddings of {embeddings.shape[1]} dimensions")
+    write_csv(folder / "embed/points.csv", ["id", "label", "x", "y"], zip(ids, labels, *points.T, strict=True))
+    print(f"{row}-{repeat}: projected {len(ids)} embeddings of {embeddings.shape[1]} dimensions")
 
 
 if __name__ == "__main__":

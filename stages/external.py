@@ -1,83 +1,23 @@
-"""Score every row on a set of another laboratory's images, of the classes that both have, beside its own test part."""
-
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
-import pandas as pd
+"""Predict the external sets with the classical models of one feature set."""
 
 from stages import run
 from wbc.config import load
-from wbc.data.pack import resize
-from wbc.data.tables import read_manifest, targets
-from wbc.evaluate.external import scored, told_apart
-from wbc.evaluate.intervals import patients
-from wbc.evaluate.mistakes import SIZE, hardest
-from wbc.io import write_json, write_npz
-from wbc.network.inference import choose_device
-from wbc.network.pixels import Pixels, load_part
-from wbc.use import model as models
+from wbc.data.tables import RUNS, read_features, read_manifest, targets
+from wbc.predictions import Predictions, write_predictions
+from wbc.use.model import load as load_model
+from wbc.use.model import novelty, probabilities
 
 
-class Place(NamedTuple):
-    """One laboratory's N images."""
-
-    target: np.ndarray  # (N,)
-    pixels: Pixels
-    features: dict[str, np.ndarray]  # by feature set, (N, D)
-
-    def as_taken(self, model: models.Trained | models.Linear) -> tuple[Pixels, np.ndarray | None]:
-        _, linear = models.parts(model)
-        return self.pixels, self.features[linear.features] if linear else None
-
-
-def measured(folder: Path, sets: Sequence[str], ids: Sequence[str]) -> dict[str, np.ndarray]:
-    return {each: pd.read_parquet(folder / f"{each}.parquet").loc[ids].to_numpy() for each in sets}
-
-
-def main(name: str, repeat: str) -> None:
-    settings, folder = load("configs/external.yaml"), Path(f"data/external/{name}")
-    files = {row: Path(f"models/{row}-{repeat}.safetensors") for row in settings.rows}
-    for each in settings.masks:
-        files |= {f"{each}-{file.stem}": file for file in sorted(Path(f"models/classical/{each}-{repeat}").glob("*"))}
-    trained = {row: file for row, file in files.items() if file.exists()}  # not all, if this stage ran alone
-    metrics, arrays = {}, []
-    if settings.sets[name].used:
-        manifest, known, device = read_manifest(folder / "manifest.csv"), read_manifest(), choose_device()
-        ids, pixels = manifest["id"].to_numpy(str), np.load(folder / "images.npy", mmap_mode="r")
-        own = load_part("test", int(repeat), 0.0, device)
-        sets = [each for each in settings.masks if any(row.startswith(f"{each}-") for row in trained)]
-        home = Place(own.targets.numpy(), own.pixels, measured(Path("data/features"), sets, own.ids))
-        away = Place(targets(manifest), Pixels(pixels, np.arange(len(ids)), device), measured(folder, sets, ids))
-        common = np.intersect1d(away.target, targets(known[known["part"] == "train"]))
-        arrays += [("ids", ids), ("targets", away.target), ("common", common)]
-        if (groups := patients(manifest, ids)) is not None:
-            arrays.append(("groups", groups))
-        for row, file in trained.items():
-            model = models.load(file)
-            at_home, there = home.as_taken(model), away.as_taken(model)
-            found = {
-                f"home_{key}": v for key, v in scored(home.target, models.chances(model, *at_home), common).items()
-            }
-            for way, tta in {
-                "": models.PLAIN,
-                **({"_tta": settings.rows[row]} if row in settings.rows else {}),
-            }.items():
-                chances = models.chances(model, *there, tta)
-                arrays.append((f"{row}{way}", chances))
-                found |= {f"{key}{way}": value for key, value in scored(away.target, chances, common).items()}
-            if (distances := models.far(model, *at_home)) is not None:
-                found |= told_apart(distances, models.far(model, *there))
-            print(f"{row}: " + ", ".join(f"{key} {value:.3f}" for key, value in found.items()))
-            metrics[row] = found
-        shown = hardest(away.target, [chances.argmax(1) for row, chances in arrays if row in metrics])
-        shown = shown[np.isin(away.target[shown], common)]
-        arrays.append(("shown_ids", ids[shown]))
-        small = [resize(pixels[i], SIZE) if len(pixels[i]) > SIZE else pixels[i] for i in shown]
-        arrays.append(("shown", np.array(small)))
-    write_npz(f"data/predictions/external/{name}-{repeat}.npz", arrays)
-    write_json(f"metrics/external/{name}-{repeat}.json", metrics)
+def main(features: str, repeat: str) -> None:
+    folder = RUNS / f"{features}-{repeat}"
+    for file in sorted(folder.glob("classical/*.safetensors")):
+        model, parts = load_model(file), {}
+        for name in load("external").sets:
+            manifest, values = read_manifest(name), read_features(name, features).to_numpy()
+            found = probabilities(model, None, values), None, novelty(model, None, values)
+            parts[name] = Predictions(manifest["id"].to_numpy(str), targets(manifest), *found)
+        write_predictions(folder / f"external/{file.stem}.npz", parts)
+    print(f"{features}: " + (", ".join(load("external").sets) or "no external set"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Check every image of the source: the usable ones go to data/manifest.csv, the others to data/rejects.csv."""
+"""Check every image of one set, `study` or an external one, and list the usable ones in data/ingest/<set>/."""
 
 from pathlib import Path
 
@@ -6,58 +6,68 @@ import numpy as np
 
 from stages import run
 from wbc.classes import CLASSES, TABLE_1
-from wbc.config import load
+from wbc.config import LEFT_OUT, STUDY, load, read_yaml, settings_path
 from wbc.data.contact import contact_sheet
 from wbc.data.images import read, write_jpeg
-from wbc.data.ingest import HASHES, NOTES, ingest
+from wbc.data.ingest import NOTES, Ingested, collect, ingest, nothing
 from wbc.data.leaks import KINDS, LEAKING
 from wbc.data.public import warnings
 from wbc.data.sources import SourceError, listing
-from wbc.data.tables import LEAKS, MANIFEST, REJECTS
+from wbc.data.tables import INGEST, read_hashes, read_manifest
 from wbc.io import atomic, write_csv, write_json
 
 COLUMNS = 8
 
 
-def main() -> None:
-    config = load("configs/data.yaml")
-    data, backend = config.data, load("configs/compute.yaml").joblib_backend
-    for line in warnings(data.source):
+def main(name: str) -> None:
+    if read_yaml(settings_path("ingest", name)) == LEFT_OUT:
+        print(f"{name}: left out, as drawn cells tell nothing of models of real ones")
+        write(name, nothing())
+        return
+    settings, backend = load("ingest", name), load("machine").joblib_backend
+    for line in warnings(settings.source):
         print(f"  {line}")
-    found = ingest(data.source, Path(data.path), data.test_fraction, config.seed, data.strict, backend)
-    for path, table in ((REJECTS, found.rejects), (LEAKS, found.leaks), (MANIFEST, found.manifest)):
-        write_csv(path, table.columns, table.itertuples(index=False))
-    with atomic(HASHES) as path, path.open("wb") as file:
-        np.save(file, found.hashes)
-    leaks = {kind: int((found.leaks["kind"] == kind).sum()) for kind in KINDS}
-    if data.leaks == "stop" and any(leaks[kind] for kind in LEAKING):
-        counts = ", ".join(f"{kind} {leaks[kind]}" for kind in LEAKING if leaks[kind])
-        raise SourceError(f"{LEAKS} lists leaks: {counts}; take these images out, or set data.leaks to report")
-
-    per_class = found.manifest.groupby(["label", "part"]).size()
-    table = [(c, int(per_class.get((c, "train"), 0)), int(per_class.get((c, "test"), 0))) for c in CLASSES]
-    write_csv("plots/classes.csv", ["label", "train", "test"], table)
+    source, root, strict = settings.source, Path(settings.path), settings.strict
+    if name == STUDY:
+        found = ingest(source, root, settings.test_fraction, settings.seed, strict, backend)
+    else:
+        found = collect(source, root, read_manifest(), read_hashes(), strict, backend)
+    write(name, found)
+    counts = {kind: int((found.leaks["kind"] == kind).sum()) for kind in KINDS}
+    if settings.leaks == "stop" and any(counts[kind] for kind in LEAKING):
+        leaking = ", ".join(f"{kind} {counts[kind]}" for kind in LEAKING if counts[kind])
+        raise SourceError(
+            f"{INGEST / name}/leaks.csv lists leaks: {leaking}; take these images out, or set data.leaks to report"
+        )
     parts = found.manifest["part"].value_counts()
-    metrics = {
-        "train": int(parts.get("train", 0)),
-        "test": int(parts.get("test", 0)),
-        "rejected": len(found.rejects),
-        "reasons": found.rejects["reason"].value_counts().sort_index().to_dict(),
-        "leaks": leaks,
-    }
-    if data.source == "wbcbench":
-        metrics["table_1"] = {label: train for label, train, _ in table} == TABLE_1
-    write_json("metrics/ingest.json", metrics | found.notes)
-
-    train = found.manifest[found.manifest["part"] == "train"]
-    shown = {c: train[train["label"] == c].head(COLUMNS) for c in CLASSES}
-    sheet = contact_sheet({c: [read(r.path, r.sha256) for r in rows.itertuples()] for c, rows in shown.items()})
-    write_jpeg("plots/contact_sheet.jpg", sheet)
-    print(f"{metrics['train']} training and {metrics['test']} test images, {metrics['rejected']} rejected")
-    for name, note in found.notes.items():
-        print(f"  {NOTES[name]}: {listing(note)}")
+    print(
+        f"{name}: {parts.get('train', 0)} training and {parts.get('test', 0)} test images of "
+        f"{found.manifest['label'].nunique()} classes, {len(found.rejects)} rejected"
+    )
+    for reason, count in found.rejects["reason"].value_counts().sort_index().items():
+        print(f"  rejected: {reason}: {count}")
+    for note, values in found.notes.items():
+        print(f"  {NOTES[note]}: {listing(values)}")
     if len(found.leaks):
-        print(f"  copies, listed in {LEAKS}: " + listing(leaks))
+        print(f"  copies, listed in {INGEST / name}/leaks.csv: " + listing(counts))
+    if source == "wbcbench":
+        train = found.manifest.query("part == 'train'")["label"].value_counts().to_dict()
+        print(f"  the training part {'equals' if train == TABLE_1 else 'differs from'} the report's Table 1")
+
+
+def write(name: str, found: Ingested) -> None:
+    folder, manifest = INGEST / name, found.manifest
+    for file, table in (("rejects", found.rejects), ("leaks", found.leaks), ("manifest", manifest)):
+        write_csv(folder / f"{file}.csv", table.columns, table.itertuples(index=False))
+    with atomic(folder / "hashes.npy") as path, path.open("wb") as file:
+        np.save(file, found.hashes)
+    parts = manifest["part"].value_counts()
+    metrics = {"train": parts.get("train", 0), "test": parts.get("test", 0)}
+    write_json(f"{folder}.json", metrics | {"rejected": len(found.rejects), "copies": len(found.leaks)})
+    shown = manifest[manifest["part"] == manifest["part"].max()]  # train, where there is a training part
+    rows = {c: shown[shown["label"] == c].head(COLUMNS) for c in CLASSES}
+    sheet = contact_sheet({c: [read(r.path, r.sha256) for r in of_class.itertuples()] for c, of_class in rows.items()})
+    write_jpeg(folder / "contact_sheet.jpg", sheet)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Scale every image to one size and put all into data/images.npy."""
+"""Scale every image of one set to one size and put all into data/pixels/<set>/images.npy."""
 
 from stages import run
 from wbc.config import load
@@ -6,11 +6,10 @@ from wbc.data.pack import pack
 from wbc.data.tables import read_manifest
 
 
-def main() -> None:
-    images = load("configs/images.yaml")
-    manifest = read_manifest()
-    pack(manifest, images.size, crop=images.crop)
-    print(f"packed {len(manifest)} images at {images.size}×{images.size}")
+def main(name: str) -> None:
+    settings, manifest = load("pack"), read_manifest(name)
+    pack(name, manifest, settings.size, settings.crop)
+    print(f"{name}: packed {len(manifest)} images at {settings.size}×{settings.size}")
 
 
 if __name__ == "__main__":

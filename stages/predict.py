@@ -1,56 +1,46 @@
-"""Predict the validation and the test part with one trained row, plainly and with test-time augmentation."""
+"""Predict the validation part, the test part and the external sets with one network, plainly and with TTA (§7.5)."""
 
 from stages import run
-from wbc.config import load_row
-from wbc.data.tables import write_submission
-from wbc.evaluate.scores import SCORES, confusion, per_class
-from wbc.io import write_csv, write_json, write_npz
+from wbc.config import load
+from wbc.data.tables import RUNS, write_submission
+from wbc.evaluate.scores import SCORES
+from wbc.io import write_json, write_npz
 from wbc.network.inference import choose_device
 from wbc.network.model import load_model
-from wbc.network.pixels import load_part
+from wbc.network.pixels import load_part, load_set
+from wbc.predictions import Predictions, write_predictions
 from wbc.use.explain import of_mistakes
 
+PARTS = {"validation": "val", "test": "test"}
 
-def main(name: str, repeat: str) -> None:
-    row, name = load_row(name, int(repeat)), f"{name}-{repeat}"
-    device = choose_device()
-    trained = load_model(f"models/{name}.safetensors")
-    metrics, arrays, maps, submission = {}, [], [], ([], [])
-    pairs = {"validation": [], "test": []}  # without TTA, as in the report's Figures 9, 11 and 13
-    for part, short in (("validation", "val"), ("test", "test")):
-        ids, pixels, targets = load_part(part, int(repeat), row.train.validation, device)
-        if not len(ids):
-            continue
+
+def main(row: str, repeat: str) -> None:
+    settings, folder, device = load("predict", row), RUNS / f"{row}-{repeat}", choose_device()
+    trained = load_model(folder / "train/model.safetensors")
+    parts = {part: load_part(part, int(repeat), settings.validation, device) for part in PARTS}
+    parts = {name: part for name, part in parts.items() if len(part.ids)}
+    parts |= {name: load_set(name, device) for name in settings.sets}
+    metrics, found, maps = {}, {}, []
+    for name, (ids, pixels, targets) in parts.items():
         ids, targets = ids.astype(str), targets.numpy()
-        embeddings, plain = trained.outputs(pixels)
-        ways = {"": plain, "_tta": trained.probabilities(pixels, row.tta)}
-        arrays += [(f"{short}_ids", ids), (f"{short}_targets", targets)]
-        arrays += [(f"{short}_probabilities{way}", found.numpy()) for way, found in ways.items()]
-        known = targets >= 0
-        for way, probabilities in ways.items():
-            target, predicted = targets[known], probabilities.argmax(1).numpy()[known]
-            if known.any():
-                metrics |= {f"{short}_{key}{way}": score(target, predicted) for key, score in SCORES.items()}
-            if not way:
-                pairs[part] = confusion(target, predicted)
-        wrong, heats = of_mistakes(trained, pixels, targets, plain.argmax(1).numpy())
-        maps += [(f"{short}_ids", ids[wrong]), (f"{short}_maps", heats)]
-        if part == "test":
-            submission = ids, ways["_tta"].argmax(1).tolist()
-        else:
-            columns = ["class", "precision", "recall", "f1", "images"]
-            write_csv(f"plots/predict/{name}/per_class.csv", columns, per_class(targets, plain.argmax(1).numpy()))
-            kept = [("ids", ids), ("targets", targets), ("embeddings", embeddings.numpy())]
-            write_npz(f"data/embeddings/{name}.npz", kept)
-
-    write_csv(f"plots/predict/{name}/confusion.csv", ["actual", "predicted"], pairs["validation"])
-    write_csv(f"plots/predict/{name}/confusion_test.csv", ["actual", "predicted"], pairs["test"])
-    write_npz(f"data/predictions/{name}.npz", arrays)
-    write_npz(f"data/evidence/{name}.npz", maps)
-    write_submission(f"data/predictions/{name}.csv", *submission)
-    write_json(f"metrics/predict/{name}.json", metrics)
-    shown = {key: value for key, value in metrics.items() if key.partition("_")[2] in ("f1", "f1_tta")}
-    print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in shown.items()))
+        embeddings, plain = (each.numpy() for each in trained.outputs(pixels))
+        tta = trained.probabilities(pixels, settings.tta).numpy()
+        found[name] = Predictions(ids, targets, plain, tta, trained.novelty(pixels) if name != "validation" else None)
+        if name == "validation":
+            write_npz(folder / "predict/embeddings.npz", [("ids", ids), ("targets", targets), ("embeddings", embeddings)])
+        if name in PARTS:
+            known = targets >= 0
+            for way, probabilities in {"": plain, "_tta": tta}.items() if known.any() else ():
+                both = targets[known], probabilities.argmax(1)[known]
+                metrics |= {f"{PARTS[name]}_{key}{way}": score(*both) for key, score in SCORES.items()}
+            wrong, heats = of_mistakes(trained, pixels, targets, plain.argmax(1))
+            maps += [(f"{name}/ids", ids[wrong]), (f"{name}/maps", heats)]
+    write_predictions(folder / "predict/predictions.npz", found)
+    write_npz(folder / "predict/maps.npz", maps)
+    if "test" in found:
+        write_submission(folder / "predict/submission.csv", found["test"].ids, found["test"].tta.argmax(1).tolist())
+    write_json(folder / "predict.json", {key: value for key, value in metrics.items() if "f1" in key})
+    print(f"{row}-{repeat}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items() if "f1" in key))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 import numpy as np
 
 from stages import run
-from wbc.config import load, load_row
+from wbc.config import load
+from wbc.data.tables import RUNS
 from wbc.evaluate.corruptions import BLOOD, corrupt
 from wbc.evaluate.scores import macro_f1
 from wbc.io import write_csv, write_json
@@ -14,11 +15,10 @@ from wbc.network.pixels import Pixels, load_part
 SEVERITIES = (1, 3, 5)
 
 
-def main(name: str, repeat: str) -> None:
-    row, name = load_row(name, int(repeat)), f"{name}-{repeat}"
-    seed = load("configs/data.yaml").seed  # every row and repeat sees the same draws
-    device, trained = choose_device(), load_model(f"models/{name}.safetensors")
-    _, pixels, targets = load_part("test", int(repeat), row.train.validation, device)
+def main(row: str, repeat: str) -> None:
+    settings, folder, device = load("robustness", row), RUNS / f"{row}-{repeat}", choose_device()
+    trained = load_model(folder / "train/model.safetensors")
+    _, pixels, targets = load_part("test", int(repeat), 0.0, device)
     known = targets.numpy() >= 0
     images, target = pixels.packed[pixels.rows[known]], targets.numpy()[known]
 
@@ -28,16 +28,15 @@ def main(name: str, repeat: str) -> None:
 
     metrics, lines = {}, []
     if known.any():
-        clean = f1(images)
+        clean, means = f1(images), []
         for corruption in BLOOD:
-            scores = [f1(corrupt(images, corruption, severity, seed)) for severity in SEVERITIES]
+            scores = [f1(corrupt(images, corruption, severity, settings.seed)) for severity in SEVERITIES]
             lines += [(corruption, *point) for point in zip((0, *SEVERITIES), (clean, *scores), strict=True)]
-            metrics[corruption] = float(np.mean(scores))
-        worst = min(metrics, key=metrics.get)
-        metrics = {"clean": clean, "mean": float(np.mean([*metrics.values()])), "worst": metrics[worst], "which": worst}
-    write_csv(f"plots/robustness/{name}.csv", ["corruption", "severity", "f1"], lines)
-    write_json(f"metrics/robustness/{name}.json", metrics)
-    print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in metrics.items()))
+            means.append(float(np.mean(scores)))
+        metrics = {"clean": clean, "mean": float(np.mean(means)), "worst": min(means)}
+    write_csv(folder / "robustness/scores.csv", ["corruption", "severity", "f1"], lines)
+    write_json(folder / "robustness.json", metrics)
+    print(f"{row}-{repeat}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()))
 
 
 if __name__ == "__main__":

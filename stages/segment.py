@@ -1,4 +1,4 @@
-"""Segment every image by one method, such as hsv, into data/masks/<method>.npz."""
+"""Segment every image of one set by each method into data/masks/<set>/<method>.npz."""
 
 import numpy as np
 import pandas as pd
@@ -7,13 +7,14 @@ from stages import run
 from wbc.classes import CLASSES
 from wbc.config import load
 from wbc.data.images import read, read_mask, write_jpeg
-from wbc.data.tables import read_manifest
-from wbc.io import write_json, write_npz
+from wbc.data.tables import MASKS, read_manifest
+from wbc.io import write_csv, write_json, write_npz
 from wbc.parallel import parallel_map
 from wbc.segment import failed, method, panel, score
 
 PANEL_CLASSES = CLASSES[::2]  # one cell of every second class makes a figure that fits a screen
 PANEL_CASES = 2  # of the best, the median and the worst each
+COMPARED = ("cell_dice", "nucleus_dice")  # what a metrics file has
 
 
 def segmented(name: str, path: str, sha256: str, truth: str) -> tuple[np.ndarray, dict[str, float]]:
@@ -38,10 +39,22 @@ def chosen(manifest: pd.DataFrame, scores: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def main(name: str) -> None:
-    manifest, backend = read_manifest(), load("configs/compute.yaml").joblib_backend
+def main(of: str) -> None:
+    manifest, metrics, lines = read_manifest(of), {}, []
+    for name in load("segment").methods:
+        means = segment(of, name, manifest)
+        lines.append({"method": name, "images": len(manifest), **means})
+        metrics |= {f"{name}_{key}": means[key] for key in COMPARED if key in means}
+        print(f"{of}, {name}: {len(manifest)} masks" + "".join(f", {k} {v:.3f}" for k, v in means.items()))
+    table = pd.DataFrame(lines)
+    write_csv(MASKS / of / "scores.csv", table.columns, table.itertuples(index=False))
+    write_json(MASKS / f"{of}.json", metrics)
+
+
+def segment(of: str, name: str, manifest: pd.DataFrame) -> dict[str, float]:
+    """Write one method's masks and its figure; the mean Dice and IoU of the images that come with a true mask."""
     tasks = ((name, row.path, row.sha256, row.mask) for row in manifest.itertuples())
-    results = parallel_map(segmented, tasks, len(manifest), name, backend=backend)
+    results = parallel_map(segmented, tasks, len(manifest), name, backend=load("machine").joblib_backend)
     scores = []
 
     def masks():
@@ -49,19 +62,17 @@ def main(name: str) -> None:
             scores.append(measured)
             yield id, mask
 
-    target = f"data/masks/{name}.npz"
+    target = MASKS / of / f"{name}.npz"
     write_npz(target, masks())
     table = pd.DataFrame(scores)
-    means = table.mean().to_dict()  # Dice and IoU: of the images that come with a true mask
-    write_json(f"metrics/segment/{name}.json", means)
-
     shown = chosen(manifest, table)
     rows = manifest.loc[list(shown.values())]
-    with np.load(target) as stored:
-        images = [read(row.path, row.sha256) for row in rows.itertuples()]
-        figure = panel(images, [stored[id] for id in rows["id"]], list(shown), method(name).NUCLEUS)
-    write_jpeg(f"plots/segment/{name}.jpg", figure)
-    print(f"{name}: {len(manifest)} masks" + "".join(f", {k} {v:.3f}" for k, v in means.items()))
+    if len(rows):
+        with np.load(target) as stored:
+            images = [read(row.path, row.sha256) for row in rows.itertuples()]
+            figure = panel(images, [stored[id] for id in rows["id"]], list(shown), method(name).NUCLEUS)
+        write_jpeg(MASKS / of / f"{name}.jpg", figure)
+    return table.mean().to_dict()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train one row of the ladder in one repeat and keep its best epoch in models/<row>-<repeat>.safetensors."""
+"""Train one row of the ladder in one repeat and keep its best epoch in runs/<row>-<repeat>/train/."""
 
 import os
 import shutil
@@ -10,18 +10,17 @@ from dvclive import Live
 from filelock import FileLock, Timeout
 
 from stages import run
-from wbc.config import DRAWN_CELLS, Compute, Images, load, load_row
-from wbc.data.tables import MANIFEST, PIXELS, VALIDATION
+from wbc.config import DRAWN_CELLS, STUDY, TrainFile, load
+from wbc.data.tables import INGEST, PIXELS, RUNS, SPLIT
 from wbc.errors import UserError
 from wbc.evaluate.calibration import temperature
-from wbc.io import atomic, rounded, write_json
+from wbc.io import rounded, write_csv, write_json
 from wbc.network import distributed
 from wbc.network.inference import choose_device
 from wbc.network.model import Trained, save_model
 from wbc.network.pixels import load_part
 from wbc.network.reference import reference
-from wbc.train.curves import curves
-from wbc.train.engine import checkpoint_key, fit, log
+from wbc.train.engine import HISTORY, checkpoint_key, fit, log
 
 # Who saw nothing but such cells takes others for them: benchmarks.unusual
 NARROW = ("none", DRAWN_CELLS.as_posix())
@@ -31,42 +30,40 @@ SCRATCH = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch" / "train"
 DIGITS = 4  # decimals of the temperature: an optimum's last ones are noise between machines
 
 
-def main(name: str, repeat: str) -> None:
-    compute, images = load("configs/compute.yaml"), load("configs/images.yaml")
-    if compute.launch == "torchrun" and not distributed.launched():
-        distributed.relaunch("stages.train", name, repeat)
+def main(row: str, repeat: str) -> None:
+    settings = load("train", row, int(repeat))
+    if settings.launch == "torchrun" and not distributed.launched():
+        distributed.relaunch("stages.train", row, repeat)
     with distributed.process_group():
-        train_row(name, int(repeat), compute, images)
+        train_row(row, int(repeat), settings)
 
 
-def train_row(name: str, repeat: int, compute: Compute, images: Images) -> None:
-    row, name = load_row(name, repeat), f"{name}-{repeat}"
-    settings = row.model_dump(exclude_none=True, exclude={"tta", "embed"})  # those act after training
-    device = choose_device()
-    train, validation = (load_part(part, repeat, row.train.validation, device) for part in ("train", "validation"))
-    log(f"{name}: {row.model.name} on {device.type}, {len(train.ids)} images, validation on {len(validation.ids)}")
+def train_row(row: str, repeat: int, settings: TrainFile) -> None:
+    name, device = f"{row}-{repeat}", choose_device()
+    parts = (load_part(part, repeat, settings.train.validation, device) for part in ("train", "validation"))
+    train, validation = parts
+    log(f"{name}: {settings.model.name} on {device.type}, {len(train.ids)} images, validation on {len(validation.ids)}")
 
-    shared = compute.model_dump(), images.model_dump(), device.type, distributed.world_size()
-    files = [MANIFEST, VALIDATION / f"{repeat}.csv", PIXELS, *code()]
-    scratch = SCRATCH / f"{name}-{checkpoint_key(settings, *shared, *files)}"
+    acting = settings.model_dump(exclude_none=True)
+    files = [INGEST / STUDY / "manifest.csv", SPLIT / f"{repeat}/validation.csv", PIXELS / STUDY / "images.npy", *code()]
+    scratch = SCRATCH / f"{name}-{checkpoint_key(acting, device.type, distributed.world_size(), *files)}"
     first = not distributed.rank()  # it alone writes
     with alone(scratch) if first else nullcontext():
-        with dvclive(f"plots/train/{name}") if first else nullcontext(lambda epoch: None) as on_epoch:
-            model, normalisation, progress = fit(row, train, validation, scratch / "checkpoint.pt", on_epoch)
+        with dvclive(f"runs/{name}/live") if first else nullcontext(lambda epoch: None) as on_epoch:
+            model, normalisation, progress = fit(settings, train, validation, scratch / "checkpoint.pt", on_epoch)
         # in every process, since they share out the inference that this takes, whatever it is made of
         known = None
-        if row.model.weights not in NARROW:
+        if settings.model.weights not in NARROW:
             known = reference(model.backbone.to(device), normalisation, train, validation)
-        trained = Trained(model, settings, normalisation, train.pixels.size, known, images.crop)
-        chances = trained.probabilities(validation.pixels)
+        kept = {key: value for key, value in acting.items() if key not in ("compute", "images", "launch")}
+        trained = Trained(model, kept, normalisation, train.pixels.size, known, settings.images.crop)
+        probabilities = trained.probabilities(validation.pixels)
         if not first:
             return
-        t = round(temperature(validation.targets.numpy(), chances.numpy()), DIGITS)
-        save_model(Path(f"models/{name}.safetensors"), trained._replace(model=model.cpu(), temperature=t))
-        write_json(f"metrics/train/{name}.json", {"val_f1": progress.best_f1, "best_epoch": progress.best_epoch})
-        figure = curves(progress.history, progress.best_epoch, row.train.freeze, f"{name}: {row.model.name}")
-        with atomic(f"plots/train/{name}.png") as path:
-            figure.savefig(path, dpi=100, format="png", metadata={"Software": None})
+        t = round(temperature(validation.targets.numpy(), probabilities.numpy()), DIGITS)
+        save_model(RUNS / f"{name}/train/model.safetensors", trained._replace(model=model.cpu(), temperature=t))
+        write_json(RUNS / f"{name}/train.json", {"val_f1": progress.best_f1, "best_epoch": progress.best_epoch})
+        write_csv(RUNS / f"{name}/train/history.csv", HISTORY, progress.history)
         shutil.rmtree(scratch, ignore_errors=True)  # a rest would harm nothing
 
 

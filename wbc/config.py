@@ -8,6 +8,7 @@ rows whose effective settings changed. `complete` adds and refuses what only the
 import ast
 import difflib
 import hashlib
+import io
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -30,16 +31,14 @@ Range = Annotated[list[Positive], Field(min_length=2, max_length=2)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 PROFILES = ("report", "sample", "laptop")  # a knob without a value for the chosen one takes the first's
 BASE = "base"  # what a row's `from` calls the values above the ladder
-ENSEMBLE = "_ensemble"  # what the mean of a row's repeats is called after, in the results
-BLEND = "_blend"  # what its mean with a classical model is
-# No row's name: what `from` and `profile` name, and the arrays that stand beside the rows' in data/predictions/external
-RESERVED = {BASE, *PROFILES, "ids", "targets", "common", "groups", "shown", "shown_ids"}
-PARTS = {"validation", "test"}  # no other laboratory's name, as the page has these beside them
+SETTINGS = Path("settings")
+STUDY = "study"  # the set of the study's own images, beside the `external` ones
 # In dvc.yaml, which knows no profile: they have one value
-READ_BY_DVC = ("blend", "external", "features", "repeats", "robustness")
+READ_BY_DVC = ("blend", "external", "features", "repeats", "robustness", "rows")
 FINAL = "final"  # the study's last row, of which its Table 5 speaks
 WEIGHTS = Path("data/weights")  # what lies there is a dependency of `configure`
 DRAWN_CELLS = WEIGHTS / "drawn_cells.safetensors"  # what the stage `pretrain` writes
+LEFT_OUT = {"left_out": True}  # the whole settings of a stage that this study does not need
 Implementation = Literal["hist", "exact"]  # of gradient boosting
 
 
@@ -77,6 +76,7 @@ class Compute(Group):
 
 
 SOURCES = get_args(file_in("data/sources"))
+METHODS = get_args(file_in("segment/methods"))
 
 
 class Data(Group):
@@ -271,17 +271,12 @@ class RowKnobs(Group):
     embed: Embed
 
 
-class Row(RowKnobs):
-    """The effective settings of one training, `configs/<row>.yaml`."""
-
-    model: Model
-
-
 class Params(RowKnobs):
     """The whole of `params.yaml`, of each knob the profile's value."""
 
     profile: Literal[PROFILES]
     repeats: Annotated[list[Index], Field(min_length=1)]
+    rows: list[str]
     compute: Compute
     data: Data
     synthetic: Synthetic
@@ -296,57 +291,153 @@ class Params(RowKnobs):
     ladder: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
 
 
-class DataFile(Group):
-    seed: Index
-    data: Data
-    synthetic: Synthetic
-    split: Split
+# The settings files. Each also holds the threads and the instruction set, which its results depend on.
 
 
-class ClassicalFile(Group):
+class Pinned(Group):
+    threads: int
+    isa: str
+
+
+class File(Group):
+    compute: Pinned
+
+
+class DrawFile(File):
+    seed: Index | None  # absent, as the next, where the images are one's own
+    synthetic: Synthetic | None
+
+
+class IngestFile(File):
+    source: str | list[str]
+    path: str
+    strict: bool
+    seed: Index | None = None  # absent, as the next two, for an external set
+    test_fraction: OpenFraction | None = None
+    leaks: Literal["report", "stop"] | None = None
+
+
+class SplitFile(File, Split):
     seed: Index
-    implementation: Implementation
+
+
+class PackFile(File, Images):
+    pass
+
+
+class SegmentFile(File):
+    methods: list[str]
+
+
+class FeaturesFile(File):
     masks: dict[str, str]  # by feature set
 
 
-class GridSearchFile(GridSearch):
+class ClassicalFile(File):
+    seed: Index
+    implementation: Implementation
+    masks: str
+
+
+class GridSearchFile(File, GridSearch):
     seed: Index
 
 
-class UsedSet(ExternalSet):
-    used: bool  # drawn cells tell nothing of a model of real ones
+class ExternalFile(File):
+    sets: list[str]
 
 
-class ExternalFile(Group):
-    sets: dict[str, UsedSet]
-    masks: dict[str, str]  # by feature set: those that the linear models take
-    rows: dict[str, TTA]  # of the ladder, and those that are blends
+class Row(RowKnobs):
+    """The effective settings of one row of the ladder."""
+
+    model: Model
 
 
-class ReportFile(Group):
+class TrainFile(File):
+    """The effective settings of one training: those of a row that act in it."""
+
+    seed: Index
+    model: Model
+    loss: Loss
+    optim: Optim
+    schedule: Schedule
+    train: Train
+    augment: Augment
+    mix: Mix
+    images: Images
+    launch: Literal["single", "torchrun"]
+
+
+class PredictFile(File):
+    validation: OpenFraction
+    tta: TTA
+    sets: list[str]
+
+
+class EmbedFile(File, Embed):
+    seed: Index
+
+
+class BlendFile(File):
+    features: str
+    classifier: str
+
+
+class RobustnessFile(File):
+    seed: Index
+    validation: OpenFraction
+
+
+class ReportFile(File):
     profile: Literal[PROFILES]
     source: str | list[str]
     repeats: list[Index]
     outer: Index
-    models: dict[str, str]  # of every row of the ladder, in its order
+    networks: dict[str, str]  # by row that was run, timm's name of its network
     ladder: dict[str, dict[str, Any]]  # by row: `from`, the row it stands on or `base`, and what differs from that
-    augment: Augment | None  # of the study's last row, if there still is one
-    features: dict[str, FeatureSet]
-    blend: Blend
+    augment: Augment | None  # of the report's last row, if it was run
+    features: dict[str, str]  # masks by feature set
+    methods: list[str]
+    blend: Blend  # of the rows that were run
     robust: list[str]  # rows that are scored on corrupted images too
-    external: list[str]  # sets of images that every row is scored on too
+    external: list[str]  # sets of images that every model is scored on too
+    crop: float
 
 
-FILES = {  # in configs/, beside one of every row of the ladder
-    "compute": Compute,
-    "data": DataFile,
-    "images": Images,
+class MachineFile(Group):
+    """Settings that change no result, so no stage depends on them."""
+
+    joblib_backend: Literal["loky", "dask"]
+
+
+FILES = {  # by folder or file in settings/
+    "draw": DrawFile,
+    "ingest": IngestFile,
+    "split": SplitFile,
+    "pack": PackFile,
+    "segment": SegmentFile,
+    "features": FeaturesFile,
     "classical": ClassicalFile,
     "gridsearch": GridSearchFile,
-    "blend": Blend,
     "external": ExternalFile,
+    "train": TrainFile,
+    "predict": PredictFile,
+    "embed": EmbedFile,
+    "blend": BlendFile,
+    "robustness": RobustnessFile,
     "report": ReportFile,
+    "machine": MachineFile,
 }
+
+
+def dumped(values: dict[str, Any]) -> str:
+    """Settings as YAML in a canonical form, so that equal settings are equal bytes."""
+    yaml = YAML()
+    yaml.default_flow_style = False  # one value per line: branches merge cleanly
+    yaml.representer.ignore_aliases = lambda data: True
+    text = io.StringIO()
+    yaml.dump(values, text)
+    return text.getvalue()
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -367,15 +458,19 @@ def read_yaml(path: str | Path) -> Any:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
-def load(path: str | Path) -> Any:
-    """A settings file that `configure` wrote, as what `FILES` has for its name; a row of the ladder's as a `Row`."""
-    return _validate(FILES.get(Path(path).stem, Row), read_yaml(path), prefix=f"{path}: ")
+def load(stage: str, what: str = "", repeat: int = 0) -> Any:
+    """The settings that `configure` wrote for a stage, `settings/<stage>.yaml` or `settings/<stage>/<what>.yaml`.
+
+    A repeat of the study is another seed, `seed + repeat`.
+    """
+    path = settings_path(stage, what)
+    settings = _validate(FILES[stage], read_yaml(path), prefix=f"{path}: ")
+    return settings.model_copy(update={"seed": settings.seed + repeat}) if repeat else settings
 
 
-def load_row(name: str, repeat: int) -> Row:
-    """A ladder row's settings in one of the study's repeats, which is another seed."""
-    row = load(f"configs/{name}.yaml")
-    return row.model_copy(update={"seed": row.seed + repeat})
+def settings_path(stage: str, what: str = "") -> Path:
+    """Where the settings of a stage stand."""
+    return SETTINGS / stage / f"{what}.yaml" if what else SETTINGS / f"{stage}.yaml"
 
 
 def load_pretraining(path: str | Path) -> tuple[Pretrain, Augment]:
@@ -394,7 +489,7 @@ def load_pretraining(path: str | Path) -> tuple[Pretrain, Augment]:
 
 
 def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Settings of every consumer, by file name without its suffix: `data`, `images`, …, and one per ladder row.
+    """Settings of every stage, by the name of their file in settings/: `draw`, `ingest/study`, `train/final`, …
 
     Raises:
         ConfigError: an unknown key, profile or row, a wrong type, or a value out of range.
@@ -405,61 +500,79 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     if profile not in PROFILES:
         raise ConfigError(f"profile = {profile!r}: allowed: {', '.join(PROFILES)}{_hint(str(profile), PROFILES)}")
     study = _validate(Params, {key: _chosen(value, profile, key) for key, value in params.items()})
-    values = study.model_dump(exclude_none=True)
     if missing := {"v1", "v2"} - study.features.keys():
         raise ConfigError(f"features.{min(missing)} is missing: the report's tables are of it")
-    rows, starts = _rows(values)
-    ladder = {name: {"from": starts[name]} | _difference(row, rows.get(starts[name], {})) for name, row in rows.items()}
-    drawn = study.data.source == "synthetic"
-    external = [name for name, of_set in study.external.items() if drawn or of_set.source != "synthetic"]
-    masks = {name: of_set["masks"] for name, of_set in values["features"].items()}
-    shared = {
-        "compute": values["compute"],
-        "data": {key: values[key] for key in ("seed", "data", "synthetic", "split")},
-        "images": values["images"],
-        "classical": {
-            "seed": values["seed"],
-            "implementation": values["grid"]["implementation"],
-            "masks": masks,
-        },
-        "gridsearch": {"seed": values["seed"], **values["grid"]},
-        "blend": values["blend"],
-        "report": {
-            "profile": profile,
-            "source": study.data.source,
-            "repeats": study.repeats,
-            "outer": study.split.outer,
-            "models": {name: row["model"]["name"] for name, row in rows.items()},
-            "ladder": ladder,
-            "augment": rows[FINAL]["augment"] if FINAL in rows else None,
-            "features": values["features"],
-            "blend": values["blend"],
-            "robust": study.robustness.rows,
-            "external": external,
-        },
-    }
-    for key, name, known in (
-        *(("blend.rows", row, rows) for row in study.blend.rows),
-        *(("robustness.rows", row, rows) for row in study.robustness.rows),
-        ("blend.features", study.blend.features, study.features),  # those that the page shows, even without a blend
-    ):
-        if name not in known:
-            raise ConfigError(f"{key} = {name!r}: allowed: {', '.join(known)}{_hint(name, known)}")
-    shared["external"] = {
-        "sets": {name: of_set | {"used": name in external} for name, of_set in values["external"].items()},
-        "masks": masks,
-        "rows": {name: row["tta"] for name, row in rows.items()}
-        | {f"{name}{BLEND}": rows[name]["tta"] for name in study.blend.rows},
-    }
+    if STUDY in study.external:
+        raise ConfigError(f"external.{STUDY}: that is the set of the study's own images; choose another name")
     _check_repeats(study.repeats, study.split.outer)
-    taken = FILES.keys() | RESERVED | {f"classical_{name}" for name in study.features}
-    if clash := {row for row in rows if row in taken or row.endswith((BLEND, ENSEMBLE, "_tta"))}:
-        raise ConfigError(f"ladder: row name {_listed(clash)} is taken; choose another")
-    if clash := PARTS & study.external.keys():
-        raise ConfigError(f"external: set name {_listed(clash)} is taken; choose another")
-    if drawn:  # drawn images live in their own folder, wherever data.path points
-        shared["data"]["data"]["path"] = "data/synthetic"
-    return shared | rows
+    values = study.model_dump(exclude_none=True)
+    rows, starts = _rows(values)
+    for key, names, known in (
+        ("rows", study.rows, rows),
+        ("blend.rows", study.blend.rows, rows),
+        ("robustness.rows", study.robustness.rows, rows),
+        ("blend.features", [study.blend.features], study.features),  # whose masks the page shows, blend or not
+    ):
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"{key} = {name!r}: allowed: {', '.join(known)}{_hint(name, known)}")
+    chosen = [name for name in rows if name in (study.rows or rows)]
+    masks = {name: of_set["masks"] for name, of_set in values["features"].items()}
+    data, seed, drawn = values["data"], {"seed": study.seed}, study.data.source == "synthetic"
+    if drawn:  # into a folder of their own, wherever data.path points
+        data["path"] = "data/synthetic"
+    # models of one's own images are not tested on drawn ones
+    external = [name for name, of_set in study.external.items() if drawn or of_set.source != "synthetic"]
+    files = {
+        "draw": {"seed": study.seed, "synthetic": values["synthetic"]} if drawn else {"seed": None, "synthetic": None},
+        f"ingest/{STUDY}": seed | data,
+        **{
+            f"ingest/{name}": of_set | {"strict": data["strict"]} if name in external else None
+            for name, of_set in values["external"].items()
+        },
+        "split": seed | values["split"],
+        "pack": values["images"],
+        "segment": {"methods": list(METHODS)},
+        "features": {"masks": masks},
+        **{
+            f"classical/{name}": seed | {"implementation": study.grid.implementation, "masks": masks[name]}
+            for name in masks
+        },
+        "gridsearch": seed | values["grid"],
+        "external": {"sets": external},
+    }
+    for name, row in rows.items():
+        validation = {"validation": row["train"]["validation"]}
+        of_row = {
+            "train": {key: value for key, value in row.items() if key not in ("tta", "embed")}
+            | {"images": values["images"], "launch": study.compute.launch},
+            "predict": validation | {"tta": row["tta"], "sets": external},
+            "embed": seed | row["embed"],
+        }
+        if name in study.blend.rows:
+            of_row["blend"] = {key: values["blend"][key] for key in ("features", "classifier")}
+        if name in study.robustness.rows:
+            of_row["robustness"] = seed | validation
+        files |= {f"{stage}/{name}": found if name in chosen else None for stage, found in of_row.items()}
+    ladder = {name: {"from": starts[name]} | _difference(rows[name], rows.get(starts[name], {})) for name in chosen}
+    files["report"] = {
+        "profile": profile,
+        "source": study.data.source,
+        "repeats": study.repeats,
+        "outer": study.split.outer,
+        "networks": {name: rows[name]["model"]["name"] for name in chosen},
+        "ladder": ladder,
+        "augment": rows[FINAL]["augment"] if FINAL in chosen else None,
+        "features": masks,
+        "methods": list(METHODS),
+        "blend": values["blend"] | {"rows": [name for name in study.blend.rows if name in chosen]},
+        "robust": [name for name in study.robustness.rows if name in chosen],
+        "external": external,
+        "crop": study.images.crop,
+    }
+    pinned = {"compute": {"threads": study.compute.threads, "isa": study.compute.isa}}
+    machine = {"joblib_backend": study.compute.joblib_backend}
+    return {name: pinned | found if found else LEFT_OUT for name, found in files.items()} | {"machine": machine}
 
 
 def complete(resolved: dict[str, dict[str, Any]], known: Collection[str]) -> None:
@@ -472,19 +585,17 @@ def complete(resolved: dict[str, dict[str, Any]], known: Collection[str]) -> Non
     Raises:
         ConfigError: timm lacks a model, or a folder or file is missing.
     """
-    data = resolved["data"]["data"]
-    folders = {"data": data} | {f"external.{name}": of_set for name, of_set in resolved["external"]["sets"].items()}
-    for key, images in folders.items():
-        if images["source"] != "synthetic" and not Path(images["path"]).is_dir():
-            path = images["path"]
-            raise ConfigError(f"{key}.path = {path!r}: no such folder; put the images there, or a link to them")
-    for name in data["source"] if isinstance(data["source"], list) else ():
-        if not Path(data["path"], name).is_dir():
-            raise ConfigError(
-                f"data.path = {data['path']!r}: no folder {name!r} there, where the source {name} should lie"
-            )
+    for key, images in image_folders(resolved).items():
+        path, sources = Path(images["path"]), images["source"]
+        if sources != "synthetic" and not path.is_dir():
+            raise ConfigError(f"{key}.path = {str(path)!r}: no such folder; put the images there, or a link to them")
+        for name in sources if isinstance(sources, list) else ():
+            if not (path / name).is_dir():
+                raise ConfigError(
+                    f"{key}.path = {str(path)!r}: no folder {name!r} there, where the source {name} should lie"
+                )
     for name, row in ((name, values) for name, values in resolved.items() if "model" in values):
-        model = row["model"]
+        model, name = row["model"], name.removeprefix("train/")
         if model["name"] not in known and (fault := _unknown_to_timm(model["name"])):
             raise ConfigError(f"{name}: model.name = {model['name']!r}: {fault}")
         if model["weights"] not in ("imagenet", "none"):
@@ -494,6 +605,12 @@ def complete(resolved: dict[str, dict[str, Any]], known: Collection[str]) -> Non
             if WEIGHTS not in path.parents:
                 raise ConfigError(f"{name}: model.weights = {model['weights']!r}: should be a file in {WEIGHTS}/")
             model["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def image_folders(resolved: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What `ingest` reads, by the group of `params.yaml` that says so: `data`, and `external.<set>` of those used."""
+    found = {name.removeprefix("ingest/"): values for name, values in resolved.items() if name.startswith("ingest/")}
+    return {"data" if name == STUDY else f"external.{name}": values for name, values in found.items() if "path" in values}
 
 
 def _check_repeats(repeats: list[int], outer: int) -> None:

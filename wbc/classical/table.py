@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from wbc.data.tables import FOLDS, read_manifest, read_split, targets
+from wbc.config import STUDY
+from wbc.data.tables import read_features, read_manifest, read_split, targets
 from wbc.errors import UserError
 
 FEWEST = 5  # images to train a classifier on: the nearest neighbours that the one of that name asks for
@@ -46,9 +46,9 @@ def test(features: str, repeat: int) -> Dataset:
 
 
 def _part(features: str, repeat: int, test: bool) -> Dataset:
-    manifest, fold = read_manifest(), read_split(FOLDS, repeat)
+    manifest, fold = read_manifest(), read_split("folds", repeat)
     chosen = (fold < 0) == test
-    values = pd.read_parquet(f"data/features/{features}.parquet")
+    values = read_features(STUDY, features)
     return Dataset(
         manifest["id"].to_numpy()[chosen],
         values.to_numpy()[chosen],

@@ -1,7 +1,6 @@
 """All images in one file of equal squares, which trains faster than decoding JPEGs every epoch."""
 
 import math
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -34,8 +33,14 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     return np.floor(cv2.resize(shrunk, (size, size), interpolation=cv2.INTER_LINEAR) + HALF_UP).astype(np.uint8)
 
 
-def pack(manifest: pd.DataFrame, size: int, path: Path = PIXELS, crop: float = 1.0) -> None:
+def pack(of: str, manifest: pd.DataFrame, size: int, crop: float = 1.0) -> None:
     """Write the images' `middle`, in the manifest's order, as one (N, size, size, 3) uint8 `.npy` file, RGB.
+
+    Args:
+        of: the set of images.
+        manifest: its N images.
+        size: pixels a side.
+        crop: `middle` share.
 
     Raises:
         ImageError: an image is missing or has changed since it was ingested.
@@ -43,7 +48,7 @@ def pack(manifest: pd.DataFrame, size: int, path: Path = PIXELS, crop: float = 1
     tasks = ((row.path, row.sha256, size, crop) for row in manifest.itertuples())
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(manifest), size, size, 3)}
     # written from front to back: a disk that fills up under a memory map kills the process
-    with atomic(path) as temporary, temporary.open("wb") as file:
+    with atomic(PIXELS / of / "images.npy") as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for image in parallel_map(_load, tasks, len(manifest), "pack", threads=True):
             file.write(image.tobytes())

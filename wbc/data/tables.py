@@ -1,4 +1,4 @@
-"""The small tables that pass between the steps, and the one file of pixels."""
+"""Where the stages keep what they make, and the small tables that pass between them."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,32 +7,41 @@ import numpy as np
 import pandas as pd
 
 from wbc.classes import CLASSES
+from wbc.config import STUDY
 from wbc.io import atomic, write_csv
 
-MANIFEST = Path("data/manifest.csv")
-REJECTS = Path("data/rejects.csv")
-LEAKS = Path("data/leaks.csv")
-FOLDS = Path("data/folds")  # in it, and in the next, a file for each repeat
-VALIDATION = Path("data/validation")
-PIXELS = Path("data/images.npy")
+INGEST = Path("data/ingest")  # in it, as in the next but one's, a folder for each set of images
+SPLIT = Path("data/split")  # in it a folder for each repeat
+PIXELS, MASKS, FEATURES = Path("data/pixels"), Path("data/masks"), Path("data/features")
+RUNS = Path("runs")
 SUBMISSION = ("ID", "labels")  # columns of a file that a leaderboard takes
 
 
-def read_manifest(path: Path = MANIFEST) -> pd.DataFrame:
-    """The manifest as `wbc.data.ingest` returned it."""
+def read_manifest(of: str = STUDY) -> pd.DataFrame:
+    """The manifest of a set of images, as `wbc.data.ingest` returned it."""
     text = dict.fromkeys(("id", "path", "sha256", "label", "part", "mask", "group", "copy_of"), str)
-    return pd.read_csv(path, dtype=text, keep_default_na=False)
+    return pd.read_csv(INGEST / of / "manifest.csv", dtype=text, keep_default_na=False)
 
 
-def read_split(folder: Path, repeat: int) -> np.ndarray:
-    """(N,) the folds or validation places as `wbc.data.split` returned them, row by row those of the manifest."""
-    return pd.read_csv(folder / f"{repeat}.csv", usecols=[1]).to_numpy().ravel()
+def read_hashes(of: str = STUDY) -> np.ndarray:
+    """(N, 4) uint64 perceptual hashes of the manifest's images."""
+    return np.load(INGEST / of / "hashes.npy")
 
 
-def write_split(folder: Path, repeat: int, ids: pd.Series, values: pd.Series) -> None:
+def read_split(kind: str, repeat: int) -> np.ndarray:
+    """(N,) the `folds` or the `validation` places, as `wbc.data.split` returned them, in the manifest's order."""
+    return pd.read_csv(SPLIT / f"{repeat}/{kind}.csv", usecols=[1]).to_numpy().ravel()
+
+
+def write_split(kind: str, repeat: int, ids: pd.Series, values: pd.Series) -> None:
     """Write one value of each image, to the last bit."""
-    with atomic(folder / f"{repeat}.csv") as temporary:
+    with atomic(SPLIT / f"{repeat}/{kind}.csv") as temporary:
         pd.concat([ids, values], axis=1).to_csv(temporary, index=False, lineterminator="\n")
+
+
+def read_features(of: str, features: str) -> pd.DataFrame:
+    """(N, D) features of a set of images, by id."""
+    return pd.read_parquet(FEATURES / of / f"{features}.parquet")
 
 
 def targets(manifest: pd.DataFrame) -> np.ndarray:

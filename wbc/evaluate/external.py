@@ -7,12 +7,12 @@ from wbc.evaluate.calibration import calibration
 from wbc.evaluate.intervals import confusion_matrix, scores
 
 
-def scored(target: np.ndarray, chances: np.ndarray, common: np.ndarray) -> dict[str, float]:
+def scored(target: np.ndarray, probabilities: np.ndarray, common: np.ndarray) -> dict[str, float]:
     """Scores of one part, of its images of the classes that both laboratories have.
 
     Args:
         target: (N,) integer targets, -1 where unknown.
-        chances: (N, 13) calibrated probabilities. Who names a class that is not among the common ones is wrong.
+        probabilities: (N, 13) calibrated probabilities. Who names a class that is not among the common ones is wrong.
         common: (C,) integer classes.
 
     Returns:
@@ -22,14 +22,14 @@ def scored(target: np.ndarray, chances: np.ndarray, common: np.ndarray) -> dict[
     both = np.isin(target, common)
     if not both.any():
         return {}
-    target, chances = target[both], chances[both]
-    confusion = confusion_matrix(target, chances.argmax(1))
+    target, probabilities = target[both], probabilities[both]
+    confusion = confusion_matrix(target, probabilities.argmax(1))
     found = scores(confusion, confusion.sum(1))
-    errors = calibration(target, chances)
+    errors = calibration(target, probabilities)
     return {name: float(found[name]) for name in ("f1", "accuracy")} | {name: errors[name] for name in ("ece", "nll")}
 
 
-def told_apart(home: np.ndarray, away: np.ndarray) -> dict[str, float]:
+def novelty_scores(home: np.ndarray, away: np.ndarray) -> dict[str, float]:
     """Whether distances from the training images tell the other laboratory's from those of the test part at home.
 
     Args:

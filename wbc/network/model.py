@@ -141,11 +141,13 @@ class Trained(NamedTuple):
         both = infer(_Both(self.model.to(pixels.device)), self.prepare().to(pixels.device), pixels)
         return both[:, : -len(CLASSES)], both[:, -len(CLASSES) :].softmax(1)
 
-    def distances(self, pixels: Pixels) -> np.ndarray:
-        """(N,) float64: how far N images lie from the training's; beyond `reference.threshold` they are unusual."""
+    def novelty(self, pixels: Pixels) -> np.ndarray | None:
+        """(N,) float64, above 1 for images unlike the training's; None where the network cannot tell."""
+        if not self.reference:
+            return None
         backbone = self.model.backbone.to(pixels.device)
         found = channel_means(backbone, self.normalisation, pixels, self.reference.layer)
-        return self.reference.distance(found.numpy())
+        return self.reference.distance(found.numpy()) / self.reference.threshold
 
 
 def save_model(path: str | Path, trained: Trained) -> None:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from wbc.data.tables import PIXELS, VALIDATION, read_manifest, read_split, targets
+from wbc.config import STUDY
+from wbc.data.tables import PIXELS, read_manifest, read_split, targets
 
 STREAMING = "out of memory with all images on the GPU: they are read as they are needed"
 SHARE = 0.5  # of the memory a GPU has for this process that images may take; the network needs the rest
@@ -111,8 +112,15 @@ class Part(NamedTuple):
 
 def load_part(name: str, repeat: int, validation: float, device: torch.device) -> Part:
     """A repeat's part `train`, `validation` (the share `validation` of each class's training images) or `test`."""
-    manifest, place = read_manifest(), read_split(VALIDATION, repeat)
-    chosen = {"train": place >= validation, "validation": place < validation, "test": np.isnan(place)}[name]
-    ids, labels = manifest["id"].to_numpy(), targets(manifest)
-    pixels = Pixels(np.load(PIXELS, mmap_mode="r"), np.flatnonzero(chosen), device)
-    return Part(ids[chosen], pixels, torch.from_numpy(labels[chosen]))
+    place = read_split("validation", repeat)
+    return load_set(
+        STUDY, device, {"train": place >= validation, "validation": place < validation, "test": np.isnan(place)}[name]
+    )
+
+
+def load_set(name: str, device: torch.device, chosen: np.ndarray | slice = slice(None)) -> Part:
+    """The images of a set, or those of them that a (N,) bool array chooses."""
+    manifest = read_manifest(name)
+    packed, rows = np.load(PIXELS / name / "images.npy", mmap_mode="r"), np.arange(len(manifest))[chosen]
+    ids = manifest["id"].to_numpy()[chosen]
+    return Part(ids, Pixels(packed, rows, device), torch.from_numpy(targets(manifest)[chosen]))

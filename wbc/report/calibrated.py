@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 
 from wbc.evaluate.calibration import calibration, reliability, scaled, temperature
-from wbc.report.study import Study, said
+from wbc.report.study import HOME, Model, Study
 
-WAYS = {"": "plain", "_tta": "with TTA"}
+WAYS = {False: "plain", True: "with TTA"}
 ERRORS = ("row", "probabilities", "temperature", "ece", "ece_by_chance", "classwise_ece", "nll", "brier")
 CURVES = ("row", "probabilities", "confidence", "right", "images")
 
@@ -18,9 +18,10 @@ def calibrated(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     NLL on the validation part, of repeats each at its own (the table says their mean). Repeats are pooled.
     """
     errors, curves = [], []
-    for row in [*study.models, *study.blends]:
-        for way, words in WAYS.items():
-            parts = [part for repeat in study.repeats if (part := _part(row, repeat, way))]
+    for model in [*study.of_kind("network"), *study.of_kind("blend")]:
+        row = model.name
+        for tta, words in WAYS.items():
+            parts = [part for repeat in study.repeats if (part := _part(model, repeat, tta))]
             if not parts:
                 continue
             target, probabilities, tempered, each_t = (list(each) for each in zip(*parts, strict=True))
@@ -32,10 +33,11 @@ def calibrated(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(errors, columns=list(ERRORS)), pd.DataFrame(curves, columns=list(CURVES))
 
 
-def _part(row: str, repeat: int, way: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, float] | None:
+def _part(model: Model, repeat: int, tta: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, float] | None:
     """Targets and probabilities of the labelled test images, these at the validation's temperature, and that."""
-    validation, test = (said(row, repeat, part, way) for part in ("val", "test"))
+    validation, test = (model.predictions(repeat, part) for part in HOME)
     if not test or not (known := test.target >= 0).any():
         return None
-    t = temperature(validation.target, validation.probabilities)
-    return test.target[known], test.probabilities[known], scaled(test.probabilities[known], t), t
+    on_validation, on_test = (part.tta if tta else part.probabilities for part in (validation, test))
+    t = temperature(validation.target, on_validation)
+    return test.target[known], on_test[known], scaled(on_test[known], t), t

@@ -1,7 +1,7 @@
 """The page's cells, one by one: what each row says of them, their picture, their mask, and what misled a network."""
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import cv2
@@ -9,52 +9,49 @@ import numpy as np
 import pandas as pd
 
 from wbc.classes import CLASSES
+from wbc.config import STUDY
 from wbc.data.pack import middle, resize
-from wbc.data.tables import PIXELS, read_manifest
+from wbc.data.tables import MASKS, PIXELS, RUNS, read_manifest
 from wbc.evaluate.intervals import every_pair, patients
 from wbc.evaluate.mistakes import SIZE, hardest
-from wbc.report.study import DATA, Said, Study, said
+from wbc.predictions import Predictions
+from wbc.report.external import common_classes
+from wbc.report.study import HOME, Study
 
 QUALITY = 70
-HOME = {"validation": "val", "test": "test"}  # parts, and what their arrays are called
 
 
 class Part(NamedTuple):
-    """N cells, whose class is known, that none of the R rows was trained on."""
+    """N cells, whose class is known, that none of the R models was trained on."""
 
     ids: np.ndarray  # (N,)
     target: np.ndarray  # (N,)
-    predicted: Mapping[str, np.ndarray]  # by row, (N,)
-    certainty: Mapping[str, np.ndarray]  # by row, (N,): the probability of that class
+    predicted: Mapping[str, np.ndarray]  # by model, (N,)
+    certainty: Mapping[str, np.ndarray]  # by model, (N,): the probability of that class
 
 
 def parts(study: Study) -> dict[str, Part]:
-    """By name: `validation`, the cells that every row was validated on, `test`, and each other laboratory.
+    """By name: `validation`, the cells that every model was validated on, `test`, and each external set.
 
     Of the first repeat, without TTA. A classical row is the best of its classifiers; what it says of a validation cell,
     it says trained on the folds that do not have it.
     """
-    files = {**study.best_classical, "gridsearch": "gridsearch", **{row: row for row in [*study.models, *study.blends]}}
-    found = {name: {row: said(file, study.first, part) for row, file in files.items()} for name, part in HOME.items()}
-    for name in study.external:
-        found[name] = dict(_elsewhere(name, study.first, {file: row for row, file in files.items()}))
-    return {name: part for name, rows in found.items() if (part := _common(rows))}
+    found = {}
+    for name in (*HOME, *study.external):
+        models = {row: model.predictions(study.first, name) for row, model in study.compared.items()}
+        common = None if name in HOME else common_classes(study, name)
+        if part := _common({row: it for row, it in models.items() if it}, common):
+            found[name] = part
+    return found
 
 
-def _elsewhere(name: str, repeat: int, rows: Mapping[str, str]) -> Iterator[tuple[str, Said]]:
-    with np.load(DATA / f"predictions/external/{name}-{repeat}.npz") as stored:
-        if "ids" not in stored:
-            return
-        both = np.isin(stored["targets"], stored["common"])
-        for file, row in rows.items():
-            if file in stored:
-                yield row, Said(stored["ids"][both], stored["targets"][both], stored[file][both])
-
-
-def _common(rows: Mapping[str, Said | None]) -> Part | None:
-    """The labelled cells that all rows have something to say of."""
-    tables = {row: pd.DataFrame(it.probabilities, it.ids).assign(target=it.target) for row, it in rows.items() if it}
-    tables = {row: table[table["target"] >= 0] for row, table in tables.items()}
+def _common(models: Mapping[str, Predictions], classes: np.ndarray | None) -> Part | None:
+    """The labelled cells, of the given classes or all, that every model predicted."""
+    tables = {row: pd.DataFrame(it.probabilities, it.ids).assign(target=it.target) for row, it in models.items()}
+    tables = {
+        row: table[table["target"] >= 0 if classes is None else table["target"].isin(classes)]
+        for row, table in tables.items()
+    }
     if not tables:
         return None
     ids = next(iter(tables.values())).index
@@ -62,49 +59,46 @@ def _common(rows: Mapping[str, Said | None]) -> Part | None:
         ids = ids[ids.isin(table.index)]
     if not len(ids):
         return None
-    chances = {row: table.loc[ids].drop(columns="target").to_numpy() for row, table in tables.items()}
+    probabilities = {row: table.loc[ids].drop(columns="target").to_numpy() for row, table in tables.items()}
     target = next(iter(tables.values())).loc[ids, "target"].to_numpy()
-    predicted = {row: each.argmax(1) for row, each in chances.items()}
-    return Part(ids.to_numpy(str), target, predicted, {row: each.max(1) for row, each in chances.items()})
+    predicted = {row: each.argmax(1) for row, each in probabilities.items()}
+    return Part(ids.to_numpy(str), target, predicted, {row: each.max(1) for row, each in probabilities.items()})
 
 
-def cells(study: Study, projected: Iterable[str], masks: str, crop: float) -> dict[str, Any]:
-    """What the page's script takes: JSON of `parts`, pictures, outlines, maps, and the differences of any two rows.
+def cells(study: Study, projected: Iterable[str], masks: str) -> dict[str, Any]:
+    """What the page's script takes: JSON of `parts`, pictures, outlines, maps, and the differences of any two models.
 
     Args:
         study: the results.
         projected: ids of cells that have a picture in any case.
         masks: the segmentation whose outlines are shown.
-        crop: `middle` share of an image that was packed.
     """
-    manifest, found = read_manifest(), parts(study)
-    pictures, outlines, maps = {}, {}, {}
-    at_home = dict.fromkeys(projected)
-    for part in (found[name] for name in HOME if name in found):
-        at_home |= dict.fromkeys(part.ids[hardest(part.target, list(part.predicted.values()))].tolist())
-    places = {id: place for place, id in enumerate(manifest["id"])}
-    packed = np.load(PIXELS, mmap_mode="r")
-    with np.load(DATA / f"masks/{masks}.npz") as stored:
-        for id in at_home:
-            pictures[id] = picture(packed[places[id]])
-            outlines[id] = outline(middle(stored[id], crop))
-    for name in study.external:
-        with np.load(DATA / f"predictions/external/{name}-{study.first}.npz") as stored:
-            if name in found:
-                shown = zip(stored["shown_ids"], stored["shown"], strict=True)
-                pictures |= {f"{name}/{id}": picture(image) for id, image in shown}
-    with np.load(DATA / f"evidence/{study.best}-{study.first}.npz") as stored:
-        for part in HOME.values():
-            if f"{part}_ids" in stored:
+    found, pictures, outlines, maps = parts(study), {}, {}, {}
+    shown = {STUDY: dict.fromkeys(projected)}
+    for name, part in found.items():
+        ids = part.ids[hardest(part.target, list(part.predicted.values()))].tolist()
+        shown[STUDY if name in HOME else name] = shown.get(STUDY if name in HOME else name, {}) | dict.fromkeys(ids)
+    manifests = {name: read_manifest(name) for name in shown}
+    for name, ids in shown.items():
+        places = {id: place for place, id in enumerate(manifests[name]["id"])}
+        packed = np.load(PIXELS / name / "images.npy", mmap_mode="r")
+        with np.load(MASKS / name / f"{masks}.npz") as stored:
+            for id in ids:
+                pictures[_key(name, id)] = picture(packed[places[id]])
+                outlines[_key(name, id)] = outline(middle(stored[id], study.crop))
+    with np.load(RUNS / f"{study.best}-{study.first}/predict/maps.npz") as stored:
+        for part in HOME:
+            if f"{part}/ids" in stored:
                 maps |= {
                     id: base64.b64encode(heat.tobytes()).decode()
-                    for id, heat in zip(stored[f"{part}_ids"].tolist(), stored[f"{part}_maps"], strict=True)
+                    for id, heat in zip(stored[f"{part}/ids"].tolist(), stored[f"{part}/maps"], strict=True)
                     if id in pictures
                 }
     return {
         "classes": list(CLASSES),
         "parts": {
-            name: _part(name, part, _groups(name, part.ids, manifest, study.first)) for name, part in found.items()
+            name: _part(STUDY if name in HOME else name, part, manifests[STUDY if name in HOME else name])
+            for name, part in found.items()
         },
         "pictures": pictures,
         "outlines": outlines,
@@ -112,19 +106,17 @@ def cells(study: Study, projected: Iterable[str], masks: str, crop: float) -> di
     }
 
 
-def _groups(name: str, ids: np.ndarray, manifest: pd.DataFrame, repeat: int) -> np.ndarray | None:
-    """(N,) whose cell each is, None where nobody knows."""
-    if name in HOME:
-        return patients(manifest, ids)
-    with np.load(DATA / f"predictions/external/{name}-{repeat}.npz") as stored:
-        return pd.Series(stored["groups"], stored["ids"]).loc[ids].to_numpy() if "groups" in stored else None
+def _key(of: str, id: str) -> str:
+    """An image's name on the page: two sets may have the same ids."""
+    return id if of == STUDY else f"{of}/{id}"
 
 
-def _part(name: str, part: Part, group: np.ndarray | None) -> dict[str, Any]:
+def _part(of: str, part: Part, manifest: pd.DataFrame) -> dict[str, Any]:
     rows = list(part.predicted)
+    group = patients(manifest, part.ids)
     scores, low, high = every_pair(part.target, np.stack([part.predicted[row] for row in rows]), group)
     return {
-        "ids": part.ids.tolist() if name in HOME else [f"{name}/{id}" for id in part.ids],
+        "ids": [_key(of, id) for id in part.ids.tolist()],
         "target": part.target.tolist(),
         "rows": {
             row: {

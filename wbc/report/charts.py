@@ -63,7 +63,7 @@ def picture(chart: alt.Chart, width: int = 720) -> bytes:
 
 def class_shares(study: Study) -> alt.Chart:
     """Share of each class in the training part, and in the report's (Figure 1), on a logarithmic axis."""
-    counts = study.classes.set_index("label")["train"]
+    counts = study.classes["train"]
     parts = {"here": counts, "report": pd.Series(TABLE_1)}
     images = pd.concat(parts, names=["of", "label"]).rename("images")
     data = images.reset_index().assign(share=(images / images.groupby("of").transform("sum")).to_numpy())
@@ -194,7 +194,7 @@ def external(scores: pd.DataFrame) -> alt.Chart:
 
 def confusion(study: Study, first: str) -> alt.Chart:
     """Confusion matrices (Figures 4, 6, 7, 9, 11 and 13): recall per true class and images; parameter `name`."""
-    found = {name: pairs for name, pairs in study.confusions.items() if len(pairs)}  # an unlabelled part has none
+    found = {f"{name}, {part}": pairs for (name, part), pairs in study.confusions.items()}
     counts = pd.concat(found, names=["name"]).groupby(["name", "actual", "predicted"]).size()
     total = counts.groupby(["name", "actual"]).transform("sum")
     data = pd.DataFrame({"images": counts, "share": counts / total}).reset_index()

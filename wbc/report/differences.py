@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from wbc.classes import CLASSES
-from wbc.config import ENSEMBLE
 from wbc.evaluate.intervals import RARE, differences
 from wbc.report.study import Study
 
@@ -14,20 +13,23 @@ BELOW, BEST = "stands on it", "best on validation"
 COLUMNS = ("row", "against", "why", "score", "difference", "low", "high", "p", "verdict")
 
 
-def pairs(study: Study) -> Iterator[tuple[str, str, str]]:
-    """Row, the row it is compared with, and why with that one: of those that have labelled test images."""
-    for row in study.test.predicted:
-        if row == "convnext_restarts_tta":  # the one TTA that the report lists as a row of its own
-            yield row, "convnext_restarts", BELOW
-        elif row in study.measured:
-            alone = row.removesuffix(ENSEMBLE)
-            below = alone if alone != row else study.blends.get(row) or study.ladder.get(row, {}).get("from")
+def pairs(study: Study) -> Iterator[tuple[tuple[str, bool], tuple[str, bool], str]]:
+    """A model, the one it is compared with, each with or without TTA, and why: of those with labelled test images."""
+    for name, tta in study.test.predicted:
+        if tta:
+            if name == "convnext_restarts":  # the one TTA that the report lists as a row of its own
+                yield (name, True), (name, False), BELOW
+        elif name in study.measured:
+            alone = name.removesuffix("-ensemble")
+            model = study.models.get(name)
+            blended = model is not None and model.kind == "blend"
+            below = alone if alone != name else model.run if blended else study.ladder.get(name, {}).get("from")
             if below in study.measured:
-                yield row, below, BELOW
-            if row in study.blends:
-                yield row, "{features}-{classifier}".format(**study.blend), BELOW
-            if study.best not in (row, below):
-                yield row, study.best, BEST
+                yield (name, False), (below, False), BELOW
+            if blended:
+                yield (name, False), ("{features}-{classifier}".format(**study.blend), False), BELOW
+            if study.best not in (name, below):
+                yield (name, False), (study.best, False), BEST
 
 
 def compared(study: Study) -> pd.DataFrame:
@@ -41,7 +43,8 @@ def compared(study: Study) -> pd.DataFrame:
     for row, against, why in pairs(study) if len(target) else ():
         for score, it in differences(target, predicted[row], predicted[against], group).items():
             if score != "accuracy":
-                lines.append((row, against, why, score, it.value, it.low, it.high, it.p, it.verdict))
+                names = (f"{name}-tta" if tta else name for name, tta in (row, against))
+                lines.append((*names, why, score, it.value, it.low, it.high, it.p, it.verdict))
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 

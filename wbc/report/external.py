@@ -1,12 +1,14 @@
-"""What each row scores on the images of other laboratories, beside its score at home over the same classes."""
+"""What each model scores on the images of other laboratories, beside its score at home over the same classes."""
 
-import json
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from wbc.evaluate.intervals import intervals
-from wbc.report.study import DATA, METRICS, Study
+from wbc.data.tables import read_manifest, targets
+from wbc.evaluate.external import novelty_scores, scored
+from wbc.evaluate.intervals import intervals, patients
+from wbc.report.study import Model, Study
 
 SHARED = ("f1", "accuracy", "ece")  # of the other laboratory's images, and with `home_` of the row's own test part
 SEPARATION = ("unusual_at_home", "unusual", "auroc")
@@ -23,23 +25,46 @@ def external(study: Study) -> pd.DataFrame:
     """
     lines = []
     for name in study.external:
-        each = [json.loads((METRICS / f"external/{name}-{r}.json").read_text("utf-8")) for r in study.repeats]
-        for row in each[0]:
-            means = pd.DataFrame([of_repeat[row] for of_repeat in each]).mean().to_dict()
-            lines.append({"set": name, "row": row, **means, **_bounded(study, name, row)})
+        manifest, common = read_manifest(name), common_classes(study, name)
+        for model in models_tested(study, name):
+            each = [dict(_scores(model, repeat, name, common)) for repeat in study.repeats]
+            bounds = _bounds(study, model, name, common, manifest)
+            lines.append({"set": name, "row": model.name, **pd.DataFrame(each).mean().to_dict(), **bounds})
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def _bounded(study: Study, name: str, row: str) -> dict[str, float]:
+def models_tested(study: Study, name: str) -> list[Model]:
+    """Those that predicted an external set: the networks, their blends, then the classifiers."""
+    order = ("network", "blend", "classifier")
+    return [model for kind in order for model in study.of_kind(kind) if model.predictions(study.first, name)]
+
+
+def common_classes(study: Study, name: str) -> np.ndarray:
+    """The class indices that an external set shares with the training part."""
+    known = targets(study.manifest[study.manifest["part"] == "train"])
+    return np.intersect1d(targets(read_manifest(name)), known)
+
+
+def _scores(model: Model, repeat: int, name: str, common: np.ndarray) -> Iterator[tuple[str, float]]:
+    home, away = (model.calibrated(repeat, part) for part in ("test", name))
+    for score, value in scored(home.target, home.probabilities, common).items() if home else ():
+        yield f"home_{score}", value
+    yield from scored(away.target, away.probabilities, common).items()
+    if away.tta is not None:
+        for score, value in scored(away.target, away.tta, common).items():
+            yield f"{score}_tta", value
+    if home and away.novelty is not None:
+        yield from novelty_scores(home.novelty, away.novelty).items()
+
+
+def _bounds(study: Study, model: Model, name: str, common: np.ndarray, manifest: pd.DataFrame) -> dict[str, float]:
     """How many images there are, of how many classes, that both laboratories have; the bounds of the scores on them."""
-    predicted = []
-    for repeat in study.repeats:
-        with np.load(DATA / f"predictions/external/{name}-{repeat}.npz") as stored:
-            both = np.isin(stored["targets"], stored["common"])
-            target, group = stored["targets"][both], stored["groups"][both] if "groups" in stored else None
-            predicted.append(stored[row][both].argmax(1))
+    each = [model.predictions(repeat, name) for repeat in study.repeats]
+    both = np.isin(each[0].target, common)
+    target, groups = each[0].target[both], patients(manifest, each[0].ids)
     found = {"images": len(target), "classes": len(np.unique(target))}
     if len(target):
-        for score, it in intervals(target, np.stack(predicted), group).items():
+        predicted = np.stack([it.probabilities[both].argmax(1) for it in each])
+        for score, it in intervals(target, predicted, None if groups is None else groups[both]).items():
             found |= {f"{score}_low": it.low, f"{score}_high": it.high}
     return found

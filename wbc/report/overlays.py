@@ -19,6 +19,8 @@ def epochs(study: Study) -> pd.DataFrame:
 
 def classes(study: Study) -> pd.DataFrame:
     """F1 of each class on the validation part, or over the folds of the best classical rows: row, class, f1, images."""
-    names = study.best_classical | {row: row for row in study.models}
-    tables = [study.per_class(name).reset_index(names="class").assign(row=row) for row, name in names.items()]
+    names = study.best_classical | {row: row for row in study.networks}
+    tables = [
+        study.per_class(name, "validation").reset_index(names="class").assign(row=row) for row, name in names.items()
+    ]
     return pd.concat(tables)[["row", "class", "f1", "images"]]

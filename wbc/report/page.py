@@ -13,6 +13,8 @@ import pandas as pd
 import vl_convert
 
 from wbc.classes import CLASSES, NAMES, TABLE_1
+from wbc.config import STUDY
+from wbc.data.tables import INGEST, MASKS, RUNS
 from wbc.evaluate.calibration import BINS
 from wbc.evaluate.intervals import DRAWS, RARE
 from wbc.features import feature_set
@@ -21,7 +23,7 @@ from wbc.report.cells import cells
 from wbc.report.differences import rare
 from wbc.report.published import CEILING, ROWS
 from wbc.report.results import BOUNDED, BOUNDS, HEADINGS, MEASURED, SPREADS, WORDS, lines
-from wbc.report.study import LAST, PLOTS, Study
+from wbc.report.study import LAST, Study
 from wbc.report.tables import Table, interval, number, ratio, spread
 
 DOUBTED = 48  # labels
@@ -33,7 +35,7 @@ CONFUSIONS = {  # figures of the report, by confusion matrix
     "v2-random_forest": "Figure 6",
     "v2-adaboost": "Figure 6",
     "v2-gradient_boosting": "Figure 6; on cell masks alone Figure 4",
-    "gridsearch": "Figure 7",
+    "v2-gridsearch": "Figure 7",
     "convnext_restarts": "Figures 9 and 11",
     "final": "Figure 13",
 }
@@ -63,7 +65,6 @@ def page(
     reliability: pd.DataFrame,
     external: pd.DataFrame,
     doubted: pd.DataFrame,
-    crop: float,
 ) -> str:
     """The page as HTML, with its pictures, data and Vega in it.
 
@@ -74,17 +75,16 @@ def page(
         reliability: curves of `wbc.report.calibrated.calibrated`.
         external: `wbc.report.external.external`.
         doubted: `wbc.report.labels.suspects`.
-        crop: `middle` share of an image that was packed.
     """
     best, shown = study.best, results[list(HEADINGS)].dropna(axis="columns", how="all")
-    points, projected = points_shown(study.models, study.first)
+    points, projected = points_shown(study.networks, study.first)
     doubted = doubted.head(DOUBTED)
-    shown_cells = cells(study, [*projected, *doubted["id"]], study.features[study.blend["features"]]["masks"], crop)
+    shown_cells = cells(study, [*projected, *doubted["id"]], study.features[study.blend["features"]])
     specs = {
         "shares": charts.class_shares(study),
         "progression": charts.progression(results),
-        "confusion": charts.confusion(study, best),
-        "importance": charts.importance(pd.read_csv(PLOTS / f"gridsearch/{study.first}/importance.csv")),
+        "confusion": charts.confusion(study, f"{best}, validation"),
+        "importance": charts.importance(pd.read_csv(RUNS / f"v2-{study.first}/gridsearch/importance.csv")),
         "f1": charts.curves(study, best, "f1", "macro F1"),
         "loss": charts.curves(study, best, "loss", "loss"),
         "projection": charts.projection(points, best),
@@ -125,8 +125,8 @@ def page(
         parts={name: len(part["ids"]) for name, part in shown_cells["parts"].items()},
         cells=_script(shown_cells),
         doubted=[(shown_cells["pictures"][line.id], line) for line in doubted.itertuples()],
-        contact_sheet=_jpeg(PLOTS / "contact_sheet.jpg"),
-        masks={path.stem: _jpeg(path) for path in sorted(PLOTS.glob("segment/*.jpg"))},
+        contact_sheet=_jpeg(INGEST / STUDY / "contact_sheet.jpg"),
+        masks={method: _jpeg(MASKS / STUDY / f"{method}.jpg") for method in study.methods},
         mask_notes=MASKS,
         features={name: len(feature_set(name).NAMES) for name in study.features},
         classes=CLASSES,
@@ -146,12 +146,14 @@ def cards(study: Study, results: pd.DataFrame) -> list[Card]:
         Card("Imbalance", ratio(study.classes["train"]), f"{ratio(pd.Series(TABLE_1))} in the report"),
     ]
     if top["row"] != best:  # a classical one or a blend
-        of = "validation part" if top["row"] in study.blends else "mean of the folds"
+        blended = [model.name for model in study.of_kind("blend")]
+        of = "validation part" if top["row"] in blended else "mean of the folds"
         found.append(Card("Highest validation F1 without TTA", number(top["val_f1"]), f"{top['row']}, {of}"))
-    images = len(study.confusions[best])
+    images = len(study.confusions[best, "validation"])
     score = number(study.measured[best]["val_f1"])
     found.append(Card("Best network, validation part", score, f"{best}, without TTA, {images:,} images"))
-    if images := len(study.confusions[f"{best}-test"]):
+    if (best, "test") in study.confusions:
+        images = len(study.confusions[best, "test"])
         plain, tta = (number(study.measured[best][score]) for score in ("test_f1", "test_f1_tta"))
         found.append(Card("The same network, test part", plain, f"without TTA, {images:,} images; {tta} with TTA"))
     if study.source in CHALLENGE:
@@ -162,7 +164,7 @@ def cards(study: Study, results: pd.DataFrame) -> list[Card]:
 def points_shown(rows: Iterable[str], repeat: int) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """The projections by row, and the ids shown: as all rows share most images, the first of the largest part's."""
     types = {"id": str, "label": str, "x": float, "y": float}
-    tables = {row: pd.read_csv(PLOTS / f"embed/{row}-{repeat}.csv", dtype=types, keep_default_na=False) for row in rows}
+    tables = {row: pd.read_csv(RUNS / f"{row}-{repeat}/embed/points.csv", dtype=types, keep_default_na=False) for row in rows}
     shown = max(tables.values(), key=len).groupby("label").head(PER_CLASS)["id"]
     return {row: table[table["id"].isin(shown)] for row, table in tables.items()}, sorted(shown)
 

@@ -13,13 +13,13 @@ class Published(NamedTuple):
 
 # In the report's order: Tables 3 and 4 (their best classifier), 6, 7 and 8; §7.4 for the plain cosine.
 ROWS = {
-    "classical_v1": Published("Best of six classifiers, 9 features", 0.326),
-    "classical_v2": Published("Best of six classifiers, 89 features", 0.400),
-    "gridsearch": Published("SMOTE + grid, gradient boosting", 0.521, 0.491),
+    "v1-classical": Published("Best of six classifiers, 9 features", 0.326),
+    "v2-classical": Published("Best of six classifiers, 89 features", 0.400),
+    "v2-gridsearch": Published("SMOTE + grid, gradient boosting", 0.521, 0.491),
     "efficientnet": Published("EfficientNet-B3, weighted cross-entropy", 0.646, 0.6850),
     "convnext_cosine": Published("ConvNeXt-Tiny, focal loss, cosine", 0.6460),
     "convnext_restarts": Published("+ warm restarts", 0.6960, 0.7327),
-    "convnext_restarts_tta": Published("its TTA", 0.6983, 0.7467),
+    "convnext_restarts-tta": Published("its TTA", 0.6983, 0.7467),
     "mixup": Published("+ MixUp", 0.730, 0.7279),
     "freeze": Published("+ frozen backbone, 5 epochs", 0.723, 0.7601),
     "cutmix": Published("+ CutMix", 0.708, 0.7626),
@@ -79,7 +79,7 @@ AUGMENTATION = (  # Table 5: transformation, parameters, and the same of the set
 # of its scores stand beside them. Table 6 has a validation F1 with TTA, though §7.6 says there is none; which of the
 # later submissions used TTA the report does not say, but their baseline did.
 TABLE_6 = (
-    ("Classical ML (GradientBoosting)", 0.521, 0.491, "gridsearch", "val_f1", "test_f1"),
+    ("Classical ML (GradientBoosting)", 0.521, 0.491, "v2-gridsearch", "val_f1", "test_f1"),
     ("EfficientNet-B3 + CrossEntropy", 0.646, 0.6850, "efficientnet", "val_f1", "test_f1"),
     ("ConvNeXt-Tiny + FocalLoss + WarmRestarts", 0.6960, 0.7327, "convnext_restarts", "val_f1", "test_f1"),
     ("+ TTA (R = 8, T = 0.8)", 0.6983, 0.7467, "convnext_restarts", "val_f1_tta", "test_f1_tta"),

@@ -18,6 +18,7 @@ BOUNDED = ("test_f1", "test_f1_common", "test_f1_tta", "test_accuracy")  # what 
 BOUNDS = tuple(f"{name}_{end}" for name in BOUNDED for end in ("low", "high"))
 MEASURED = ("val_f1", "val_f1_last", "val_f1_tta", *BOUNDED)
 SPREADS = tuple(f"{name}_sd" for name in MEASURED)  # over repeats, where there are any
+HEADLINES = ("val_f1", "val_f1_tta", "test_f1", "test_f1_tta")  # in the metrics file, for `dvc metrics diff`
 HEADINGS = {  # of the columns, in words: what was measured here, then what the report prints
     "row": "row",
     "title": "here",
@@ -75,9 +76,9 @@ def results(study: Study, public: Mapping[str, float] = MappingProxyType({})) ->
     here, measured = titles(study), dict(study.measured)
     if "convnext_restarts" in measured:  # the report lists this row's TTA as a row of its own
         scores = measured["convnext_restarts"].items()
-        measured["convnext_restarts_tta"] = {key: value for key, value in scores if "_tta" in key}
+        measured["convnext_restarts-tta"] = {key: value for key, value in scores if "_tta" in key}
     entries = []
-    for name in [*ROWS, *(row for row in measured if row not in ROWS)]:
+    for name in [*(row for row in ROWS if row in measured), *(row for row in measured if row not in ROWS)]:
         published = ROWS.get(name, Published())
         entry = {"row": name, "title": here.get(name), **{f"published_{k}": v for k, v in published._asdict().items()}}
         entries.append(entry | measured.get(name, {}) | {"public_score": public.get(name)})

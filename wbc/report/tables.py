@@ -13,7 +13,7 @@ from wbc.features.sets.v1 import NAMES as V1
 from wbc.features.sets.v2 import NAMES as V2
 from wbc.report import published
 from wbc.report.differences import rare
-from wbc.report.study import Study, of_test
+from wbc.report.study import Study
 
 ABSENT = "–"
 SCORE_NAMES = {"f1": "macro F1", "f1_common": "without rare classes"}
@@ -100,7 +100,7 @@ def _table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]], n
 
 
 def _classes(study: Study) -> Table:
-    counts = study.classes.set_index("label")
+    counts = study.classes
     printed, here = sum(TABLE_1.values()), counts["train"].sum()
     few = rare(study)
     lines = [
@@ -131,10 +131,10 @@ def _masks(study: Study) -> Table:
     images = study.images["train"] + study.images["test"]
     lines = [
         (method, *(number(found.get(score)) for score in scores), number(100 * found["failed"], 1))
-        for method, found in study.masks.items()
+        for method, found in study.masks.iterrows()
     ]
     note = (
-        f"Dice and IoU: means over the {study.true_masks:,} images that come with a true mask; – where there are none, "
+        f"Dice and IoU: means over the {(study.manifest['mask'] != '').sum():,} images that come with a true mask; – where there are none, "
         f"or where the method does not look for the nucleus. Failed: the share of all {images:,} masks that cannot be "
         "right, such as those without a cell."
     )
@@ -175,7 +175,7 @@ def _classifiers(study: Study, features: str, title: str) -> Table:
 
 def _validated_and_tested(study: Study, name: str) -> dict[str, tuple[str, str]]:
     """Of <features>-<classifier>, by score: over the folds with its spread, on the test part with its interval."""
-    here, tested = study.classical[name], of_test(name, study.test)
+    here, tested = study.folds[name], study.scores(name)
     return {
         key: (f"{here[key]:.3f} ± {here[f'{key}_sd']:.3f}", bounded_number(tested, f"test_{key}"))
         for key in ("f1", "accuracy")
@@ -184,11 +184,10 @@ def _validated_and_tested(study: Study, name: str) -> dict[str, tuple[str, str]]
 
 def _all_classifiers(study: Study) -> Table:
     lines = []
-    for name in sorted(study.classical, key=lambda name: -study.classical[name]["f1"]):
-        features, classifier = name.split("-")
-        masks, cells = study.features[features]["masks"], _validated_and_tested(study, name)
-        model = published.NAMES.get(classifier, classifier)
-        lines.append((f"{features}, {masks}", model, *cells["f1"], *cells["accuracy"]))
+    for name in sorted(study.folds, key=lambda name: -study.folds[name]["f1"]):
+        _, _, features, classifier = study.models[name]
+        cells, words = _validated_and_tested(study, name), published.NAMES.get(classifier, classifier)
+        lines.append((f"{features}, {study.features[features]}", words, *cells["f1"], *cells["accuracy"]))
     columns = ("features, masks", "model", "here: macro F1", "here: test macro F1", "here: accuracy", "here: on test")
     note = "From the best over the folds down; mean ± standard deviation over these, and the test part's 95% interval."
     return _table("Classical models: all of them", columns, lines, note)
@@ -215,7 +214,7 @@ def _single_classes(study: Study) -> Table:
     columns, cells = ["class"], [[label] for label in CLASSES]
     for name, heading, score, printed in published.PER_CLASS:
         columns += [f"report: {heading}", f"here: {heading}"]
-        here = study.per_class(name)
+        here = study.per_class(name, "validation")
         for label, line in zip(CLASSES, cells, strict=True):
             known = here is not None and label in here.index
             measured = f"{here.at[label, score]:.2f} ({here.at[label, 'images']:.0f})" if known else ABSENT
@@ -231,7 +230,7 @@ def _other_numbers(study: Study) -> Table:
 
     scores = study.measured.get("convnext_restarts", {})
     gain = f"{scores['test_f1_tta'] - scores['test_f1']:+.3f}" if "test_f1" in scores else ABSENT
-    confused = study.confusions.get("convnext_restarts", pd.DataFrame(columns=["actual", "predicted"]))
+    confused = study.confusions.get(("convnext_restarts", "validation"), pd.DataFrame(columns=["actual", "predicted"]))
     bands = confused.loc[confused["actual"] == "BNE", "predicted"]
     lines = [
         (

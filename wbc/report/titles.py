@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from wbc.config import BASE, DRAWN_CELLS, ENSEMBLE
+from wbc.config import BASE, DRAWN_CELLS
 from wbc.features import feature_set
 from wbc.report.published import NAMES
 from wbc.report.study import Study
@@ -71,19 +71,17 @@ def _phrase(key: str, value: Any) -> str:
 def titles(study: Study) -> dict[str, str]:
     """By row of the results: what ran here, the classical rows first, then the ladder's."""
     found = {}
-    for features in study.features:
-        names = feature_set(features).NAMES
-        best = study.best_classical[f"classical_{features}"].removeprefix(f"{features}-")
-        count = sum(name.startswith(f"{features}-") for name in study.classical)
-        found[f"classical_{features}"] = f"{NAMES.get(best, best)}, {len(names)} features: best of {count} classifiers"
+    for name, best in study.best_classical.items():
+        model = study.models[best]
+        count = sum(other.run == model.run for other in study.of_kind("classifier"))
+        words = f"{NAMES.get(model.classifier, model.classifier)}, {len(feature_set(model.run).NAMES)} features"
+        found[name] = f"{words}: best of {count} classifiers"
     grid = "SMOTE, gradient boosting: {n_estimators} rounds, depth {max_depth} of the grid"
-    found["gridsearch"] = grid.format(**study.grid)
+    found["v2-gridsearch"] = grid.format(**study.grid)
     found |= {name: title(row) for name, row in study.ladder.items()}
     both = "mean of {row}'s probabilities and those of {model} on {features}"
-    model = NAMES[study.blend["classifier"]]
-    found |= {
-        name: both.format(row=row, model=model, features=study.blend["features"]) for name, row in study.blends.items()
-    }
+    partner = {"model": NAMES[study.blend["classifier"]], "features": study.blend["features"]}
+    found |= {model.name: both.format(row=model.run, **partner) for model in study.of_kind("blend")}
     several = f"mean of its {len(study.repeats)} networks' probabilities"
-    found |= {f"{row}{ENSEMBLE}": several for row in [*study.ladder, *study.blends]}
-    return found | ({"convnext_restarts_tta": "its TTA"} if "convnext_restarts" in found else {})
+    found |= {f"{model.name}-ensemble": several for kind in ("network", "blend") for model in study.of_kind(kind)}
+    return found | ({"convnext_restarts-tta": "its TTA"} if "convnext_restarts" in found else {})

@@ -22,7 +22,7 @@ from wbc.network.model import PLAIN, Trained
 from wbc.network.pixels import Pixels
 from wbc.parallel import parallel_map
 from wbc.use.explain import evidence
-from wbc.use.model import chances, far, parts
+from wbc.use.model import novelty, parts, probabilities
 from wbc.use.reading import Seen, look
 
 HEAT = 0.4  # how much of an overlay is colour
@@ -92,11 +92,11 @@ def _said(model: Trained | Linear, seen: Sequence[Seen], device: torch.device, t
     pixels = Pixels(np.stack([each.pixels for each in seen]), np.arange(len(seen)), device) if network else None
     features = np.stack([each.features for each in seen]) if linear else None
     notes = [["no whole cell found"] if each.lost else [] for each in seen]
-    if (distances := far(model, pixels, features)) is not None:
+    if (distances := novelty(model, pixels, features)) is not None:
         for note, distance in zip(notes, distances, strict=True):
             if distance > 1:
                 note.insert(0, f"unlike the training images ({distance:.2g}× as far as 99 of 100)")
-    likeliest = torch.from_numpy(chances(model, pixels, features, tta)).topk(2)
+    likeliest = torch.from_numpy(probabilities(model, pixels, features, tta)).topk(2)
     for (first, second), (best, other), note in zip(*(values.tolist() for values in likeliest), notes, strict=True):
         yield CLASSES[best], first, CLASSES[other], second, "; ".join(note)
 

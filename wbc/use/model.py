@@ -37,7 +37,7 @@ def parts(model: Trained | Linear) -> tuple[Trained | None, Linear | None]:
     return (None, model) if isinstance(model, Linear) else (model, model.linear)
 
 
-def chances(
+def probabilities(
     model: Trained | Linear, pixels: Pixels | None, features: np.ndarray | None, tta: TTA = PLAIN
 ) -> np.ndarray:
     """(N, 13) float64 calibrated probabilities of N images.
@@ -58,13 +58,13 @@ def chances(
     return found
 
 
-def far(model: Trained | Linear, pixels: Pixels | None, features: np.ndarray | None) -> np.ndarray | None:
+def novelty(model: Trained | Linear, pixels: Pixels | None, features: np.ndarray | None) -> np.ndarray | None:
     """(N,) float64: how far N images lie from the training's, beyond 1 unusually far; None where the model cannot tell.
 
-    Of a network and its partner the one that finds them farther. Arguments as for `chances`.
+    Of a network and its partner the one that finds them farther. Arguments as for `probabilities`.
     """
     network, linear = parts(model)
-    found = [network.distances(pixels) / network.reference.threshold] if network and network.reference else []
+    found = [network.novelty(pixels)] if network and network.reference else []
     if linear and linear.reference:
         found.append(linear.reference.distance(features) / linear.reference.threshold)
     return np.max(found, axis=0) if found else None

@@ -1,0 +1,19 @@
+"""Draw one repeat's cross-validation folds, and the order in which training images go to the validation part."""
+
+from stages import run
+from wbc.config import load
+from wbc.data.split import folds, repeated, validation
+from wbc.data.tables import read_manifest, write_split
+
+
+def main(repeat: str) -> None:
+    settings, number = load("split"), int(repeat)
+    manifest = repeated(read_manifest(), settings.outer, number, settings.seed)
+    fold = folds(manifest, settings.folds, settings.seed + number)
+    write_split("folds", number, manifest["id"], fold)
+    write_split("validation", number, manifest["id"], validation(manifest, settings.seed + number))
+    print(f"{(fold >= 0).sum()} training images in {fold.max() + 1} folds, {(fold < 0).sum()} test images")
+
+
+if __name__ == "__main__":
+    run(main)
