@@ -30,17 +30,17 @@ from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingCla
 from sklearn.model_selection import RepeatedStratifiedKFold  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 
-from wbc.classes import CLASSES, TABLE_1  # noqa: E402
 from wbc.classical.gridsearch import oversample  # noqa: E402
 from wbc.classical.models import gradient_boosting, rounds_name  # noqa: E402
 from wbc.config import read_yaml, resolve  # noqa: E402
-from wbc.data.images import decode  # noqa: E402
-from wbc.data.sources import scan  # noqa: E402
-from wbc.errors import UserError  # noqa: E402
-from wbc.evaluate.scores import macro_f1  # noqa: E402
+from wbc.core.classes import CLASSES, TABLE_1  # noqa: E402
+from wbc.core.errors import UserError  # noqa: E402
+from wbc.dataset.images import decode  # noqa: E402
 from wbc.features import feature_set  # noqa: E402
 from wbc.parallel import parallel_map  # noqa: E402
+from wbc.scoring.scores import macro_f1  # noqa: E402
 from wbc.segment import method  # noqa: E402
+from wbc.sources import scan  # noqa: E402
 
 IMPLEMENTATIONS = ("exact", "hist")
 FOLDS = 5  # report §3.4

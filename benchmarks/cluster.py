@@ -19,7 +19,7 @@ PART = 20  # of the images, for the comparison
 
 def main() -> None:
     from wbc.classical.models import classifiers, cross_validate
-    from wbc.data.tables import read_manifest, targets
+    from wbc.core.tables import read_manifest, targets
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)

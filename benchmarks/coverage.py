@@ -15,8 +15,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from benchmarks.full_size import POOL
-from wbc.classes import CLASSES, TABLE_1
-from wbc.evaluate.intervals import differences, intervals, scores
+from wbc.core.classes import CLASSES, TABLE_1
+from wbc.statistics import differences, intervals, scores
 
 IMAGES = {label: POOL[label] - TABLE_1[label] for label in CLASSES}  # of the report's test part: 9,634
 CLAIMED = {  # of 100 images of a class, how many are taken for which other

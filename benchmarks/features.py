@@ -43,7 +43,7 @@ def main() -> None:
         parser.error("--images, --sample and --rounds are at least 1")
     pin(1, "avx2")  # before NumPy is imported
 
-    from wbc.errors import UserError
+    from wbc.core.errors import UserError
 
     try:
         files = listed(arguments.folder)
@@ -59,8 +59,8 @@ def main() -> None:
 
 def listed(folder: Path) -> list[tuple[str, str]]:
     """Path and hash of every image in a folder, each of which can be read."""
-    from wbc.data.images import ImageError, decode, sha256
-    from wbc.errors import UserError
+    from wbc.core.errors import UserError
+    from wbc.dataset.images import ImageError, decode, sha256
 
     files = []
     for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png")):
@@ -77,7 +77,7 @@ def listed(folder: Path) -> list[tuple[str, str]]:
 
 def measure(files: list[tuple[str, str]], images: int, sample: int, rounds: int) -> dict:
     """Every figure of both sets."""
-    from wbc.data.images import read
+    from wbc.dataset.images import read
 
     few = files[:: max(1, len(files) // sample)][:sample]
     sets = {name: all_cores(name, files, images) for name in MASKS}  # first, while this process is small
@@ -100,8 +100,8 @@ def one_core(name: str, files: list[tuple[str, str]], rounds: int) -> dict:
     from tqdm import tqdm
 
     from benchmarks.features_oracle import ORACLES
-    from wbc.data.images import read
-    from wbc.errors import UserError
+    from wbc.core.errors import UserError
+    from wbc.dataset.images import read
     from wbc.features import feature_set
     from wbc.segment import method
 
@@ -155,7 +155,7 @@ def whole(name: str, path: str, sha256: str) -> tuple[int, int]:
     """From file to features; the process and its peak memory in kB."""
     import cv2
 
-    from wbc.data.images import read
+    from wbc.dataset.images import read
     from wbc.features import feature_set
     from wbc.segment import method
 

@@ -60,7 +60,7 @@ def draw_archive(root: Path) -> None:
     import numpy as np
     from tqdm import tqdm
 
-    from wbc.io import write_csv
+    from wbc.core.io import write_csv
 
     root.mkdir(parents=True, exist_ok=True)
     labels = [label for label, count in POOL.items() for _ in range(count)]
@@ -86,8 +86,8 @@ def draw_eight(folder: Path, numbers: range, labels: list[str]) -> None:
     import cv2
     import numpy as np
 
-    from wbc.data.synthetic import draw
-    from wbc.io import atomic
+    from wbc.core.io import atomic
+    from wbc.synthetic import draw
 
     cells = {label: draw(label, 370, np.random.default_rng([205, numbers[0]]))[0] for label in dict.fromkeys(labels)}
     for turn, (number, label) in enumerate(zip(numbers, labels, strict=True)):

@@ -51,16 +51,16 @@ import torch
 from torch import nn
 
 from benchmarks.train_throughput import machine, measure_row, measured, timed
-from wbc.classes import CLASSES, TABLE_1
 from wbc.config import Row, read_yaml, resolve
-from wbc.data.images import write_jpeg
-from wbc.data.synthetic import draw
+from wbc.core.classes import CLASSES, TABLE_1
+from wbc.dataset.images import write_jpeg
 from wbc.network import distributed
 from wbc.network.inference import MemoryShort, choose_device
 from wbc.network.model import Trained, load_model, save_model
 from wbc.network.pixels import STREAMING, Part, Pixels
 from wbc.network.prepare import Prepare
 from wbc.network.reference import reference
+from wbc.synthetic import draw
 from wbc.train import engine
 from wbc.train.engine import Trainer, fit
 

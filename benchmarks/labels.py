@@ -16,10 +16,10 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from wbc.classes import CLASSES
 from wbc.classical.models import classifiers
-from wbc.data.tables import read_manifest, targets
-from wbc.evaluate.calibration import scaled, temperature
+from wbc.core.classes import CLASSES
+from wbc.core.tables import read_manifest, targets
+from wbc.scoring.calibration import scaled, temperature
 
 ALIKE = {"SNE": "BNE", "LY": "VLY", "MO": "VLY", "BL": "PMY", "EO": "SNE", "MY": "MMY", "BA": "EO", "BNE": "SNE"}
 ALIKE |= {"VLY": "LY", "MMY": "MY", "PMY": "MMY", "PC": "LY", "PLY": "LY"}

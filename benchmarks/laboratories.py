@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 from wbc.compute import pin
-from wbc.errors import UserError
+from wbc.core.errors import UserError
 
 COARSE = {"SNE": "neutrophil", "BNE": "neutrophil", "LY": "lymphocyte", "MO": "monocyte", "EO": "eosinophil"}
 COARSE |= {"BA": "basophil"}
@@ -47,11 +47,11 @@ def compare(home: Path, away: list[Path], sets: list[str], masks: str) -> dict[s
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold
 
-    from wbc.classes import CLASSES
     from wbc.classical.linear import reference
     from wbc.classical.models import classifiers, cross_validate
-    from wbc.data.listing import read_rows
-    from wbc.data.tables import SUBMISSION
+    from wbc.core.classes import CLASSES
+    from wbc.core.tables import SUBMISSION
+    from wbc.dataset.listing import read_rows
 
     listed = read_rows(home / "labels.csv", SUBMISSION)
     target = np.array([CLASSES.index(line["labels"]) for line in listed])
@@ -98,8 +98,8 @@ def far(known, values):
 def measured(files: list[Path], features: str, masks: str):
     import numpy as np
 
+    from wbc.models.inputs import look
     from wbc.parallel import parallel_map
-    from wbc.use.reading import look
 
     seen = list(parallel_map(look, ((file, None, (features, masks)) for file in files), len(files), features))
     for file, each in zip(files, seen, strict=True):

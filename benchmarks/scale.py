@@ -49,10 +49,10 @@ def draw(root: Path, images: int) -> None:
     """The first so many images, and the list of them."""
     import numpy as np
 
-    from wbc.classes import CLASSES
-    from wbc.data.synthetic import draw
-    from wbc.io import write_csv
+    from wbc.core.classes import CLASSES
+    from wbc.core.io import write_csv
     from wbc.parallel import parallel_map
+    from wbc.synthetic import draw
 
     chunks = [range(first, min(first + CHUNK, images)) for first in range(0, images, CHUNK)]
     missing = [chunk for chunk in chunks if not file(root, chunk[-1]).exists()]

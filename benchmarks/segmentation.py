@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from wbc.compute import pin
-from wbc.errors import UserError
+from wbc.core.errors import UserError
 
 CHALLENGE = (370, 368)  # width and height of the challenge's images
 COLUMNS = ("cell_dice", "cell_iou", "nucleus_dice", "nucleus_iou", "failed", "ms", "ms_challenge")
@@ -47,7 +47,7 @@ def read_pairs(folder: Path) -> list[tuple]:
     Raises:
         UserError: no such folder, no pair in it, or a pair that cannot be used, by name.
     """
-    from wbc.data.images import ImageError, decode, read_mask
+    from wbc.dataset.images import ImageError, decode, read_mask
 
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")

@@ -49,7 +49,7 @@ def main() -> None:
     settings = resolve(params)
     pin(settings["compute"]["threads"] if arguments.profile == "sample" else os.cpu_count(), "native")
 
-    from wbc.data.synthetic import write_dataset
+    from wbc.synthetic import write_dataset
 
     with tempfile.TemporaryDirectory() as folder:
         write_dataset(Path(folder), train=512, test=1, minimum_train=1, minimum_test=0, size=CHALLENGE, seed=0)
@@ -65,7 +65,7 @@ def measure(settings: dict, files: list[Path], images: int, rounds: int) -> dict
     import cv2
     import numpy as np
 
-    from wbc.data.pack import resize
+    from wbc.dataset.pack import resize
     from wbc.network.inference import choose_device
 
     device, size = choose_device(), settings["images"]["size"]

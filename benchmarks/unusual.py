@@ -22,7 +22,7 @@ import tempfile
 from pathlib import Path
 
 from wbc.compute import pin
-from wbc.errors import UserError
+from wbc.core.errors import UserError
 
 SHARES = {"test": 0.25, "validation": 0.15}  # of each class of FOLDER; the rest trains
 
@@ -52,16 +52,16 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
     import numpy as np
     import torch
 
-    from wbc.classes import CLASSES
+    from wbc.cli.classify import find
     from wbc.config import load_row
-    from wbc.data.listing import read_rows
-    from wbc.data.tables import SUBMISSION
+    from wbc.core.classes import CLASSES
+    from wbc.core.tables import SUBMISSION
+    from wbc.dataset.listing import read_rows
+    from wbc.models.inputs import look
     from wbc.network.inference import choose_device
     from wbc.network.model import load_model
     from wbc.network.pixels import Part, Pixels, load_part
     from wbc.train.engine import fit
-    from wbc.use.classify import find
-    from wbc.use.reading import look
 
     row, device = load_row(row_name, 0), choose_device()
     drawn = {name: load_part(name, 0, row.train.validation, device) for name in ("train", "validation", "test")}
@@ -107,8 +107,8 @@ def measure(trained, own: dict, others: dict) -> dict:
     from pytorch_ood.detector import KNN, RMD, EnergyBased, MaxSoftmax, ViM
     from sklearn.metrics import roc_auc_score
 
-    from wbc.evaluate.unusual import gaussians
     from wbc.network.reference import reference
+    from wbc.scoring.novelty import gaussians
 
     head = trained.model.head
     known = reference(trained.model.backbone, trained.normalisation, own["train"], own["validation"])

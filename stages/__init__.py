@@ -8,8 +8,8 @@ from pathlib import Path
 
 from wbc.compute import pin, used
 from wbc.config import LEFT_OUT, read_yaml, settings_path
-from wbc.errors import UserError
-from wbc.io import write_text
+from wbc.core.errors import UserError
+from wbc.core.io import write_text
 
 # Importing PyTorch leaves half a million objects, hardly any of them garbage; Python would look through them a thousand
 # times, for 1.4 s of the 7.8 s before a training starts
@@ -37,7 +37,7 @@ def start() -> None:
 
 
 def leave_out(stage: str, row: str, repeat: str) -> None:
-    """Write the outputs of a row that the study leaves out: DVC wants every stage's, and an empty folder earns a warning."""
+    """Write the outputs of a row that the study leaves out: DVC wants every stage's, and warns of an empty folder."""
     run = Path(f"runs/{row}-{repeat}")
     for folder in (stage, *["live/plots/metrics"] * (stage == "train")):
         write_text(run / folder / "left_out.csv", "step,left_out\n")

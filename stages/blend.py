@@ -1,4 +1,4 @@
-"""Blend one row of the ladder with a classical model: the mean of their calibrated probabilities, and one file with both."""
+"""Blend one row of the ladder with a classical model: the mean of their calibrated probabilities, in one file."""
 
 import numpy as np
 import pandas as pd
@@ -6,12 +6,12 @@ import pandas as pd
 from stages import run
 from wbc.classical.linear import load_linear
 from wbc.config import load
-from wbc.data.tables import RUNS, write_submission
-from wbc.evaluate.calibration import scaled
-from wbc.evaluate.scores import macro_f1
-from wbc.io import write_json
+from wbc.core.io import write_json
+from wbc.core.tables import RUNS, write_submission
 from wbc.network.model import load_model, save_model
-from wbc.predictions import Predictions, read_predictions, write_predictions
+from wbc.scoring.calibration import scaled
+from wbc.scoring.predictions import Predictions, read_predictions, write_predictions
+from wbc.scoring.scores import macro_f1
 
 SHARE = 0.5  # of the classical model; one chosen on the validation part does no better (docs/evidence.md)
 

@@ -7,11 +7,11 @@ from wbc.classical.linear import linear, reference, save_linear
 from wbc.classical.models import classifiers, cross_validate
 from wbc.classical.table import test, training
 from wbc.config import load
-from wbc.data.tables import RUNS
-from wbc.evaluate.calibration import scaled, temperature
-from wbc.evaluate.scores import accuracy, macro_f1
-from wbc.io import write_csv, write_json
-from wbc.predictions import Predictions, write_predictions
+from wbc.core.io import write_csv, write_json
+from wbc.core.tables import RUNS
+from wbc.scoring.calibration import scaled, temperature
+from wbc.scoring.predictions import Predictions, write_predictions
+from wbc.scoring.scores import accuracy, macro_f1
 
 
 def main(features: str, repeat: str) -> None:

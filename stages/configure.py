@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stages import run
 from wbc.config import SETTINGS, complete, dumped, image_folders, load, read_yaml, resolve, settings_path
-from wbc.io import write_text
+from wbc.core.io import write_text
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stages import run
 from wbc.config import load
-from wbc.data.synthetic import write_dataset, write_external
+from wbc.synthetic import write_dataset, write_external
 
 HOME, AWAY = Path("data/synthetic"), Path("data/laboratory")
 

@@ -3,10 +3,10 @@
 import numpy as np
 
 from stages import run
-from wbc.classes import CLASSES
 from wbc.config import load
-from wbc.data.tables import RUNS
-from wbc.io import write_csv
+from wbc.core.classes import CLASSES
+from wbc.core.io import write_csv
+from wbc.core.tables import RUNS
 from wbc.projection import project
 
 

@@ -2,10 +2,10 @@
 
 from stages import run
 from wbc.config import load
-from wbc.data.tables import RUNS, read_features, read_manifest, targets
-from wbc.predictions import Predictions, write_predictions
-from wbc.use.model import load as load_model
-from wbc.use.model import novelty, probabilities
+from wbc.core.tables import RUNS, read_features, read_manifest, targets
+from wbc.models.model import load as load_model
+from wbc.models.model import novelty, probabilities
+from wbc.scoring.predictions import Predictions, write_predictions
 
 
 def main(features: str, repeat: str) -> None:

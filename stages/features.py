@@ -1,14 +1,14 @@
-"""Measure every feature set on all images of one set, each on its masks, into data/features/<set>/<features>.parquet."""
+"""Measure every feature set on all images of one set, into data/features/<set>/<features>.parquet."""
 
 import numpy as np
 import pandas as pd
 
 from stages import run
 from wbc.config import load
-from wbc.data.images import read
-from wbc.data.tables import FEATURES, MASKS, read_manifest
+from wbc.core.io import atomic, write_json
+from wbc.core.tables import FEATURES, MASKS, read_manifest
+from wbc.dataset.images import read
 from wbc.features import degenerate, feature_set
-from wbc.io import atomic, write_json
 from wbc.parallel import parallel_map
 
 

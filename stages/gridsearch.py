@@ -5,9 +5,9 @@ from wbc.classical.gridsearch import importance, named, search
 from wbc.classical.models import probabilities
 from wbc.classical.table import test, training
 from wbc.config import load
-from wbc.data.tables import RUNS, write_submission
-from wbc.io import write_csv, write_json
-from wbc.predictions import Predictions, write_predictions
+from wbc.core.io import write_csv, write_json
+from wbc.core.tables import RUNS, write_submission
+from wbc.scoring.predictions import Predictions, write_predictions
 
 
 def main(repeat: str) -> None:

@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 
 from stages import run
-from wbc.classes import CLASSES, TABLE_1
 from wbc.config import LEFT_OUT, STUDY, load, read_yaml, settings_path
-from wbc.data.contact import contact_sheet
-from wbc.data.images import read, write_jpeg
-from wbc.data.ingest import NOTES, Ingested, collect, ingest, nothing
-from wbc.data.leaks import KINDS, LEAKING
-from wbc.data.public import warnings
-from wbc.data.sources import SourceError, listing
-from wbc.data.tables import INGEST, read_hashes, read_manifest
-from wbc.io import atomic, write_csv, write_json
+from wbc.core.classes import CLASSES, TABLE_1
+from wbc.core.io import atomic, write_csv, write_json
+from wbc.core.tables import INGEST, read_hashes, read_manifest
+from wbc.dataset.contact import contact_sheet
+from wbc.dataset.images import read, write_jpeg
+from wbc.dataset.ingest import NOTES, Ingested, collect, ingest, nothing
+from wbc.dataset.leaks import KINDS, LEAKING
+from wbc.dataset.public import warnings
+from wbc.sources import SourceError, listing
 
 COLUMNS = 8
 

@@ -2,8 +2,8 @@
 
 from stages import run
 from wbc.config import load
-from wbc.data.pack import pack
-from wbc.data.tables import read_manifest
+from wbc.core.tables import read_manifest
+from wbc.dataset.pack import pack
 
 
 def main(name: str) -> None:

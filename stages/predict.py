@@ -2,14 +2,14 @@
 
 from stages import run
 from wbc.config import load
-from wbc.data.tables import RUNS, write_submission
-from wbc.evaluate.scores import SCORES
-from wbc.io import write_json, write_npz
+from wbc.core.io import write_json, write_npz
+from wbc.core.tables import RUNS, write_submission
+from wbc.network.explain import of_mistakes
 from wbc.network.inference import choose_device
 from wbc.network.model import load_model
 from wbc.network.pixels import load_part, load_set
-from wbc.predictions import Predictions, write_predictions
-from wbc.use.explain import of_mistakes
+from wbc.scoring.predictions import Predictions, write_predictions
+from wbc.scoring.scores import SCORES
 
 PARTS = {"validation": "val", "test": "test"}
 
@@ -27,7 +27,9 @@ def main(row: str, repeat: str) -> None:
         tta = trained.probabilities(pixels, settings.tta).numpy()
         found[name] = Predictions(ids, targets, plain, tta, trained.novelty(pixels) if name != "validation" else None)
         if name == "validation":
-            write_npz(folder / "predict/embeddings.npz", [("ids", ids), ("targets", targets), ("embeddings", embeddings)])
+            write_npz(
+                folder / "predict/embeddings.npz", [("ids", ids), ("targets", targets), ("embeddings", embeddings)]
+            )
         if name in PARTS:
             known = targets >= 0
             for way, probabilities in {"": plain, "_tta": tta}.items() if known.any() else ():

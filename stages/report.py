@@ -6,7 +6,7 @@ import pandas as pd
 
 from stages import run
 from wbc.config import load
-from wbc.io import atomic, write_csv, write_json, write_text
+from wbc.core.io import atomic, write_csv, write_json, write_text
 from wbc.report import charts, overlays, tables
 from wbc.report.calibrated import calibrated
 from wbc.report.differences import compared
@@ -20,7 +20,9 @@ from wbc.report.study import METRICS, PLOTS, Study
 def main() -> None:
     study = Study(**load("report").model_dump(exclude={"compute"}))
     table = results(study, read_public_scores(Path("data/public_scores.csv"), list(study.measured)))
-    headlines = {row: {key: scores[key] for key in HEADLINES if key in scores} for row, scores in study.measured.items()}
+    headlines = {
+        row: {key: scores[key] for key in HEADLINES if key in scores} for row, scores in study.measured.items()
+    }
     write_json(METRICS / "results.json", headlines)
     write_text(PLOTS / "results.md", markdown(table))
     with atomic(PLOTS / "results.png") as path:

@@ -4,13 +4,13 @@ import numpy as np
 
 from stages import run
 from wbc.config import load
-from wbc.data.tables import RUNS
-from wbc.evaluate.corruptions import BLOOD, corrupt
-from wbc.evaluate.scores import macro_f1
-from wbc.io import write_csv, write_json
+from wbc.core.io import write_csv, write_json
+from wbc.core.tables import RUNS
 from wbc.network.inference import choose_device
 from wbc.network.model import load_model
 from wbc.network.pixels import Pixels, load_part
+from wbc.robustness import BLOOD, corrupt
+from wbc.scoring.scores import macro_f1
 
 SEVERITIES = (1, 3, 5)
 

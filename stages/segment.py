@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 
 from stages import run
-from wbc.classes import CLASSES
 from wbc.config import load
-from wbc.data.images import read, read_mask, write_jpeg
-from wbc.data.tables import MASKS, read_manifest
-from wbc.io import write_csv, write_json, write_npz
+from wbc.core.classes import CLASSES
+from wbc.core.io import write_csv, write_json, write_npz
+from wbc.core.tables import MASKS, read_manifest
+from wbc.dataset.images import read, read_mask, write_jpeg
 from wbc.parallel import parallel_map
 from wbc.segment import failed, method, panel, score
 

@@ -2,8 +2,8 @@
 
 from stages import run
 from wbc.config import load
-from wbc.data.split import folds, repeated, validation
-from wbc.data.tables import read_manifest, write_split
+from wbc.core.tables import read_manifest, write_split
+from wbc.dataset.split import folds, repeated, validation
 
 
 def main(repeat: str) -> None:

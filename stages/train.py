@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -11,15 +12,15 @@ from filelock import FileLock, Timeout
 
 from stages import run
 from wbc.config import DRAWN_CELLS, STUDY, TrainFile, load
-from wbc.data.tables import INGEST, PIXELS, RUNS, SPLIT
-from wbc.errors import UserError
-from wbc.evaluate.calibration import temperature
-from wbc.io import rounded, write_csv, write_json
+from wbc.core.errors import UserError
+from wbc.core.io import rounded, write_csv, write_json
+from wbc.core.tables import INGEST, PIXELS, RUNS, SPLIT
 from wbc.network import distributed
 from wbc.network.inference import choose_device
 from wbc.network.model import Trained, save_model
 from wbc.network.pixels import load_part
 from wbc.network.reference import reference
+from wbc.scoring.calibration import temperature
 from wbc.train.engine import HISTORY, checkpoint_key, fit, log
 
 # Who saw nothing but such cells takes others for them: benchmarks.unusual
@@ -45,7 +46,12 @@ def train_row(row: str, repeat: int, settings: TrainFile) -> None:
     log(f"{name}: {settings.model.name} on {device.type}, {len(train.ids)} images, validation on {len(validation.ids)}")
 
     acting = settings.model_dump(exclude_none=True)
-    files = [INGEST / STUDY / "manifest.csv", SPLIT / f"{repeat}/validation.csv", PIXELS / STUDY / "images.npy", *code()]
+    files = [
+        INGEST / STUDY / "manifest.csv",
+        SPLIT / f"{repeat}/validation.csv",
+        PIXELS / STUDY / "images.npy",
+        *code(),
+    ]
     scratch = SCRATCH / f"{name}-{checkpoint_key(acting, device.type, distributed.world_size(), *files)}"
     first = not distributed.rank()  # it alone writes
     with alone(scratch) if first else nullcontext():
@@ -68,11 +74,9 @@ def train_row(row: str, repeat: int, settings: TrainFile) -> None:
 
 
 def code() -> list[Path]:
-    """The files that dvc.yaml knows this stage by."""
-    root = Path(__file__).parent.parent
-    files = ("stages/train.py", "wbc/classes.py", "wbc/classical/linear.py", "wbc/data/tables.py", "wbc/io.py")
-    files += ("wbc/evaluate/calibration.py", "wbc/evaluate/scores.py", "wbc/evaluate/unusual.py", "wbc/modelfile.py")
-    return [root / file for file in files] + sorted(root.glob("wbc/network/*.py")) + sorted(root.glob("wbc/train/*.py"))
+    """The project's modules that this process imported."""
+    loaded = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in ("stages", "wbc")}
+    return [Path(loaded[name].__file__) for name in sorted(loaded)] + [Path(__file__)]
 
 
 @contextmanager

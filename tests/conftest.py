@@ -100,7 +100,7 @@ def cells(labels, folder, first=0):
     import cv2
     import numpy as np
 
-    from wbc.data.synthetic import draw
+    from wbc.synthetic import draw
 
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"{first + i:08d}.jpg" for i in range(len(labels))]
@@ -132,8 +132,8 @@ def archives(tmp_path_factory):
 
 
 def wbcbench(root):
-    from wbc.data.sources.wbcbench import LISTS
-    from wbc.io import write_csv
+    from wbc.core.io import write_csv
+    from wbc.sources.wbcbench import LISTS
 
     header = ["", "ID", "labels", "split", "site"]  # the odd ones are a saved index and one more
     for i, (name, folder) in enumerate(zip(LISTS, ("phase1", "phase2/train", "phase2/eval"), strict=True)):
@@ -146,7 +146,7 @@ def wbcbench(root):
 
 
 def kaggle(root):
-    from wbc.io import write_csv
+    from wbc.core.io import write_csv
 
     labels = ["SNE"] * 12 + ["LY"] * 6 + ["BL"] * 4 + ["PLY"]
     ids = [name.removesuffix(".jpg") for name in cells(labels, root / "images/train")]

@@ -35,15 +35,7 @@ TINY = {
     },
 }
 COPIED = ("stages", "wbc", "dvc.yaml", "params.yaml", "data/public_scores.csv")
-COPIED += (
-    "data/weights",
-    "metrics/external/.gitkeep",
-    "plots/robustness/.gitkeep",
-    ".dvc/plots",
-    ".gitattributes",
-    ".gitignore",
-    ".dvcignore",
-)
+COPIED += ("data/weights", ".dvc/plots", ".gitattributes", ".gitignore", ".dvcignore")
 LEFT_OUT = ("convnext_cosine", "mixup", "cutmix")  # rows that take time; what they change, the next one does
 
 
@@ -142,7 +134,7 @@ def alone(params: dict) -> None:
 
 def pack(path: Path, change: Callable[[dict], None]) -> None:
     """Settings and packed images in `path`, after a change to params.yaml: of two classes that take time to learn."""
-    from stages import configure, ingest, pack, validation
+    from stages import configure, ingest, pack, split
 
     rng = np.random.default_rng(0)
     for part, count in (("train", 20), ("test", 2)):
@@ -154,7 +146,7 @@ def pack(path: Path, change: Callable[[dict], None]) -> None:
                 Image.fromarray(image).save(folder / f"{part}-{label}-{number}.png")
     write_params(path, change)
     with contextlib.chdir(path):
-        for stage, *repeat in ((configure,), (ingest,), (validation, "0"), (pack,)):
+        for stage, *repeat in ((configure,), (ingest, "study"), (split, "0"), (pack, "study")):
             stage.main(*repeat)
 
 

@@ -21,13 +21,13 @@ from safetensors.numpy import save
 from stages import configure, folds, ingest, run, validation
 from study import study_params
 from wbc.__main__ import main as wbc
-from wbc.classes import CLASSES
 from wbc.classical.table import training
 from wbc.config import resolve
-from wbc.data.images import decode
-from wbc.data.pack import pack
-from wbc.data.tables import read_manifest
-from wbc.io import write_csv
+from wbc.core.classes import CLASSES
+from wbc.core.io import write_csv
+from wbc.core.tables import read_manifest
+from wbc.dataset.images import decode
+from wbc.dataset.pack import pack
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs/bad-input.md"
@@ -417,7 +417,7 @@ def no_network():
         raise socket.gaierror
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wbc.data.fetch.PAUSES", ())
+        patch.setattr("wbc.cli.fetch.PAUSES", ())
         patch.setattr("socket.getaddrinfo", unknown)
         return command("fetch", "pbc")()
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from stages import blend
-from wbc.classes import CLASSES
 from wbc.classical.linear import Linear, save_linear
-from wbc.io import write_npz
+from wbc.core.classes import CLASSES
+from wbc.core.io import write_npz
 from wbc.network.model import Trained, build, load_model, save_model
 
 

@@ -14,9 +14,9 @@ import yaml
 
 from stages import train
 from study import ROOT
-from wbc.evaluate.calibration import temperature
 from wbc.network.model import load_model
 from wbc.network.pixels import load_part
+from wbc.scoring.calibration import temperature
 from wbc.train import engine
 from wbc.train.engine import checkpoint_key, fit
 

@@ -12,10 +12,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from conftest import ifd
-from wbc.classes import CLASSES, TABLE_1
-from wbc.data.images import ImageError, decode, read, read_mask, sha256, write_jpeg
-from wbc.data.pack import middle, pack, resize
-from wbc.data.split import folds, held_back, repeated, validation
+from wbc.core.classes import CLASSES, TABLE_1
+from wbc.dataset.images import ImageError, decode, read, read_mask, sha256, write_jpeg
+from wbc.dataset.pack import middle, pack, resize
+from wbc.dataset.split import folds, held_back, repeated, validation
 
 
 def encoded(array, mode=None, suffix="PNG", **options):

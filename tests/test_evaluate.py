@@ -8,14 +8,14 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from benchmarks.coverage import IMAGES, matrix, predict, simulate
-from wbc.classes import CLASSES
-from wbc.data.synthetic import draw
-from wbc.evaluate.calibration import BINS, calibration, reliability, scaled, temperature
-from wbc.evaluate.corruptions import BLOOD, corrupt
-from wbc.evaluate.intervals import bounded, confusion_matrix, differences, every_pair, intervals, patients, scores
-from wbc.evaluate.mistakes import SHOWN, hardest
-from wbc.io import write_npz
+from wbc.core.classes import CLASSES
+from wbc.core.io import write_npz
 from wbc.report.calibrated import calibrated
+from wbc.report.mistakes import SHOWN, hardest
+from wbc.robustness import BLOOD, corrupt
+from wbc.scoring.calibration import BINS, calibration, reliability, scaled, temperature
+from wbc.statistics import bounded, confusion_matrix, differences, every_pair, intervals, patients, scores
+from wbc.synthetic import draw
 
 
 def points(target, predicted):

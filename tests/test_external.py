@@ -17,22 +17,22 @@ from stages import collect as collecting
 from stages import configure
 from stages import external as scoring
 from study import alone, set_knob, write_params
-from wbc.classes import CLASSES
 from wbc.classical.linear import Linear, save_linear
+from wbc.cli.classify import classify
 from wbc.config import ConfigError, complete, load_row, resolve
-from wbc.data.images import decode
-from wbc.data.ingest import collect, ingest
-from wbc.data.sources import SourceError
-from wbc.data.synthetic import AWAY, draw, write_dataset, write_external
-from wbc.evaluate.calibration import scaled
-from wbc.evaluate.external import scored, told_apart
-from wbc.evaluate.unusual import Reference
+from wbc.core.classes import CLASSES
+from wbc.dataset.images import decode
+from wbc.dataset.ingest import collect, ingest
+from wbc.models.model import load
 from wbc.network.model import Trained, build, save_model
 from wbc.network.pixels import load_part
 from wbc.network.reference import reference
 from wbc.report import external as reported
-from wbc.use.classify import classify
-from wbc.use.model import load
+from wbc.scoring.calibration import scaled
+from wbc.scoring.external import scored, told_apart
+from wbc.scoring.novelty import Reference
+from wbc.sources import SourceError
+from wbc.synthetic import AWAY, draw, write_dataset, write_external
 
 CPU = torch.device("cpu")
 SNE, LY, MO = (CLASSES.index(name) for name in ("SNE", "LY", "MO"))

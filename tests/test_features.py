@@ -16,9 +16,8 @@ from skimage.draw import disk, ellipse
 
 from benchmarks.features_oracle import ORACLES, outline
 from study import of_the_report
-from wbc.classes import CLASSES
-from wbc.data.images import decode
-from wbc.data.synthetic import draw
+from wbc.core.classes import CLASSES
+from wbc.dataset.images import decode
 from wbc.features import SETS, degenerate, feature_set
 from wbc.features.__main__ import markdown
 from wbc.features.measures import shape
@@ -26,6 +25,7 @@ from wbc.features.sets.v1 import extract as extract_v1
 from wbc.features.sets.v2 import extract as extract_v2
 from wbc.features.sets.v3 import extract as extract_v3
 from wbc.segment import method
+from wbc.synthetic import draw
 
 ROOT = Path(__file__).parent.parent
 V1, V2 = of_the_report("v1"), of_the_report("v2")

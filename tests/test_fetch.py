@@ -21,9 +21,9 @@ import requests
 
 from study import ROOT
 from wbc.__main__ import main
-from wbc.data import fetch, unzip
-from wbc.data.public import SETS, File, PublicSet
-from wbc.data.sources import Item, Scanned, scan
+from wbc.cli import fetch, unzip
+from wbc.dataset.public import SETS, File, PublicSet
+from wbc.sources import Item, Scanned, scan
 
 STEPS = "open the page, Download All"
 NOISE = np.random.default_rng(0).bytes(700_000)  # longer than a few pieces, and not to be compressed
@@ -528,7 +528,7 @@ def test_parquet_files_are_unpacked_once(server, monkeypatch):
         (folder / "images").mkdir()  # fails if it is called again
         (folder / "labels.csv").touch()
 
-    monkeypatch.setitem(sys.modules, "wbc.data.parquet", SimpleNamespace(unpack=unpack))
+    monkeypatch.setitem(sys.modules, "wbc.cli.parquet", SimpleNamespace(unpack=unpack))
     monkeypatch.setitem(SETS, "cells", public())
     Path("raw/data").mkdir(parents=True)
     Path("raw/data/1.parquet").touch()
@@ -543,7 +543,9 @@ def test_parquet_files_are_unpacked_once(server, monkeypatch):
 KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
-from wbc.data import fetch, public, unzip
+from wbc.cli import fetch
+from wbc.dataset import public
+from wbc.cli import unzip
 
 os.sync = lambda: None
 public.SETS["cells"] = public.PublicSet(*["x"] * 5, 3, False, {{}}, (public.File("cells.zip", {url!r}),))

@@ -19,11 +19,11 @@ from PIL import Image
 
 from conftest import WIDTHS, ifd
 from study import study_params
+from wbc.cli.unzip import unzip
 from wbc.config import resolve
-from wbc.data.images import decode
-from wbc.data.listing import ImageFolder, parse
-from wbc.data.unzip import unzip
-from wbc.errors import UserError
+from wbc.core.errors import UserError
+from wbc.dataset.images import decode
+from wbc.dataset.listing import ImageFolder, parse
 
 thorough = bool(os.environ.get("WBC_FUZZ"))
 fuzz = settings(

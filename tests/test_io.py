@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wbc.data.images import sha256, write_jpeg
-from wbc.data.pack import pack
-from wbc.io import atomic, write_csv, write_json, write_npz
+from wbc.core.io import atomic, write_csv, write_json, write_npz
+from wbc.dataset.images import sha256, write_jpeg
+from wbc.dataset.pack import pack
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from study import dvc, merge, ran, run, start
-from wbc.classes import CLASSES
+from wbc.core.classes import CLASSES
 from wbc.report.results import MEASURED
 
 SMALL = {  # of the report's profile all but what would take hours or a download

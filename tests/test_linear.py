@@ -13,11 +13,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from wbc.classes import CLASSES
 from wbc.classical.linear import linear, load_linear, reference, save_linear
 from wbc.classical.models import classifiers, probabilities
-from wbc.evaluate.calibration import scaled
-from wbc.modelfile import WeightsError, read_header
+from wbc.core.classes import CLASSES
+from wbc.core.modelfile import WeightsError, read_header
+from wbc.scoring.calibration import scaled
 
 
 def cells(classes, count=300):
@@ -118,5 +118,5 @@ def test_what_is_no_linear_model_is_said_in_a_line(model, tmp_path):
 
 
 def test_neither_the_stage_nor_a_process_that_reads_waits_for_pytorch():
-    code = "import sys, wbc.classical.linear, wbc.use.reading; sys.exit('torch' in sys.modules)"
+    code = "import sys, wbc.classical.linear, wbc.models.inputs; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

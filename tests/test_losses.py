@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wbc.classes import CLASSES, TABLE_1
 from wbc.config import Loss, Mix, Schedule
+from wbc.core.classes import CLASSES, TABLE_1
 from wbc.train.losses import (
     CLASS_WEIGHTS,
     LOSSES,

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from wbc.config import Augment, Model
-from wbc.modelfile import FORMAT, WeightsError
+from wbc.core.modelfile import FORMAT, WeightsError
 from wbc.network import model as files
 from wbc.network.model import load_model, save_model
 from wbc.network.pixels import Pixels

@@ -8,12 +8,12 @@ import torch
 from skimage.color import combine_stains, hed_from_rgb, rgb_from_hed, separate_stains
 
 from settings import STILL
-from wbc.evaluate.unusual import Reference
 from wbc.network.inference import MemoryShort, choose_device, infer
 from wbc.network.model import Trained, WeightsError, build, load_model, save_model
 from wbc.network.pixels import Pixels, fits
 from wbc.network.prepare import Prepare, StainJitter
 from wbc.network.reference import channel_means, reference
+from wbc.scoring.novelty import Reference
 from wbc.train import engine
 
 CPU = torch.device("cpu")

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_info
 
 from wbc import parallel
 from wbc.config import resolve
-from wbc.data.images import ImageError
+from wbc.dataset.images import ImageError
 from wbc.parallel import ClusterError, KilledError, parallel_map
 
 
@@ -65,7 +65,7 @@ def test_results_are_made_only_so_far_ahead_of_what_is_taken(tmp_path, where, wo
 
 
 FAILING = """
-from wbc.errors import UserError
+from wbc.core.errors import UserError
 from wbc.parallel import parallel_map
 
 def read(number):

@@ -20,9 +20,9 @@ import pytest
 import yaml
 
 from study import ROOT, dvc, git, ran, run
-from wbc.classes import CLASSES
 from wbc.config import read_yaml
-from wbc.data.tables import read_manifest
+from wbc.core.classes import CLASSES
+from wbc.core.tables import read_manifest
 from wbc.network.model import load_model
 from wbc.report.study import predictions
 

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 from study import ROOT, clone, dvc, ran, write_params
 from wbc.config import ConfigError, Model, load_pretraining, read_yaml, resolve
-from wbc.data.synthetic import draw, write_dataset
 from wbc.network.model import build
 from wbc.pretrain import cell, cells, pretrain
+from wbc.synthetic import draw, write_dataset
 
 WEIGHTS = ROOT / "data/weights/drawn_cells.safetensors"
 

@@ -20,18 +20,18 @@ from ruamel.yaml import YAML
 from stages import configure, folds, validation
 from stages import ingest as ingest_stage
 from study import ROOT
-from wbc.classes import CLASSES
+from wbc.cli.parquet import READ, unpack
+from wbc.cli.sources import markdown
 from wbc.config import ConfigError, complete, resolve
-from wbc.data.__main__ import markdown
-from wbc.data.ingest import ingest
-from wbc.data.parquet import READ, unpack
-from wbc.data.public import SETS
-from wbc.data.sources import SourceError, scan, scan_all
-from wbc.data.sources.wbcbench_hf import COLUMNS
-from wbc.data.split import folds as dealt
-from wbc.data.synthetic import draw
-from wbc.data.tables import read_manifest, read_split
-from wbc.io import write_csv
+from wbc.core.classes import CLASSES
+from wbc.core.io import write_csv
+from wbc.core.tables import read_manifest, read_split
+from wbc.dataset.ingest import ingest
+from wbc.dataset.public import SETS
+from wbc.dataset.split import folds as dealt
+from wbc.sources import SourceError, scan, scan_all
+from wbc.sources.wbcbench_hf import COLUMNS
+from wbc.synthetic import draw
 
 
 def pixels(name, mode="RGB"):

@@ -13,22 +13,22 @@ import pandas as pd
 import pytest
 
 from study import ROOT, of_the_report
-from wbc.classes import CLASSES, TABLE_1
 from wbc.config import resolve
-from wbc.data.synthetic import draw
-from wbc.errors import UserError
-from wbc.evaluate.mistakes import SHOWN
+from wbc.core.classes import CLASSES, TABLE_1
+from wbc.core.errors import UserError
+from wbc.core.io import write_csv, write_npz, write_text
 from wbc.features import feature_set
-from wbc.io import write_csv, write_npz, write_text
 from wbc.report import cells, charts, labels, overlays, page, published
 from wbc.report.calibrated import ERRORS
 from wbc.report.differences import BELOW, BEST, compared
 from wbc.report.external import COLUMNS as EXTERNAL
+from wbc.report.mistakes import SHOWN
 from wbc.report.results import HEADINGS, lines, markdown, read_public_scores, results
 from wbc.report.study import Predictions, Study, predictions
 from wbc.report.tables import all_tables
 from wbc.report.tables import markdown as tables_markdown
 from wbc.report.titles import title, titles
+from wbc.synthetic import draw
 
 SCORES = {"val_f1": 0.5, "val_f1_tta": 0.6, "test_f1": 0.65, "test_f1_tta": 0.7, "test_accuracy": 0.8}
 SCORES |= {"test_f1_low": 0.6, "test_f1_high": 0.69, "test_f1_tta_low": 0.66, "test_f1_tta_high": 0.74}

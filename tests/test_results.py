@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from wbc.classes import CLASSES
-from wbc.data.tables import PIXELS, read_manifest
-from wbc.evaluate.scores import accuracy, confusion, macro_f1, per_class
-from wbc.io import write_csv
+from wbc.core.classes import CLASSES
+from wbc.core.io import write_csv
+from wbc.core.tables import PIXELS, read_manifest
 from wbc.projection import project
 from wbc.report.calibrated import calibrated
+from wbc.scoring.scores import accuracy, confusion, macro_f1, per_class
 
 
 def test_macro_f1_by_hand():

@@ -10,10 +10,10 @@ import pytest
 
 from stages import robustness
 from wbc.config import load_row
-from wbc.data.tables import PIXELS, read_manifest
-from wbc.evaluate.corruptions import BLOOD
+from wbc.core.tables import PIXELS, read_manifest
 from wbc.network.model import Trained, build, save_model
 from wbc.report import study
+from wbc.robustness import BLOOD
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from skimage.measure import label
 
 from benchmarks.segmentation import measure, read_pairs
 from stages.segment import chosen
-from wbc.classes import CLASSES
-from wbc.data.synthetic import draw
-from wbc.errors import UserError
+from wbc.core.classes import CLASSES
+from wbc.core.errors import UserError
 from wbc.segment import METHODS, dice, failed, iou, method, panel, score
+from wbc.synthetic import draw
 
 BACKGROUND, CYTOPLASM, NUCLEUS = (245, 235, 230), (170, 120, 190), (100, 40, 140)
 RED_CELL = (205, 150, 155)

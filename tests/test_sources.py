@@ -13,15 +13,15 @@ from PIL import Image
 from scipy.sparse.csgraph import connected_components
 
 from benchmarks.full_size import POOL
-from wbc.classes import TABLE_1
-from wbc.data import leaks
-from wbc.data.ingest import ingest
-from wbc.data.leaks import copies, copy_of, near_copies, perceptual_hash, two_labels
-from wbc.data.sources import SourceError, scan
-from wbc.data.split import folds, held_back, validation
-from wbc.data.synthetic import draw
-from wbc.errors import UserError
-from wbc.io import write_csv
+from wbc.core.classes import TABLE_1
+from wbc.core.errors import UserError
+from wbc.core.io import write_csv
+from wbc.dataset import leaks
+from wbc.dataset.ingest import ingest
+from wbc.dataset.leaks import copies, copy_of, near_copies, perceptual_hash, two_labels
+from wbc.dataset.split import folds, held_back, validation
+from wbc.sources import SourceError, scan
+from wbc.synthetic import draw
 
 
 def put(path, value=0):

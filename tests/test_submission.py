@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from wbc.__main__ import main
-from wbc.data.tables import write_submission
-from wbc.io import write_csv
+from wbc.core.io import write_csv
+from wbc.core.tables import write_submission
 
 IDS = ["b", "a", "c"]
 
@@ -45,5 +45,5 @@ def test_an_id_that_the_sample_lists_twice_is_wanted_once(tmp_path, capsys):
 
 
 def test_checking_needs_no_pytorch():
-    check = "import sys, wbc.__main__, wbc.use.submission; sys.exit('torch' in sys.modules)"
+    check = "import sys, wbc.__main__, wbc.cli.submission; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)

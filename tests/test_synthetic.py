@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 from skimage.measure import regionprops
 
-from wbc.classes import CLASSES, TABLE_1
-from wbc.data.contact import contact_sheet
-from wbc.data.synthetic import class_counts, draw, write_dataset
+from wbc.core.classes import CLASSES, TABLE_1
+from wbc.dataset.contact import contact_sheet
+from wbc.synthetic import class_counts, draw, write_dataset
 
 ARGUMENTS = {"train": 120, "test": 40, "minimum_train": 4, "minimum_test": 2, "size": 32, "seed": 5}
 

@@ -14,25 +14,25 @@ from torchvision.ops import Permute
 from conftest import cells
 from wbc import parallel
 from wbc.__main__ import main
-from wbc.classes import CLASSES
 from wbc.classical.linear import Linear, save_linear
+from wbc.cli.classify import classify, find, layer_cam
+from wbc.cli.export import Resize, export_onnx
 from wbc.config import TTA, Augment
-from wbc.data.images import SUFFIXES, decode
-from wbc.data.pack import middle, resize
-from wbc.errors import UserError
-from wbc.evaluate.calibration import scaled
+from wbc.core.classes import CLASSES
+from wbc.core.errors import UserError
+from wbc.core.io import write_json
+from wbc.dataset.images import SUFFIXES, decode
+from wbc.dataset.pack import middle, resize
 from wbc.features import feature_set
-from wbc.io import write_json
+from wbc.models.model import load
+from wbc.network.explain import SIDE, of_mistakes
 from wbc.network.inference import infer
 from wbc.network.model import PLAIN, Trained, build, load_model, save_model
 from wbc.network.pixels import Pixels
 from wbc.network.prepare import Prepare
 from wbc.network.reference import reference
+from wbc.scoring.calibration import scaled
 from wbc.segment import method
-from wbc.use.classify import classify, find, layer_cam
-from wbc.use.explain import SIDE, of_mistakes
-from wbc.use.export import Resize, export_onnx
-from wbc.use.model import load
 
 CPU = torch.device("cpu")
 STILL = dict.fromkeys(Augment.model_fields, 0.0) | {"scale": [1.0, 1.0], "erase_scale": [0.1, 0.1]}

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wbc.data.public import SETS
+from wbc.dataset.public import SETS
 
 MODEL = Path("models/final-0.safetensors")
 PREDICTIONS = Path("data/predictions/v3-0.npz")
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("--out", type=Path, help="write a CSV file instead of printing")
     options = parser.parse_args(arguments)
 
-    from wbc.errors import UserError
+    from wbc.core.errors import UserError
 
     try:
         options.run(options)
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def fetch(arguments: argparse.Namespace) -> None:
     """Download, check and unpack a public set."""
-    from wbc.data.fetch import fetch
+    from wbc.cli.fetch import fetch
 
     fetch(arguments.set, arguments.folder)
 
@@ -65,13 +65,13 @@ def classify(arguments: argparse.Namespace) -> None:
     """One line per image: class, probability, runner-up and what to beware of."""
     from wbc import config
     from wbc.classical.linear import Linear
-    from wbc.data.images import decode, write_jpeg
-    from wbc.errors import UserError
+    from wbc.cli.classify import Classified, find, layer_cam
+    from wbc.cli.classify import classify as classified
+    from wbc.core.errors import UserError
+    from wbc.dataset.images import decode, write_jpeg
+    from wbc.models.model import load
     from wbc.network.inference import choose_device
     from wbc.network.model import PLAIN
-    from wbc.use.classify import Classified, find, layer_cam
-    from wbc.use.classify import classify as classified
-    from wbc.use.model import load
 
     files, model = find(arguments.images), load(arguments.model)
     if isinstance(model, Linear) and (arguments.tta or arguments.explain):
@@ -93,7 +93,7 @@ def classify(arguments: argparse.Namespace) -> None:
 
 def write(out: Path | None, columns: Sequence[str], rows: Sequence[Sequence]) -> None:
     """A CSV file, or its lines on the screen."""
-    from wbc.io import rounded, write_csv
+    from wbc.core.io import rounded, write_csv
 
     if out:
         write_csv(out, columns, rows)
@@ -106,8 +106,8 @@ def write(out: Path | None, columns: Sequence[str], rows: Sequence[Sequence]) ->
 
 def export(arguments: argparse.Namespace) -> None:
     """Write the model as ONNX."""
-    from wbc.use.export import export_onnx
-    from wbc.use.model import load
+    from wbc.cli.export import export_onnx
+    from wbc.models.model import load
 
     out = arguments.out or arguments.model.with_suffix(".onnx")
     export_onnx(load(arguments.model), out)
@@ -116,9 +116,9 @@ def export(arguments: argparse.Namespace) -> None:
 
 def submission(arguments: argparse.Namespace) -> None:
     """What is wrong with a submission, one line each; the exit status is 1 if anything is."""
-    from wbc.data.listing import read_rows
-    from wbc.data.tables import SUBMISSION
-    from wbc.use.submission import expected_ids, problems
+    from wbc.cli.submission import expected_ids, problems
+    from wbc.core.tables import SUBMISSION
+    from wbc.dataset.listing import read_rows
 
     rows = read_rows(arguments.file, SUBMISSION)
     if found := problems(rows, expected_ids(arguments.sample)):

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from wbc.errors import UserError
+from wbc.core.errors import UserError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
@@ -75,7 +75,7 @@ class Compute(Group):
     joblib_backend: Literal["loky", "dask"]
 
 
-SOURCES = get_args(file_in("data/sources"))
+SOURCES = get_args(file_in("sources"))
 METHODS = get_args(file_in("segment/methods"))
 
 
@@ -112,7 +112,7 @@ class Synthetic(Group):
 
 
 class ExternalSet(Group):
-    source: file_in("data/sources")
+    source: file_in("sources")
     path: Annotated[str, Field(min_length=1)]
 
 
@@ -385,7 +385,6 @@ class BlendFile(File):
 
 class RobustnessFile(File):
     seed: Index
-    validation: OpenFraction
 
 
 class ReportFile(File):
@@ -489,7 +488,7 @@ def load_pretraining(path: str | Path) -> tuple[Pretrain, Augment]:
 
 
 def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Settings of every stage, by the name of their file in settings/: `draw`, `ingest/study`, `train/final`, …
+    """Settings of every stage, by the name of their file in settings/: `draw` and `train/final`.
 
     Raises:
         ConfigError: an unknown key, profile or row, a wrong type, or a value out of range.
@@ -552,7 +551,7 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
         if name in study.blend.rows:
             of_row["blend"] = {key: values["blend"][key] for key in ("features", "classifier")}
         if name in study.robustness.rows:
-            of_row["robustness"] = seed | validation
+            of_row["robustness"] = seed
         files |= {f"{stage}/{name}": found if name in chosen else None for stage, found in of_row.items()}
     ladder = {name: {"from": starts[name]} | _difference(rows[name], rows.get(starts[name], {})) for name in chosen}
     files["report"] = {
@@ -610,7 +609,9 @@ def complete(resolved: dict[str, dict[str, Any]], known: Collection[str]) -> Non
 def image_folders(resolved: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """What `ingest` reads, by the group of `params.yaml` that says so: `data`, and `external.<set>` of those used."""
     found = {name.removeprefix("ingest/"): values for name, values in resolved.items() if name.startswith("ingest/")}
-    return {"data" if name == STUDY else f"external.{name}": values for name, values in found.items() if "path" in values}
+    return {
+        "data" if name == STUDY else f"external.{name}": values for name, values in found.items() if "path" in values
+    }
 
 
 def _check_repeats(repeats: list[int], outer: int) -> None:

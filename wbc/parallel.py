@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from wbc.compute import AVX2, THREADS
-from wbc.errors import UserError
+from wbc.core.errors import UserError
 
 if TYPE_CHECKING:
     from distributed import Client, WorkerPlugin

@@ -12,14 +12,14 @@ import timm
 import torch
 from torch import nn
 
-from wbc.classes import CLASSES
 from wbc.config import Augment, Pretrain
-from wbc.data.pack import middle, resize
-from wbc.data.synthetic import draw
+from wbc.core.classes import CLASSES
+from wbc.dataset.pack import middle, resize
 from wbc.features import feature_set
 from wbc.network.prepare import Prepare
 from wbc.parallel import parallel_map
 from wbc.segment import method
+from wbc.synthetic import draw
 
 MASKS, FEATURES = "polar", "v2"
 SPREAD = 4.0  # standard deviations beyond which a feature's value says no more

@@ -10,10 +10,10 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
-from wbc.classes import CLASSES
-from wbc.evaluate.calibration import scaled
-from wbc.evaluate.unusual import UNUSUAL, Reference, gaussians
-from wbc.modelfile import WeightsError, complete, read_header, write
+from wbc.core.classes import CLASSES
+from wbc.core.modelfile import WeightsError, complete, read_header, write
+from wbc.scoring.calibration import scaled
+from wbc.scoring.novelty import UNUSUAL, Reference, gaussians
 
 LINEAR = (LogisticRegression, LinearDiscriminantAnalysis)  # their probabilities are a softmax of linear functions
 ENTRY = "linear"  # of a file's header; a network's has it too, where the network has such a partner

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
-from wbc.classes import CLASSES
+from wbc.core.classes import CLASSES
 from wbc.parallel import cluster
 
 PROGRESS = 5  # joblib's verbosity: a line now and then with what is done and how long the rest takes

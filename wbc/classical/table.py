@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from wbc.config import STUDY
-from wbc.data.tables import read_features, read_manifest, read_split, targets
-from wbc.errors import UserError
+from wbc.core.errors import UserError
+from wbc.core.tables import read_features, read_manifest, read_split, targets
 
 FEWEST = 5  # images to train a classifier on: the nearest neighbours that the one of that name asks for
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import nn
 
-from wbc.errors import UserError
+from wbc.core.errors import UserError
 from wbc.network import distributed
 from wbc.network.pixels import Pixels
 

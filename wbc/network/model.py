@@ -13,15 +13,15 @@ from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from wbc.classes import CLASSES
 from wbc.classical.linear import ENTRY, TENSORS, Linear, packed, unpacked
 from wbc.config import TTA, Augment, Model
-from wbc.evaluate.unusual import Reference
-from wbc.modelfile import WeightsError, complete, read_header, write
+from wbc.core.classes import CLASSES
+from wbc.core.modelfile import WeightsError, complete, read_header, write
 from wbc.network.inference import infer
 from wbc.network.pixels import Pixels
 from wbc.network.prepare import Prepare
 from wbc.network.reference import channel_means
+from wbc.scoring.novelty import Reference
 
 # ImageNet weights that the package registry carries, so that no model hub is needed: timm's name of the architecture,
 # the package and its file. Its images were scaled by other constants than timm's default.

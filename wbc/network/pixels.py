@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from wbc.config import STUDY
-from wbc.data.tables import PIXELS, read_manifest, read_split, targets
+from wbc.core.tables import PIXELS, read_manifest, read_split, targets
 
 STREAMING = "out of memory with all images on the GPU: they are read as they are needed"
 SHARE = 0.5  # of the memory a GPU has for this process that images may take; the network needs the rest

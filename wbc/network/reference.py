@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from wbc.evaluate.unusual import UNUSUAL, Reference, gaussians
 from wbc.network.inference import infer
 from wbc.network.pixels import Part, Pixels
 from wbc.network.prepare import Prepare
+from wbc.scoring.novelty import UNUSUAL, Reference, gaussians
 
 REDUCTION = 8  # of the feature map that is looked at: `benchmarks.unusual` compares
 

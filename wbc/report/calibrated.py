@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from wbc.evaluate.calibration import calibration, reliability, scaled, temperature
 from wbc.report.study import HOME, Model, Study
+from wbc.scoring.calibration import calibration, reliability, scaled, temperature
 
 WAYS = {False: "plain", True: "with TTA"}
 ERRORS = ("row", "probabilities", "temperature", "ece", "ece_by_chance", "classwise_ece", "nll", "brier")

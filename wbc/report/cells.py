@@ -8,15 +8,15 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from wbc.classes import CLASSES
 from wbc.config import STUDY
-from wbc.data.pack import middle, resize
-from wbc.data.tables import MASKS, PIXELS, RUNS, read_manifest
-from wbc.evaluate.intervals import every_pair, patients
-from wbc.evaluate.mistakes import SIZE, hardest
-from wbc.predictions import Predictions
+from wbc.core.classes import CLASSES
+from wbc.core.tables import MASKS, PIXELS, RUNS, read_manifest
+from wbc.dataset.pack import middle, resize
 from wbc.report.external import common_classes
+from wbc.report.mistakes import SIZE, hardest
 from wbc.report.study import HOME, Study
+from wbc.scoring.predictions import Predictions
+from wbc.statistics import every_pair, patients
 
 QUALITY = 70
 

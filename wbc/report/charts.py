@@ -12,7 +12,7 @@ import matplotlib
 import pandas as pd
 import vl_convert
 
-from wbc.classes import CLASSES, TABLE_1
+from wbc.core.classes import CLASSES, TABLE_1
 from wbc.report.study import Study
 
 alt.data_transformers.disable_max_rows()  # a chart's data are in the page, not in a notebook

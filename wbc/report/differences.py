@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from wbc.classes import CLASSES
-from wbc.evaluate.intervals import RARE, differences
+from wbc.core.classes import CLASSES
 from wbc.report.study import Study
+from wbc.statistics import RARE, differences
 
 BELOW, BEST = "stands on it", "best on validation"
 COLUMNS = ("row", "against", "why", "score", "difference", "low", "high", "p", "verdict")
@@ -36,7 +36,7 @@ def compared(study: Study) -> pd.DataFrame:
     """The differences of macro F1 on the test part, with the columns `COLUMNS`: none where no image is labelled.
 
     Where classes are rare, macro F1 without these, `f1_common`, follows each. Intervals and p are those of
-    `wbc.evaluate.intervals.differences`.
+    `wbc.statistics.differences`.
     """
     target, group, predicted = study.test
     lines = []

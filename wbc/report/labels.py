@@ -6,9 +6,9 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from wbc.classes import CLASSES
-from wbc.errors import UserError
-from wbc.predictions import read_predictions
+from wbc.core.classes import CLASSES
+from wbc.core.errors import UserError
+from wbc.scoring.predictions import read_predictions
 
 COLUMNS = ("id", "label", "probability", "suggested", "suggested_probability", "by")
 

@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 import vl_convert
 
-from wbc.classes import CLASSES, NAMES, TABLE_1
 from wbc.config import STUDY
-from wbc.data.tables import INGEST, MASKS, RUNS
-from wbc.evaluate.calibration import BINS
-from wbc.evaluate.intervals import DRAWS, RARE
+from wbc.core.classes import CLASSES, NAMES, TABLE_1
+from wbc.core.tables import INGEST, RUNS
+from wbc.core.tables import MASKS as MASK_FOLDER
 from wbc.features import feature_set
 from wbc.report import charts
 from wbc.report.cells import cells
@@ -25,6 +24,8 @@ from wbc.report.published import CEILING, ROWS
 from wbc.report.results import BOUNDED, BOUNDS, HEADINGS, MEASURED, SPREADS, WORDS, lines
 from wbc.report.study import LAST, Study
 from wbc.report.tables import Table, interval, number, ratio, spread
+from wbc.scoring.calibration import BINS
+from wbc.statistics import DRAWS, RARE
 
 DOUBTED = 48  # labels
 PER_CLASS = 60  # points of a class in the projection: rare classes are seen, and the page stays under 5 MB
@@ -126,7 +127,7 @@ def page(
         cells=_script(shown_cells),
         doubted=[(shown_cells["pictures"][line.id], line) for line in doubted.itertuples()],
         contact_sheet=_jpeg(INGEST / STUDY / "contact_sheet.jpg"),
-        masks={method: _jpeg(MASKS / STUDY / f"{method}.jpg") for method in study.methods},
+        masks={method: _jpeg(MASK_FOLDER / STUDY / f"{method}.jpg") for method in study.methods},
         mask_notes=MASKS,
         features={name: len(feature_set(name).NAMES) for name in study.features},
         classes=CLASSES,
@@ -164,7 +165,9 @@ def cards(study: Study, results: pd.DataFrame) -> list[Card]:
 def points_shown(rows: Iterable[str], repeat: int) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """The projections by row, and the ids shown: as all rows share most images, the first of the largest part's."""
     types = {"id": str, "label": str, "x": float, "y": float}
-    tables = {row: pd.read_csv(RUNS / f"{row}-{repeat}/embed/points.csv", dtype=types, keep_default_na=False) for row in rows}
+    tables = {
+        row: pd.read_csv(RUNS / f"{row}-{repeat}/embed/points.csv", dtype=types, keep_default_na=False) for row in rows
+    }
     shown = max(tables.values(), key=len).groupby("label").head(PER_CLASS)["id"]
     return {row: table[table["id"].isin(shown)] for row, table in tables.items()}, sorted(shown)
 

@@ -1,4 +1,4 @@
-"""What the report prints: Tables 2 to 8 (Table 1 is `wbc.classes.TABLE_1`) and the results in its text."""
+"""What the report prints: Tables 2 to 8 (Table 1 is `wbc.core.classes.TABLE_1`) and the results in its text."""
 
 from typing import NamedTuple
 

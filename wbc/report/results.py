@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from wbc.data.listing import read_rows
-from wbc.errors import UserError
+from wbc.core.errors import UserError
+from wbc.dataset.listing import read_rows
 from wbc.report.published import ROWS, Published
 from wbc.report.study import LAST, Study
 from wbc.report.tables import ABSENT, interval, markdown_table, number, spread

@@ -10,13 +10,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from wbc.classes import CLASSES
 from wbc.config import STUDY
-from wbc.data.tables import INGEST, MASKS, RUNS, read_manifest, targets
-from wbc.evaluate.calibration import scaled, temperature
-from wbc.evaluate.intervals import bounded, patients
-from wbc.evaluate.scores import accuracy, confusion, macro_f1, per_class
-from wbc.predictions import Predictions, read_predictions
+from wbc.core.classes import CLASSES
+from wbc.core.tables import MASKS, RUNS, read_manifest, targets
+from wbc.scoring.calibration import scaled, temperature
+from wbc.scoring.predictions import Predictions, read_predictions
+from wbc.scoring.scores import accuracy, confusion, macro_f1, per_class
+from wbc.statistics import bounded, patients
 
 METRICS, PLOTS = Path("metrics"), Path("plots")
 LAST = 5  # epochs whose mean validation F1 stands beside the best one's
@@ -149,7 +149,7 @@ class Study:
 
     @cached_property
     def histories(self) -> dict[str, pd.DataFrame]:
-        """By row, of its first repeat, a line per epoch: epoch, train/loss, val/f1, …"""
+        """By row, of its first repeat, a line per epoch: epoch, train/loss, val/f1 and so on."""
         return {row: self._history(row, self.first) for row in self.networks}
 
     def _history(self, row: str, repeat: int) -> pd.DataFrame:
@@ -290,7 +290,7 @@ def _tested(model: Model, repeats: Sequence[int]) -> dict[bool, pd.DataFrame | N
 
 
 def _means(each: Sequence[Mapping[str, float]], keys: Sequence[str] = ()) -> dict[str, float]:
-    """Means over the repeats by name, of some of the keys or all; of these, standard deviations where there are several."""
+    """Means over the repeats by name; of `keys`, where given, and with the standard deviations of several repeats."""
     values = pd.DataFrame(each)
     if not keys:
         return values.mean().to_dict()

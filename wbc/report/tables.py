@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from wbc.classes import CLASSES, NAMES, TABLE_1
-from wbc.evaluate.calibration import BINS
-from wbc.evaluate.intervals import DRAWS, RARE
+from wbc.core.classes import CLASSES, NAMES, TABLE_1
 from wbc.features.sets.v1 import NAMES as V1
 from wbc.features.sets.v2 import NAMES as V2
 from wbc.report import published
 from wbc.report.differences import rare
 from wbc.report.study import Study
+from wbc.scoring.calibration import BINS
+from wbc.statistics import DRAWS, RARE
 
 ABSENT = "–"
 SCORE_NAMES = {"f1": "macro F1", "f1_common": "without rare classes"}
@@ -128,13 +128,13 @@ def ratio(counts: pd.Series) -> str:
 
 def _masks(study: Study) -> Table:
     scores = {f"{part}_{name.lower()}": f"{part}: {name}" for part in ("cell", "nucleus") for name in ("Dice", "IoU")}
-    images = study.images["train"] + study.images["test"]
+    images, true_masks = study.images["train"] + study.images["test"], (study.manifest["mask"] != "").sum()
     lines = [
         (method, *(number(found.get(score)) for score in scores), number(100 * found["failed"], 1))
         for method, found in study.masks.iterrows()
     ]
     note = (
-        f"Dice and IoU: means over the {(study.manifest['mask'] != '').sum():,} images that come with a true mask; – where there are none, "
+        f"Dice and IoU: means over the {true_masks:,} images that come with a true mask; – where there are none, "
         f"or where the method does not look for the nucleus. Failed: the share of all {images:,} masks that cannot be "
         "right, such as those without a cell."
     )

@@ -19,16 +19,16 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from wbc.classes import CLASSES
 from wbc.config import Loss, Optim, Row, Schedule
-from wbc.errors import UserError
-from wbc.evaluate.scores import macro_f1
-from wbc.io import atomic
+from wbc.core.classes import CLASSES
+from wbc.core.errors import UserError
+from wbc.core.io import atomic
 from wbc.network import distributed
 from wbc.network.inference import MemoryShort, autocast, enough_memory, infer
 from wbc.network.model import Classifier, build
 from wbc.network.pixels import STREAMING, Part
 from wbc.network.prepare import Prepare
+from wbc.scoring.scores import macro_f1
 from wbc.train.losses import CLASS_WEIGHTS, normaliser, per_image, smoothed
 from wbc.train.mixing import Mixing, one_hot
 from wbc.train.schedule import factors

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from torchvision.transforms import v2
 
-from wbc.classes import CLASSES
 from wbc.config import Mix
+from wbc.core.classes import CLASSES
 
 
 class Mixing(nn.Module):

@@ -1,0 +1,124 @@
+"""Classes of new images by a trained model, with what speaks against trusting them."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+
+from wbc.classical.linear import Linear
+from wbc.config import TTA
+from wbc.core.classes import CLASSES
+from wbc.core.errors import UserError
+from wbc.dataset.images import SUFFIXES
+from wbc.dataset.listing import ImageFolder
+from wbc.dataset.pack import middle, resize
+from wbc.models.inputs import Seen, look
+from wbc.models.model import novelty, parts, probabilities
+from wbc.network.explain import evidence
+from wbc.network.inference import BATCH
+from wbc.network.model import PLAIN, Trained
+from wbc.network.pixels import Pixels
+from wbc.parallel import parallel_map
+
+HEAT = 0.4  # how much of an overlay is colour
+
+
+class Classified(NamedTuple):
+    """What the model says of one image; empty but for `note` where the file cannot be read."""
+
+    image: str
+    label: str = ""
+    probability: float | None = None
+    runner_up: str = ""
+    runner_up_probability: float | None = None
+    note: str = ""
+
+
+def find(patterns: Sequence[str]) -> list[Path]:
+    """The image files that folders (with all below them but hidden ones), files and patterns name, each once, sorted.
+
+    Raises:
+        UserError: a pattern names nothing.
+    """
+    found = set()
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            files = set(ImageFolder(path).paths)
+        else:
+            names = [path] if path.exists() else map(Path, glob.glob(pattern))
+            files = {name for name in names if name.is_file() and (name == path or name.suffix.lower() in SUFFIXES)}
+        if not files:
+            raise UserError(f"{pattern}: no image; expected a file, a folder or a pattern of {', '.join(SUFFIXES)}")
+        found |= files
+    return sorted(found)
+
+
+def classify(
+    model: Trained | Linear, files: Sequence[Path], device: torch.device, tta: TTA = PLAIN
+) -> Iterator[Classified]:
+    """Classify image files, in their order, `BATCH` at a time. Probabilities are calibrated by the model's temperature.
+
+    An image is called unusual where it lies farther from the training images than 99 of 100 that were held out
+    (`wbc.scoring.novelty`): its class is then a guess, whatever its probability. So it is, for a linear model, where
+    the mask is wrong on the face of it (`wbc.segment.failed`).
+
+    Args:
+        model: as `load` gives it. What a network and its partner say is averaged.
+        files: any common image format.
+        device: the network's.
+        tta: test-time augmentation, the network's.
+    """
+    network, linear = parts(model)
+    square = (network.size, network.crop) if network else None
+    measured = (linear.features, linear.masks) if linear else None
+    tasks = ((file, square, measured) for file in files)
+    looked = zip(files, parallel_map(look, tasks, len(files), "classify", threads=not linear), strict=True)
+    while some := list(islice(looked, BATCH)):
+        seen = [each for _, each in some if isinstance(each, Seen)]
+        said = iter(_said(model, seen, device, tta) if seen else ())
+        for file, each in some:
+            yield Classified(str(file), *next(said)) if isinstance(each, Seen) else Classified(str(file), note=each)
+
+
+def _said(model: Trained | Linear, seen: Sequence[Seen], device: torch.device, tta: TTA) -> Iterator[tuple]:
+    """Of each of the images, at least one, what `Classified` has beside its name."""
+    network, linear = parts(model)
+    pixels = Pixels(np.stack([each.pixels for each in seen]), np.arange(len(seen)), device) if network else None
+    features = np.stack([each.features for each in seen]) if linear else None
+    notes = [["no whole cell found"] if each.lost else [] for each in seen]
+    if (distances := novelty(model, pixels, features)) is not None:
+        for note, distance in zip(notes, distances, strict=True):
+            if distance > 1:
+                note.insert(0, f"unlike the training images ({distance:.2g}× as far as 99 of 100)")
+    likeliest = torch.from_numpy(probabilities(model, pixels, features, tta)).topk(2)
+    for (first, second), (best, other), note in zip(*(values.tolist() for values in likeliest), notes, strict=True):
+        yield CLASSES[best], first, CLASSES[other], second, "; ".join(note)
+
+
+def layer_cam(trained: Trained, image: np.ndarray, label: str) -> np.ndarray:
+    """An image under a heat map of the evidence for a class.
+
+    Args:
+        trained: as for `evidence`, on any device.
+        image: (H, W, 3) uint8, RGB.
+        label: one of `CLASSES`.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        UserError: the backbone has no feature map.
+    """
+    seen = middle(image, trained.crop)
+    pixels = Pixels(resize(seen, trained.size)[None], np.arange(1), torch.device("cpu"))
+    (heat,) = evidence(trained, pixels, np.arange(1), np.array([CLASSES.index(label)]))
+    whole = np.zeros(image.shape[:2], np.float32)  # cold where the model does not look
+    middle(whole, trained.crop)[:] = cv2.resize(heat, seen.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    colours = cv2.applyColorMap(np.uint8(255 * whole.clip(0, 1)), cv2.COLORMAP_TURBO)[..., ::-1]
+    return cv2.addWeighted(image, 1 - HEAT, colours, HEAT, 0)

@@ -1,0 +1,1 @@
+"""What every stage needs: the classes, files, messages, processes."""

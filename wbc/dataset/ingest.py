@@ -1,0 +1,304 @@
+"""Checks every image of a source and lists the good ones in the manifest, the others with their reason."""
+
+import difflib
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from wbc.core.classes import CLASSES
+from wbc.dataset.images import ImageError, decode, sha256
+from wbc.dataset.leaks import copies, copy_of, first_copy, perceptual_hash, two_labels
+from wbc.dataset.split import held_back
+from wbc.parallel import parallel_map
+from wbc.sources import Item, Scanned, SourceError, mask_of, scan_all
+
+NOTES = {  # what is said of `Ingested.notes`
+    "left_out": "left out",
+    "difference": "more images than the published archive has, fewer if negative",
+    "in_one_source": "in one source alone, so that a network may learn the laboratory instead",
+}
+COLUMNS = ["id", "path", "sha256", "width", "height", "label", "part", "mask", "group", "copy_of"]
+
+
+class Ingested(NamedTuple):
+    """What a source holds."""
+
+    manifest: pd.DataFrame  # the usable images
+    rejects: pd.DataFrame  # the others: name, reason (of a dozen), detail
+    leaks: pd.DataFrame  # as `wbc.dataset.leaks` returns them
+    hashes: np.ndarray  # (N, 4) uint64 perceptual hashes of the usable images
+    notes: dict[str, dict]  # `left_out`, `difference` of `scan`; `in_one_source`: classes; each only if not empty
+
+
+def ingest(
+    source: str | Sequence[str],
+    root: Path,
+    test_fraction: float,
+    seed: int,
+    strict: bool = False,
+    backend: str = "loky",
+) -> Ingested:
+    """List the usable images of `data.source` under `root`.
+
+    Where the source has no test part, `test_fraction` of each class is held back, an image with all its copies and its
+    group; which images, depends on the seed and their content alone, never on names or order. A label counts without
+    the blanks around it and in no other spelling. Of equal ids the first counts, unless their labels differ. `backend`
+    is that of `wbc.parallel.parallel_map`.
+
+    Of several sources the images are one pool. Where some have a test part and others none, these are for training
+    alone, and nothing is held back. An image that is no test image is rejected where another source tests a copy of it:
+    what a source's own parts share, its publisher decided, but nobody did of two sources.
+
+    Returns:
+        The manifest, with the columns `COLUMNS`: `path` and `mask` relative to the working directory (`mask` is ""
+        where there is none), sizes in pixels, `label` one of `CLASSES` or "" in an unlabelled test part, `part`
+        train or test, `group` such as the patient ("": unknown), `copy_of` the first image that this one is a copy of
+        ("": none); rejects and leaks.
+
+    Raises:
+        SourceError: the source cannot be read, no labelled training image or no test image is usable, or `strict` and
+            any is not, or a public set's archive is not whole.
+        ListError, OSError: see `wbc.sources.scan`.
+        ClusterError: see `wbc.parallel.cluster`.
+    """
+    scanned = scan_all(source, root)
+    items = [item for one in scanned for item in one.items]
+    manifest, hashes, rejects, contradicted = _checked(scanned, root, strict, backend)
+    manifest["copy_of"] = copy_of(manifest["id"], hashes)
+    if len(scanned) > 1 and (elsewhere := _tested_elsewhere(manifest)):
+        for id, other in elsewhere.items():
+            rejects.add(id, f"copy of another source's test image: {other}")
+        kept = ~manifest["id"].isin(elsewhere).to_numpy()
+        manifest, hashes = manifest[kept].reset_index(drop=True), hashes[kept]
+        manifest["copy_of"] = copy_of(manifest["id"], hashes)
+    tested = any(item.part == "test" for item in items)
+    if not tested and len(manifest):
+        manifest["part"] = held_back(manifest, test_fraction, seed).map({True: "test", False: "train"})
+    manifest["part"] = manifest["part"].replace("", "train")
+    if not manifest["part"].eq("train").any():
+        raise SourceError(f"{root}: no usable labelled training image among {len(items)} images{rejects.first}")
+    if not manifest["part"].eq("test").any():
+        if tested:
+            raise SourceError(f"{root}: no usable test image{rejects.first}")
+        raise SourceError(f"{root}: data.test_fraction = {test_fraction} holds back none of {len(manifest)} images")
+    leaks = pd.concat([copies(manifest, hashes), contradicted], ignore_index=True)
+    notes = _notes(scanned)
+    if len(scanned) > 1 and (alone := _in_one_source(manifest)):
+        notes["in_one_source"] = alone
+    return Ingested(manifest, rejects.table, leaks, hashes, notes)
+
+
+def nothing() -> Ingested:
+    """A set without images: one that the study leaves out."""
+    empty = pd.DataFrame(columns=COLUMNS)
+    leaks = copies(empty, hashes := np.empty((0, 4), np.uint64))
+    return Ingested(empty, pd.DataFrame(columns=["name", "reason", "detail"]), leaks, hashes, {})
+
+
+def collect(
+    source: str, root: Path, home: pd.DataFrame, hashes: np.ndarray, strict: bool = False, backend: str = "loky"
+) -> Ingested:
+    """List the labelled images of a source that no model has learned from, all of them to test on.
+
+    Args:
+        source: one of `data.source`.
+        root: its folder.
+        home: the study's manifest. Whatever of the source it has too, byte for byte or nearly, is rejected.
+        hashes: (N, 4) uint64, of its images.
+        strict: as for `ingest`.
+        backend: likewise.
+
+    Returns:
+        As `ingest`; the only leaks are images under two labels, as all is of the test part.
+
+    Raises:
+        SourceError: the source cannot be read, no image is usable, or `strict` and any is not.
+        ListError, OSError: see `wbc.sources.scan`.
+    """
+    (scanned,) = scan_all(source, root)
+    items = [replace(item, part="train") for item in scanned.items if item.label]  # where a label must be
+    manifest, found, rejects, contradicted = _checked([scanned._replace(items=items)], root, strict, backend)
+    ids = pd.concat(["home " + home["id"], "away " + manifest["id"]], ignore_index=True)
+    first = copy_of(ids, np.concatenate([hashes, found]))[len(home) :].reset_index(drop=True)
+    known = first.str.startswith("home ").to_numpy(bool)
+    for id, other in zip(manifest["id"][known], first[known], strict=True):
+        rejects.add(id, f"copy of an image at home: {other.removeprefix('home ')}")
+    if known.all():
+        raise SourceError(f"{root}: no usable labelled image among {len(scanned.items)} images{rejects.first}")
+    manifest, found = manifest[~known].reset_index(drop=True).assign(part="test"), found[~known]
+    return Ingested(manifest, rejects.table, contradicted, found, _notes([scanned]))
+
+
+class _Rejects(list[tuple[str, str, str]]):
+    """Name, reason and detail of what cannot be used; if `strict`, the first one is an error."""
+
+    def __init__(self, root: Path, strict: bool):
+        super().__init__()
+        self.root, self.strict = root, strict
+
+    def add(self, name: str, why: str) -> None:
+        name = name.encode(errors="backslashreplace").decode()  # a name that is not UTF-8 must be writable
+        if self.strict:
+            raise SourceError(f"{self.root}: {name!r}: {why}; correct it or take it out, or set data.strict to false")
+        reason, _, detail = why.partition(": ")
+        self.append((name, reason, detail))
+
+    @property
+    def first(self) -> str:
+        """The first one, as a message ends."""
+        return f"; first reason: {self[0][0]!r}: {': '.join(filter(None, self[0][1:]))}" if self else ""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        return pd.DataFrame(list(self), columns=["name", "reason", "detail"])
+
+
+def _checked(
+    scanned: Sequence[Scanned], root: Path, strict: bool, backend: str
+) -> tuple[pd.DataFrame, np.ndarray, _Rejects, pd.DataFrame]:
+    """The sources' usable items, their perceptual hashes, the other items, and of these what is under two labels."""
+    for one in scanned:
+        if strict and one.difference:
+            (label, count), more = next(iter(one.difference.items())), len(one.difference) - 1
+            why = f"{label} {count:+} images" + f", and {more} labels more" * bool(more)
+            raise SourceError(f"{one.root}: not the whole archive: {why}; complete it, or set data.strict to false")
+    items = [item for one in scanned for item in one.items]
+    roots = [one.root for one in scanned for _ in one.items]
+    rejects = _Rejects(root, strict)
+    tasks = zip(items, _faults(items), roots, strict=True)
+    rows, hashes = [], []
+    results = parallel_map(_look, tasks, len(items), "ingest", threads=True, backend=backend)
+    for item, result in zip(items, results, strict=True):
+        if isinstance(result, str):
+            rejects.add(item.id, result)
+        else:
+            rows.append(result[0])
+            hashes.append(result[1])
+    manifest = pd.DataFrame(rows, columns=COLUMNS)
+    hashes = np.array(hashes, np.uint64).reshape(-1, 4)
+
+    contradicted = two_labels(manifest)
+    for row in contradicted.itertuples():
+        rejects.add(row.id, f"same image under two labels: {row.other}")
+    kept = ~manifest["id"].isin(contradicted["id"]).to_numpy()
+    manifest, hashes = manifest[kept].reset_index(drop=True), hashes[kept]
+    return manifest, hashes, rejects, contradicted
+
+
+def _notes(scanned: Sequence[Scanned]) -> dict[str, dict]:
+    """What the sources leave out, and how they differ from whole archives, each where there is any."""
+    notes = {
+        "left_out": {why: count for one in scanned for why, count in one.left_out.items()},
+        "difference": {label: count for one in scanned for label, count in one.difference.items()},
+    }
+    return {name: note for name, note in notes.items() if note}
+
+
+def _sources(manifest: pd.DataFrame) -> pd.Series:
+    """The source of each image, where there are several."""
+    return manifest["id"].str.partition("/")[0]
+
+
+def _in_one_source(manifest: pd.DataFrame) -> dict[str, str]:
+    """The classes that only one of several sources has, with its name."""
+    labelled = manifest[manifest["label"] != ""]
+    sources = _sources(labelled).groupby(labelled["label"]).unique()
+    return {label: sources[label][0] for label in CLASSES if label in sources and len(sources[label]) == 1}
+
+
+def _tested_elsewhere(manifest: pd.DataFrame) -> dict[str, str]:
+    """The images outside of every test part that another source tests a copy of, with the first such copy."""
+    rows = list(zip(manifest["id"], _sources(manifest), first_copy(manifest), manifest["part"], strict=True))
+    tested = defaultdict(list)
+    for id, source, cluster, part in rows:
+        if part == "test":
+            tested[cluster].append((id, source))
+    found = {}
+    for id, source, cluster, part in rows:
+        others = [other for other, owner in tested[cluster] if owner != source]
+        if part != "test" and others:
+            found[id] = others[0]
+    return found
+
+
+def _faults(items: list[Item]) -> list[str]:
+    """Why each item cannot be used by what its source says alone: a reason, or "" where nothing speaks against it."""
+    labels = defaultdict(set)
+    for item in items:
+        labels[item.id].add(item.label)
+    ids, files, faults = set(), {}, []
+    for item in items:
+        contradictions = labels[item.id] - {""}
+        if item.fault:
+            fault = item.fault
+        elif item.part not in ("", "train", "test"):
+            fault = f"unknown part: {item.part!r} is neither train nor test"
+        elif item.label not in CLASSES and (item.label or item.part != "test"):
+            fault = _label_fault(item.label)
+        elif len(contradictions) > 1:
+            fault = f"id under two labels: {', '.join(sorted(contradictions))}"
+        elif item.id in ids:
+            fault = "duplicate id"
+        elif item.path in files:
+            fault = f"same file as another id: {files[item.path]}"
+        else:
+            fault = ""
+            ids.add(item.id)
+            files[item.path] = item.id
+        faults.append(fault)
+    return faults
+
+
+def _label_fault(label: str) -> str:
+    if not label:
+        return "no label"
+    close = difflib.get_close_matches(label.upper(), CLASSES, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(CLASSES)}"
+    return f"unknown label: {label!r}; {hint}"
+
+
+def _look(item: Item, fault: str, root: Path) -> tuple[tuple, np.ndarray] | str:
+    """The manifest's row of an item and its perceptual hash, or why it is rejected."""
+    if fault:
+        return fault
+    try:
+        str(item.path).encode()
+    except UnicodeEncodeError:
+        return "name is not UTF-8"
+    if not Path(os.path.realpath(item.path)).is_relative_to(os.path.realpath(root)):  # copes with a link to itself
+        return "path outside the folder"
+    try:
+        if not stat.S_ISREG(item.path.stat().st_mode):
+            return "not a file"  # a pipe would be waited on
+        content = item.path.read_bytes()
+        image = decode(content)
+    except OSError as error:
+        return f"unreadable file: {error.strerror}"
+    except ImageError as error:
+        return str(error)
+    height, width, _ = image.shape
+    mask = mask_of(item.path)
+    row = (
+        item.id,
+        _relative(item.path),
+        sha256(content),
+        width,
+        height,
+        item.label,
+        item.part,
+        _relative(mask) if mask else "",
+        item.group,
+        "",  # whether it is a copy, all of them together will show
+    )
+    return row, perceptual_hash(image)
+
+
+def _relative(path: Path) -> str:
+    return Path(os.path.relpath(path)).as_posix()

@@ -1,0 +1,1 @@
+"""The model file, and the one interface of every model."""

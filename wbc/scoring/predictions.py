@@ -1,0 +1,34 @@
+"""What models predict: one file for each model and repeat, and in it the predictions of every part."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from wbc.core.io import write_npz
+
+
+class Predictions(NamedTuple):
+    """What a model predicts for the N images of one part."""
+
+    ids: np.ndarray  # (N,) str
+    target: np.ndarray  # (N,) int64, -1 where unknown
+    probabilities: np.ndarray  # (N, 13) float; a network's are uncalibrated
+    tta: np.ndarray | None = None  # (N, 13) float, with test-time augmentation; None for models without
+    novelty: np.ndarray | None = None  # (N,) float64, above 1 unlike the training images; None where the model has none
+
+
+def write_predictions(path: str | Path, parts: Mapping[str, Predictions]) -> None:
+    """Write the predictions of each part: `validation`, `test` or the name of an external set."""
+    arrays = [(f"{part}/{name}", array) for part, found in parts.items() for name, array in found._asdict().items()]
+    write_npz(path, ((name, array) for name, array in arrays if array is not None))
+
+
+def read_predictions(path: str | Path, part: str) -> Predictions | None:
+    """The predictions of one part; None where the file has none."""
+    with np.load(path) as stored:
+        if f"{part}/ids" not in stored:
+            return None
+        names = {name: f"{part}/{name}" for name in Predictions._fields}
+        return Predictions(**{name: stored[key] for name, key in names.items() if key in stored})
