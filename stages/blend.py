@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 
 from stages import run
-from wbc.classical.linear import load_linear
 from wbc.config import load
 from wbc.core.io import write_json
 from wbc.core.tables import RUNS, write_submission
-from wbc.network.model import load_model, save_model
+from wbc.models.model import save_blend
+from wbc.network.model import load_model
 from wbc.scoring.calibration import scaled
 from wbc.scoring.predictions import Predictions, read_predictions, write_predictions
 from wbc.scoring.scores import macro_f1
@@ -19,8 +19,8 @@ SHARE = 0.5  # of the classical model; one chosen on the validation part does no
 def main(row: str, repeat: str) -> None:
     settings, folder = load("blend", row), RUNS / f"{row}-{repeat}"
     partner = RUNS / f"{settings.features}-{repeat}"
-    trained = load_model(folder / "train/model.safetensors")
-    linear = load_linear(partner / f"classical/{settings.classifier}.safetensors")
+    files = folder / "train/model.safetensors", partner / f"classical/{settings.classifier}.skops"
+    trained = load_model(files[0])
     parts, metrics = {}, {}
     for name in ("validation", "test", *load("external").sets):
         own = read_predictions(folder / "predict/predictions.npz", name)
@@ -43,7 +43,7 @@ def main(row: str, repeat: str) -> None:
     write_predictions(folder / "blend/predictions.npz", parts)
     if "test" in parts:
         write_submission(folder / "blend/submission.csv", parts["test"].ids, parts["test"].tta.argmax(1).tolist())
-    save_model(folder / "blend/model.safetensors", trained._replace(linear=linear, share=SHARE))
+    save_blend(folder / "blend/model.zip", list(zip((1 - SHARE, SHARE), files, strict=True)))
     write_json(folder / "blend.json", metrics)
     print(f"{row}-{repeat}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()))
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from stages import run
-from wbc.classical.linear import linear, reference, save_linear
+from wbc.classical.model import Classical, reference, save_classical
 from wbc.classical.models import classifiers, cross_validate
 from wbc.classical.table import test, training
 from wbc.config import load
@@ -30,14 +30,12 @@ def main(features: str, repeat: str) -> None:
         t = temperature(train.target, found)
         for probabilities in (found, tested):
             probabilities[:, shown] = scaled(probabilities[:, shown], t)
+        kept = Classical(features, settings.masks, model, t, around)
+        save_classical(out / f"{name}.skops", kept)
         parts = {
             "validation": Predictions(train.ids.astype(str), train.target, found),
-            "test": Predictions(held.ids.astype(str), held.target, tested),
+            "test": Predictions(held.ids.astype(str), held.target, tested, novelty=kept.novelty(held.features)),
         }
-        if model and (served := linear(model, features, settings.masks, t, around)):
-            save_linear(out / f"{name}.safetensors", served)
-            novelty = around.distance(held.features) / around.threshold
-            parts["test"] = parts["test"]._replace(novelty=novelty)
         write_predictions(out / f"{name}.npz", parts)
         predicted = found.argmax(1)
         scores = [(name, macro_f1(*both), accuracy(*both)) for both in ((train.target[i], predicted[i]) for i in folds)]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from wbc.dataset.public import SETS
 
-MODEL = Path("models/final-0.safetensors")
-PREDICTIONS = Path("data/predictions/v3-0.npz")
+MODEL = Path("runs/final-0/train/model.safetensors")
+PREDICTIONS = Path("runs/v3-0/classical")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,7 +64,6 @@ def fetch(arguments: argparse.Namespace) -> None:
 def classify(arguments: argparse.Namespace) -> None:
     """One line per image: class, probability, runner-up and what to beware of."""
     from wbc import config
-    from wbc.classical.linear import Linear
     from wbc.cli.classify import Classified, find, layer_cam
     from wbc.cli.classify import classify as classified
     from wbc.core.errors import UserError
@@ -74,8 +73,8 @@ def classify(arguments: argparse.Namespace) -> None:
     from wbc.network.model import PLAIN
 
     files, model = find(arguments.images), load(arguments.model)
-    if isinstance(model, Linear) and (arguments.tta or arguments.explain):
-        raise UserError(f"{arguments.model}: --tta and --explain need a network; this is a linear model alone")
+    if not model.network and (arguments.tta or arguments.explain):
+        raise UserError(f"{arguments.model}: --tta and --explain need a network; this is a classical model")
     tta = PLAIN
     if arguments.tta:  # it acts after training, so a model file cannot know it
         row = re.sub(f"({config.BLEND})?(-[0-9]+)?$", "", arguments.model.stem)
@@ -85,7 +84,7 @@ def classify(arguments: argparse.Namespace) -> None:
     if arguments.explain:
         for number, (file, row) in enumerate(zip(files, rows, strict=True), 1):
             if row.label:  # numbered, since files of two folders may share a name
-                overlay = layer_cam(model, decode(file.read_bytes()), row.label)
+                overlay = layer_cam(model.network, decode(file.read_bytes()), row.label)
                 write_jpeg(arguments.explain / f"{number:05d}-{file.stem}-{row.label}.jpg", overlay)
     if unread := sum(not row.label for row in rows):
         sys.exit(f"error: {unread} of {len(rows)} files could not be read; the notes say why")

@@ -74,7 +74,7 @@ class Validated(NamedTuple):
 
     out_of_fold: np.ndarray  # (N, 13) float64: of each sample by the classifier trained on the other folds
     test: np.ndarray  # (M, 13) float64: of the test part by the one trained on all of them
-    model: Pipeline | None  # that one, where it is linear
+    model: Pipeline  # that one
 
 
 def cross_validate(
@@ -114,8 +114,8 @@ def _trained_on(
     model: Pipeline, features: np.ndarray, target: np.ndarray, rows: np.ndarray | slice, test: np.ndarray
 ) -> tuple[np.ndarray, Pipeline | None]:
     model = clone(model).fit(features[rows], target[rows])
-    # a forest alone may be hundreds of megabytes on its way back
-    return probabilities(model, test), model if hasattr(model[-1], "coef_") else None
+    # of the folds' the predictions suffice: a forest may be hundreds of megabytes on its way back
+    return probabilities(model, test), model if isinstance(rows, slice) else None
 
 
 def probabilities(model: ClassifierMixin, features: np.ndarray) -> np.ndarray:

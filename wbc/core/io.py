@@ -4,11 +4,11 @@ import csv
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 DIGITS = 6  # decimals of every number in a tracked text file: the last bits of a double are noise between machines
 
@@ -78,16 +78,23 @@ def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[
 
 
 def write_npz(path: str | Path, arrays: Iterable[tuple[str, Any]]) -> None:
-    """Write named arrays as a compressed `.npz`, one at a time, so that memory holds a single one.
+    """Write named arrays as a compressed `.npz`, one at a time, so that memory holds a single one."""
+    import numpy as np
+
+    def entry(array: Any) -> Callable[[IO[bytes]], None]:
+        return lambda file: np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+
+    write_zip(path, ((f"{name}.npy", entry(array)) for name, array in arrays))
+
+
+def write_zip(path: str | Path, entries: Iterable[tuple[str, Callable[[IO[bytes]], Any]]]) -> None:
+    """Write a zip file whose bytes depend on its entries alone: their names, and functions that write the content.
 
     Compressed by bzip2, which has a single implementation: the bytes that zlib's several ones write differ.
     """
-    import numpy as np
-
     with atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, array in arrays:
-            # ZipInfo's own date is fixed at 1980, so the bytes depend on the arrays alone
-            entry = zipfile.ZipInfo(f"{name}.npy")
+        for name, write in entries:
+            entry = zipfile.ZipInfo(name)  # its own date is fixed at 1980
             entry.compress_type = zipfile.ZIP_BZIP2  # ZipFile's own setting does not reach an entry given like this
             with archive.open(entry, "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+                write(file)

@@ -13,7 +13,6 @@ from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from wbc.classical.linear import ENTRY, TENSORS, Linear, packed, unpacked
 from wbc.config import TTA, Augment, Model
 from wbc.core.classes import CLASSES
 from wbc.core.modelfile import WeightsError, complete, read_header, write
@@ -111,8 +110,6 @@ class Trained(NamedTuple):
     reference: Reference | None  # None where it cannot tell foreign images
     crop: float = 1.0  # middle share of either axis of an image that it sees
     temperature: float = 1.0  # that calibrates its probabilities, of the validation part; they come without it
-    linear: Linear | None = None  # a partner: what both say is the mean of what each says, calibrated
-    share: float = 0.0  # the partner's, of that mean
 
     def prepare(self, augment: Augment | None = None) -> Prepare:
         """From packed bytes to what the network takes, in one of the views that test-time augmentation averages over.
@@ -163,10 +160,6 @@ def save_model(path: str | Path, trained: Trained) -> None:
     if known := trained.reference:
         header |= {"threshold": known.threshold, "layer": known.layer}
         tensors |= {"reference.means": known.means, "reference.precision": known.precision}
-    if trained.linear:
-        entries, partner = packed(trained.linear)
-        header |= {**entries, "share": trained.share}
-        tensors |= partner
     write(path, header, tensors)
 
 
@@ -178,7 +171,7 @@ def load_model(path: str | Path) -> Trained:
     """
     header = read_header(path)
     if "settings" not in header:
-        raise WeightsError(f"{path}: a linear model, not a network")
+        raise WeightsError(f"{path}: not a network of this project")
     try:
         with complete(path):
             settings = header["settings"]
@@ -186,18 +179,13 @@ def load_model(path: str | Path) -> Trained:
             Augment(**settings["augment"])
             model, _ = build(Model(**settings["model"]), header["size"], pretrained=False)
             tensors = load_file(path)
-            known = partner = None
+            known = None
             if "threshold" in header:
                 means, precision = (tensors.pop(f"reference.{name}").numpy() for name in ("means", "precision"))
                 known = Reference(means, precision, header["threshold"], header.get("layer"))
-            if ENTRY in header:
-                partner = unpacked(header, {name: tensors.pop(name).numpy() for name in TENSORS if name in tensors})
             model.load_state_dict(tensors)
             acting = [header.get(name, 1.0) for name in ("crop", "temperature")]
-            share = header["share"] if partner else 0.0
-            return Trained(
-                model.eval(), settings, header["normalisation"], header["size"], known, *acting, partner, share
-            )
+            return Trained(model.eval(), settings, header["normalisation"], header["size"], known, *acting)
     except ValidationError as error:
         first = error.errors()[0]
         raise WeightsError(f"{path}: its setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
