@@ -41,7 +41,7 @@ def leave_out(stage: str, row: str, repeat: str) -> None:
     run = Path(f"runs/{row}-{repeat}")
     for folder in (stage, *["live/plots/metrics"] * (stage == "train")):
         write_text(run / folder / "left_out.csv", "step,left_out\n")
-    if stage != "embed":
+    if stage in ("train", "robustness"):
         write_text(run / f"{stage}.json", "{}\n")
     print(f"{row} is not one of this study's rows: nothing to do")
 

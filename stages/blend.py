@@ -5,7 +5,6 @@ import pandas as pd
 
 from stages import run
 from wbc.config import load
-from wbc.core.io import write_json
 from wbc.core.tables import RUNS, write_submission
 from wbc.models.model import save_blend
 from wbc.network.model import load_model
@@ -21,7 +20,7 @@ def main(row: str, repeat: str) -> None:
     partner = RUNS / f"{settings.features}-{repeat}"
     files = folder / "train/model.safetensors", partner / f"classical/{settings.classifier}.skops"
     trained = load_model(files[0])
-    parts, metrics = {}, {}
+    parts = {}
     for name in ("validation", "test", *load("external").sets):
         own = read_predictions(folder / "predict/predictions.npz", name)
         if own is None:
@@ -36,16 +35,12 @@ def main(row: str, repeat: str) -> None:
         both = [each for each in (own.novelty, found.novelty) if each is not None]
         novelty = np.max([each[places] if each is found.novelty else each for each in both], axis=0) if both else None
         parts[name] = Predictions(own.ids, own.target, plain, tta, novelty)
-        known = own.target >= 0
-        for way, probabilities in {"": plain, "_tta": tta}.items() if known.any() and file == "classical" else ():
-            short = name.replace("validation", "val")
-            metrics[f"{short}_f1{way}"] = macro_f1(own.target[known], probabilities.argmax(1)[known])
     write_predictions(folder / "blend/predictions.npz", parts)
     if "test" in parts:
         write_submission(folder / "blend/submission.csv", parts["test"].ids, parts["test"].tta.argmax(1).tolist())
     save_blend(folder / "blend/model.zip", list(zip((1 - SHARE, SHARE), files, strict=True)))
-    write_json(folder / "blend.json", metrics)
-    print(f"{row}-{repeat}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()))
+    shown = {name: macro_f1(it.target, it.tta.argmax(1)) for name, it in parts.items() if (it.target >= 0).all()}
+    print(f"{row}-{repeat}: macro F1 with TTA: " + ", ".join(f"{name} {value:.3f}" for name, value in shown.items()))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from wbc.classical.model import Classical, reference, save_classical
 from wbc.classical.models import classifiers, cross_validate
 from wbc.classical.table import test, training
 from wbc.config import load
-from wbc.core.io import write_csv, write_json
+from wbc.core.io import write_csv
 from wbc.core.tables import RUNS
 from wbc.scoring.calibration import scaled, temperature
 from wbc.scoring.predictions import Predictions, write_predictions
@@ -24,7 +24,7 @@ def main(features: str, repeat: str) -> None:
     validated = cross_validate(models, train.features, train.target, train.fold, held.features, backend)
     around = reference(train.features, train.target, train.fold)
 
-    lines, means = [], {}
+    lines = []
     for name, (found, tested, model) in validated.items():
         # LDA is overconfident, the SVM always certain; the answers stay as they are; a class never shown has 0
         t = temperature(train.target, found)
@@ -40,11 +40,8 @@ def main(features: str, repeat: str) -> None:
         predicted = found.argmax(1)
         scores = [(name, macro_f1(*both), accuracy(*both)) for both in ((train.target[i], predicted[i]) for i in folds)]
         lines += scores
-        means[name] = np.mean([f1 for _, f1, _ in scores])
-        print(f"{name}: macro F1 {means[name]:.3f} over {len(folds)} folds")
+        print(f"{name}: macro F1 {np.mean([f1 for _, f1, _ in scores]):.3f} over {len(folds)} folds")
     write_csv(out / "folds.csv", ["classifier", "f1", "accuracy"], lines)
-    best = max(means, key=means.get)
-    write_json(RUNS / f"{features}-{repeat}/classical.json", {"val_f1": means[best]})
 
 
 if __name__ == "__main__":

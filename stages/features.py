@@ -33,7 +33,7 @@ def main(of: str) -> None:
         metrics[name] = sum(counts.values())
         odd = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "none"
         print(f"{of}: {len(names)} features {name} of {len(ids)} cells on {method} masks; degenerate: {odd}")
-    write_json(FEATURES / f"{of}.json", {"degenerate": metrics})
+    write_json(FEATURES / f"{of}.json", {"degenerate": sum(metrics.values())})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import skops.io
 from sklearn.pipeline import Pipeline
 
 from wbc.classical.models import probabilities
@@ -74,6 +73,8 @@ def save_classical(path: str | Path, model: Classical) -> None:
     skops numbers objects by their addresses in memory. Here they are numbered in their order, so that equal models are
     equal bytes.
     """
+    import skops.io  # takes seconds: it imports all of scikit-learn
+
     content = {**model._asdict(), "reference": model.reference._asdict(), "classes": list(CLASSES)}
     with zipfile.ZipFile(io.BytesIO(skops.io.dumps(content))) as archive:
         schema = archive.read(SCHEMA).decode()
@@ -95,6 +96,8 @@ def load_classical(path: str | Path) -> Classical:
     Raises:
         WeightsError: missing, no such file, trained for other classes, or of another version of scikit-learn.
     """
+    import skops.io
+
     try:
         content = skops.io.load(path, trusted=TRUSTED)
         classes = content.pop("classes")
