@@ -501,7 +501,10 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     study = _validate(Params, {key: _chosen(value, profile, key) for key, value in params.items()})
     if missing := {"v1", "v2"} - study.features.keys():
         raise ConfigError(f"features.{min(missing)} is missing: the report's tables are of it")
-    for key, names, taken in (("ladder", study.ladder, {BASE}), ("external", study.external, {STUDY, "validation", "test"})):
+    for key, names, taken in (
+        ("ladder", study.ladder, {BASE}),
+        ("external", study.external, {STUDY, "validation", "test"}),
+    ):
         if found := taken & names.keys():
             raise ConfigError(f"{key}.{min(found)}: this name is taken; choose another")
     _check_repeats(study.repeats, study.split.outer)
