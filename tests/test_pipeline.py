@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+import networkx as nx
 import numpy as np
 import pytest
 import yaml
@@ -67,6 +68,17 @@ def test_a_stage_depends_on_exactly_the_rooms_it_imports_from(name):
     listed, modules = {Path(dep) for dep in deps if dep.startswith(("wbc", "stages"))}, used(name)
     assert not {module for module in modules - EXEMPT if not {module, *module.parents} & listed}
     assert not {dep for dep in listed if not any(dep in (module, *module.parents) for module in modules)}
+
+
+def test_rooms_import_one_another_in_one_direction():
+    """But for two pairs: settings name sets and tables, and `dataset` reads sources, which list images as it does."""
+    pairs, graph = {"config": "core", "sources": "dataset"}, nx.DiGraph()
+    for module in (path.relative_to(ROOT) for path in (ROOT / "wbc").rglob("*.py")):
+        rooms = [path.parts[1].removesuffix(".py") for path in (module, *imports(module)) if path.parts[0] == "wbc"]
+        assert len(rooms) == 1 + len(imports(module)), f"{module} imports from stages"
+        first, *others = (pairs.get(room, room) for room in rooms)
+        graph.add_edges_from((first, other) for other in others if other not in (first, "__init__"))
+    assert nx.is_directed_acyclic_graph(graph), nx.find_cycle(graph)
 
 
 def test_every_output_is_ignored_by_git_or_committed_on_purpose():
