@@ -54,10 +54,12 @@ def main() -> None:
     sheet = contact_sheet({c: [read(r.path, r.sha256) for r in rows.itertuples()] for c, rows in shown.items()})
     write_jpeg("plots/contact_sheet.jpg", sheet)
     print(f"{metrics['train']} training and {metrics['test']} test images, {metrics['rejected']} rejected")
+    if metrics["reasons"]:
+        print(f"  rejected, listed in {REJECTS}: {listing(metrics['reasons'])}")
     for name, note in found.notes.items():
         print(f"  {NOTES[name]}: {listing(note)}")
     if len(found.leaks):
-        print(f"  copies, listed in {LEAKS}: " + listing(leaks))
+        print(f"  leaks and copies, listed in {LEAKS}: " + listing(leaks))
 
 
 if __name__ == "__main__":
