@@ -2,9 +2,9 @@
 
 A person signed the slide, so its folder is the label. The prefix is the analyser's first guess, which differs at times,
 and "Unsigned slides" have nothing else: they are left out and counted. The slides of 11 patients lie in a folder of
-their session, named by date and time. The group is the patient, and an ID is `<patient>/[<session>/]<class>/<name>`. Seven
-signed images are known to be cut short; `ingest` rejects them. An image in any other place stops everything, since only
-one public program that reads the set was seen.
+their session, named by date and time. The group is the patient, and an ID is `<patient>/[<session>/]<class>/<name>`.
+Seven signed images are known to be cut short; `ingest` rejects them. An image in any other place stops everything,
+since only one public program that reads the set was seen.
 """
 
 import re
