@@ -105,7 +105,7 @@ def test_a_link_to_the_whole_folder_is_followed(archives, tmp_path):
 def test_class_folders_with_and_without_parts(tmp_path):
     put(tmp_path / "LY" / "a.png")
     put(tmp_path / "LY" / "._a.png")
-    put(tmp_path / "LY" / "notes.txt")
+    (tmp_path / "LY" / "notes.txt").write_text("smear 3")
     assert [(i.id, i.label, i.part) for i in scan("folder", tmp_path).items] == [("LY/a.png", "LY", "")]
     put(tmp_path / "train" / "SNE" / "b.png")
     put(tmp_path / "test" / "SNE" / "c.png")
