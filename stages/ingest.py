@@ -49,7 +49,7 @@ def main(name: str) -> None:
     for note, values in found.notes.items():
         print(f"  {NOTES[note]}: {listing(values)}")
     if len(found.leaks):
-        print(f"  copies, listed in {INGEST / name}/leaks.csv: " + listing(counts))
+        print(f"  leaks and copies, listed in {INGEST / name}/leaks.csv: " + listing(counts))
     if source == "wbcbench":
         train = found.manifest.query("part == 'train'")["label"].value_counts().to_dict()
         print(f"  the training part {'equals' if train == TABLE_1 else 'differs from'} the report's Table 1")

@@ -192,9 +192,9 @@ def one_list_of_three(root):
     write_csv(root / "phase1_label.csv", ["ID", "labels"], [("0.png", "SNE")])
 
 
-def other_part(root):
-    lines = ("0.png,SNE,train", "1.png,SNE,validation", "2.png,SNE,test")
-    rows(*lines, header="ID,labels,part", images=())(root)
+def other_part(name):
+    lines = ("0.png,SNE,train", f"1.png,SNE,{name}", "2.png,SNE,test")
+    return source(rows(*lines, header="ID,labels,part", images=()))
 
 
 def no_usable_test(root):
@@ -504,7 +504,8 @@ CASES = {
     "the label `NaN`": source(rows("0.png,NaN", images=range(1, 8))),
     "an unknown label": source(rows("0.png,Lymphocyte", images=range(1, 8))),
     "a label in lower case": source(rows("0.png,sne", images=range(1, 8))),
-    "another part than `train` or `test`": source(other_part),
+    "another part than `train` or `test`": other_part("dev"),
+    "a validation part": other_part("Validation"),
     "no id": source(rows(",SNE")),
     "an id twice": source(rows("0.png,SNE")),
     "an id twice, with two labels": source(rows("0.png,LY")),

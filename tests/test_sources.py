@@ -105,7 +105,7 @@ def test_a_link_to_the_whole_folder_is_followed(archives, tmp_path):
 def test_class_folders_with_and_without_parts(tmp_path):
     put(tmp_path / "LY" / "a.png")
     put(tmp_path / "LY" / "._a.png")
-    put(tmp_path / "LY" / "notes.txt")
+    (tmp_path / "LY" / "notes.txt").write_text("smear 3")
     assert [(i.id, i.label, i.part) for i in scan("folder", tmp_path).items] == [("LY/a.png", "LY", "")]
     put(tmp_path / "train" / "SNE" / "b.png")
     put(tmp_path / "test" / "SNE" / "c.png")
@@ -342,7 +342,7 @@ def test_copies_within_training_are_counted_and_no_reason_to_stop(stage, pool):
         metrics = stage(seed=seed, source="folder", path=str(pool), leaks="stop")
         if metrics["leaks"]["within_training"]:
             break
-    assert metrics["leaks"] == {"identical": 0, "near_identical": 0, "two_labels": 0, "within_training": 4}
+    assert metrics["leaks"] == {"identical": 0, "near_identical": 0, "two_labels": 0, "group": 0, "within_training": 4}
 
 
 # --- the stage
@@ -376,7 +376,7 @@ def test_the_stage_counts_reasons_and_leaks_and_stops_at_leaks_if_told_to(stage,
     (tmp_path / "raw/train/LY/bad.png").touch()
     metrics = stage(source="folder", path="raw")
     assert metrics["reasons"] == {"empty file": 1, "same image under two labels": 2}
-    assert metrics["leaks"] == {"identical": 0, "near_identical": 0, "two_labels": 2, "within_training": 0}
+    assert metrics["leaks"] == {"identical": 0, "near_identical": 0, "two_labels": 2, "group": 0, "within_training": 0}
     assert (metrics["train"], metrics["test"], metrics["rejected"]) == (1, 2, 3)
     assert "table_1" not in metrics
     assert len(pd.read_csv(tmp_path / "data/rejects.csv")) == 3

@@ -14,7 +14,7 @@ from wbc.config import TTA
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.dataset.images import SUFFIXES
-from wbc.dataset.listing import ImageFolder
+from wbc.dataset.listing import ImageFolder, is_image
 from wbc.dataset.pack import middle, resize
 from wbc.models.inputs import ImageInputs, read_inputs
 from wbc.models.model import Inputs, Model
@@ -41,6 +41,8 @@ class Classified(NamedTuple):
 def find(patterns: Sequence[str]) -> list[Path]:
     """The image files that folders (with all below them but hidden ones), files and patterns name, each once, sorted.
 
+    In a folder, what looks like an image counts, whatever its suffix: what cannot be read is said of each.
+
     Raises:
         UserError: a pattern names nothing.
     """
@@ -48,10 +50,11 @@ def find(patterns: Sequence[str]) -> list[Path]:
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            files = set(ImageFolder(path).paths)
+            folder = ImageFolder(path)
+            files = {*folder.paths, *folder.unread}
         else:
             names = [path] if path.exists() else map(Path, glob.glob(pattern))
-            files = {name for name in names if name.is_file() and (name == path or name.suffix.lower() in SUFFIXES)}
+            files = {name for name in names if name.is_file() and (name == path or is_image(name))}
         if not files:
             raise UserError(f"{pattern}: no image; expected a file, a folder or a pattern of {', '.join(SUFFIXES)}")
         found |= files

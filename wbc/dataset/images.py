@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 from wbc.core.errors import UserError
 from wbc.core.io import atomic
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff")
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF")  # Pillow knows some that run programs
 TURNED = {  # what puts upright an image with this EXIF orientation (EXIF 2.32, 4.6.5.1)
     2: Image.Transpose.FLIP_LEFT_RIGHT,

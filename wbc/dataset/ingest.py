@@ -14,13 +14,14 @@ import pandas as pd
 
 from wbc.core.classes import CLASSES
 from wbc.dataset.images import ImageError, decode, sha256
-from wbc.dataset.leaks import copies, copy_of, first_copy, perceptual_hash, two_labels
+from wbc.dataset.leaks import copies, copy_of, divided_groups, first_copy, perceptual_hash, two_labels
 from wbc.dataset.split import held_back
 from wbc.parallel import parallel_map
-from wbc.sources import Item, Scanned, SourceError, mask_of, scan_all
+from wbc.sources import UNUSED, VALIDATION, Item, Scanned, SourceError, mask_of, scan_all
 
 NOTES = {  # what is said of `Ingested.notes`
     "left_out": "left out",
+    "other": "other files",
     "difference": "more images than the published archive has, fewer if negative",
     "in_one_source": "in one source alone, so that a network may learn the laboratory instead",
 }
@@ -34,7 +35,7 @@ class Ingested(NamedTuple):
     rejects: pd.DataFrame  # the others: name, reason (of a dozen), detail
     leaks: pd.DataFrame  # as `wbc.dataset.leaks` returns them
     hashes: np.ndarray  # (N, 4) uint64 perceptual hashes of the usable images
-    notes: dict[str, dict]  # `left_out`, `difference` of `scan`; `in_one_source`: classes; each only if not empty
+    notes: dict[str, dict]  # `left_out`, `other`, `difference` of `scan`; `in_one_source`: classes; none is empty
 
 
 def ingest(
@@ -57,14 +58,14 @@ def ingest(
     what a source's own parts share, its publisher decided, but nobody did of two sources.
 
     Returns:
-        The manifest, with the columns `COLUMNS`: `path` and `mask` relative to the working directory (`mask` is ""
-        where there is none), sizes in pixels, `label` one of `CLASSES` or "" in an unlabelled test part, `part`
-        train or test, `group` such as the patient ("": unknown), `copy_of` the first image that this one is a copy of
-        ("": none); rejects and leaks.
+        The manifest, with the columns `COLUMNS`: `path` and `mask` ("" where there is none) begin with `root` as it is
+        given, so that they are the same wherever the working directory lies; sizes in pixels, `label` one of `CLASSES`
+        or "" in an unlabelled test part, `part` train or test, `group` such as the patient ("": unknown), `copy_of` the
+        first image that this one is a copy of ("": none); rejects and leaks.
 
     Raises:
         SourceError: the source cannot be read, no labelled training image or no test image is usable, or `strict` and
-            any is not, or a public set's archive is not whole.
+            any is not, an image is unused, or a public set's archive is not whole.
         ListError, OSError: see `wbc.sources.scan`.
         ClusterError: see `wbc.parallel.cluster`.
     """
@@ -88,7 +89,8 @@ def ingest(
         if tested:
             raise SourceError(f"{root}: no usable test image{rejects.first}")
         raise SourceError(f"{root}: data.test_fraction = {test_fraction} holds back none of {len(manifest)} images")
-    leaks = pd.concat([copies(manifest, hashes), contradicted], ignore_index=True)
+    leaks = [copies(manifest, hashes), divided_groups(manifest, hashes), contradicted]
+    leaks = pd.concat(leaks, ignore_index=True)
     notes = _notes(scanned)
     if len(scanned) > 1 and (alone := _in_one_source(manifest)):
         notes["in_one_source"] = alone
@@ -123,8 +125,11 @@ def collect(
         ListError, OSError: see `wbc.sources.scan`.
     """
     (scanned,) = scan_all(source, root)
-    items = [replace(item, part="train") for item in scanned.items if item.label]  # where a label must be
-    manifest, found, rejects, contradicted = _checked([scanned._replace(items=items)], root, strict, backend)
+    # in the training part a label must be
+    items = [replace(item, part="train") for item in scanned.items if item.label or item.fault]
+    left_out = scanned.left_out | ({"no label": n} if (n := len(scanned.items) - len(items)) else {})
+    scanned = scanned._replace(items=items, left_out=left_out)
+    manifest, found, rejects, contradicted = _checked([scanned], root, strict, backend)
     ids = pd.concat(["home " + home["id"], "away " + manifest["id"]], ignore_index=True)
     first = copy_of(ids, np.concatenate([hashes, found]))[len(home) :].reset_index(drop=True)
     known = first.str.startswith("home ").to_numpy(bool)
@@ -169,6 +174,9 @@ def _checked(
             (label, count), more = next(iter(one.difference.items())), len(one.difference) - 1
             why = f"{label} {count:+} images" + f", and {more} labels more" * bool(more)
             raise SourceError(f"{one.root}: not the whole archive: {why}; complete it, or set data.strict to false")
+        if strict and one.unused:
+            why = f"{one.left_out[UNUSED]} images are {UNUSED}, the first {one.unused!r}"
+            raise SourceError(f"{one.root}: {why}; list them or take them out, or set data.strict to false")
     items = [item for one in scanned for item in one.items]
     roots = [one.root for one in scanned for _ in one.items]
     rejects = _Rejects(root, strict)
@@ -196,6 +204,7 @@ def _notes(scanned: Sequence[Scanned]) -> dict[str, dict]:
     """What the sources leave out, and how they differ from whole archives, each where there is any."""
     notes = {
         "left_out": {why: count for one in scanned for why, count in one.left_out.items()},
+        "other": {kind: count for one in scanned for kind, count in one.other.items()},
         "difference": {label: count for one in scanned for label, count in one.difference.items()},
     }
     return {name: note for name, note in notes.items() if note}
@@ -238,6 +247,8 @@ def _faults(items: list[Item]) -> list[str]:
         contradictions = labels[item.id] - {""}
         if item.fault:
             fault = item.fault
+        elif item.part in VALIDATION:
+            fault = "validation part: it is drawn from the training images; make it train or test"
         elif item.part not in ("", "train", "test"):
             fault = f"unknown part: {item.part!r} is neither train nor test"
         elif item.label not in CLASSES and (item.label or item.part != "test"):
@@ -273,7 +284,7 @@ def _look(item: Item, fault: str, root: Path) -> tuple[tuple, np.ndarray] | str:
     except UnicodeEncodeError:
         return "name is not UTF-8"
     if not Path(os.path.realpath(item.path)).is_relative_to(os.path.realpath(root)):  # copes with a link to itself
-        return "path outside the folder"
+        return "link out of the folder: not followed; copy the file here, or make data.path itself a link"
     try:
         if not stat.S_ISREG(item.path.stat().st_mode):
             return "not a file"  # a pipe would be waited on
@@ -287,18 +298,14 @@ def _look(item: Item, fault: str, root: Path) -> tuple[tuple, np.ndarray] | str:
     mask = mask_of(item.path)
     row = (
         item.id,
-        _relative(item.path),
+        item.path.as_posix(),
         sha256(content),
         width,
         height,
         item.label,
         item.part,
-        _relative(mask) if mask else "",
+        mask.as_posix() if mask else "",
         item.group,
         "",  # whether it is a copy, all of them together will show
     )
     return row, perceptual_hash(image)
-
-
-def _relative(path: Path) -> str:
-    return Path(os.path.relpath(path)).as_posix()

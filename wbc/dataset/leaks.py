@@ -10,7 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 COLUMNS = ["kind", "id", "other", "distance"]
-LEAKING = ("identical", "near_identical", "two_labels")
+LEAKING = ("identical", "near_identical", "two_labels", "group")
 KINDS = (*LEAKING, "within_training")  # which leaks nothing: folds and validation keep copies together
 SIDE = 16  # a perceptual hash has SIDE² bits
 MARGIN = 1  # grey levels: without it the bits of the plain background are noise
@@ -142,6 +142,25 @@ def copies(manifest: pd.DataFrame, hashes: np.ndarray) -> pd.DataFrame:
                 kind = "within_training" if train[place] else "identical" if same[best] else "near_identical"
                 rows[place] = (kind, ids[place], ids[others[best]], int(distances[best]))
     return pd.DataFrame([rows[place] for place in sorted(rows)], columns=COLUMNS)
+
+
+def divided_groups(manifest: pd.DataFrame, hashes: np.ndarray) -> pd.DataFrame:
+    """Test images whose group, such as a patient, is in training too.
+
+    Args:
+        manifest: N images, numbered from 0, with `id`, `part` and `group` ("" where unknown).
+        hashes: theirs, (N, 4) uint64.
+
+    Returns:
+        One row per such image, columns `COLUMNS`, beside the group's first training image.
+    """
+    grouped = manifest[manifest["group"] != ""].reset_index(names="place")
+    first = grouped[grouped["part"] == "train"].drop_duplicates("group").set_index("group")
+    divided = grouped[(grouped["part"] == "test") & grouped["group"].isin(first.index)]
+    other = first.loc[divided["group"]]
+    distances = np.bitwise_count(hashes[divided["place"]] ^ hashes[other["place"]]).sum(1, dtype=np.int64)
+    found = {"kind": "group", "id": divided["id"], "other": other["id"].to_numpy(), "distance": distances}
+    return pd.DataFrame(found, columns=COLUMNS)
 
 
 def first_copy(manifest: pd.DataFrame) -> pd.Series:
