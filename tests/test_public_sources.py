@@ -23,6 +23,7 @@ from study import ROOT
 from wbc.cli.parquet import READ, unpack
 from wbc.cli.sources import markdown
 from wbc.config import ConfigError, complete, resolve
+from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv
 from wbc.core.tables import read_manifest, read_split
 from wbc.dataset.ingest import ingest
@@ -55,7 +56,7 @@ def labels(scanned):
 
 def test_the_table_has_every_public_source_and_no_label_of_another_name():
     for name, public in SETS.items():
-        assert (ROOT / f"wbc/data/sources/{name}.py").exists()
+        assert (ROOT / f"wbc/sources/{name}.py").exists()
         assert {label.ours for label in public.labels.values()} <= {*CLASSES, ""}
         counts = [label.images for label in public.labels.values()]
         assert None in counts or sum(counts) == public.images

@@ -1,7 +1,8 @@
 """Where images and labels come from: a file for each source, found by its name, so that a new one is a file.
 
 `LAYOUT` says in words what must lie in the folder, and `items` maps the folder to a list of `Item`. Those of a public
-set bear the set's own labels, which `scan` translates by `wbc.dataset.public.SETS`. It counts the files that are no item.
+set bear the set's own labels, which `scan` translates by `wbc.dataset.public.SETS`. It counts the
+files that are no item.
 """
 
 import os
