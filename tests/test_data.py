@@ -82,6 +82,8 @@ def saved(image, suffix="PNG", **options):
 
 def paged(*pages, suffix="TIFF", **options):
     first, *others = (Image.fromarray(page) for page in pages)
+    for page in others:
+        page.encoderinfo = {"tiffinfo": {}}  # ImageJ describes the stack in its first page alone
     return saved(first, suffix, save_all=True, append_images=others, **options)
 
 
@@ -110,6 +112,10 @@ STORED = {
     "colours of 16 bits": (png16(*np.moveaxis(RGB * np.uint16(257), 2, 0)), RGB),
     "opaque colours of 16 bits": (png16(*np.moveaxis(RGB * np.uint16(257), 2, 0), np.full((16, 16), 65535)), RGB),
     "red, green and blue pages": (paged(*np.moveaxis(RGB, 2, 0).copy()), RGB),
+    "pages that it calls channels": (
+        paged(*np.moveaxis(RGB, 2, 0).copy(), tiffinfo={0x10E: '<Pixels SizeC="3" SizeZ="1" SizeT="1"/>'}),
+        RGB,
+    ),
     "pages of 16 bits": (paged(*np.moveaxis(RGB * np.uint16(257), 2, 0).copy()), RGB),
     "a page and its thumbnail": (with_thumbnail(), RGB),
     "a camera's JPEG of two views": (paged(np.full_like(RGB, 90), RGB, suffix="MPO"), np.full_like(RGB, 90)),

@@ -27,7 +27,7 @@ TURNED = {  # what puts upright an image with this EXIF orientation (EXIF 2.32, 
     8: Image.Transpose.ROTATE_90,
 }
 DEEP = ("I;16", "I;16B", "I;16L", "I", "F")  # Pillow's modes of more than 8 bits
-STACK = re.compile(r'\b(slices|frames|Size[ZT])="?(?!1\b)')  # ImageJ and OME-TIFF: pages that are no colours
+STACK = re.compile(r'\b(slices|frames|Size[ZT])=(?!"?1\b)')  # ImageJ and OME-TIFF: pages that are no colours
 FEW_LEVELS = 16  # what is left of 12 bits in 16 whose upper 8 were kept
 MAX_PIXELS = 64_000_000  # 8000 × 8000; beyond it a file is taken for a decompression bomb
 
@@ -104,17 +104,15 @@ def _pages(image: Image.Image) -> list[int]:
     count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if count == 1:
         return [0]
-    kinds = {}
+    kinds, description = {}, getattr(image, "tag_v2", {}).get(Tag.ImageDescription)
     for page in range(count) if image.format == "TIFF" else ():
         image.seek(page)
         if not _tag(image, Tag.NewSubfileType, 0) & 1:
             bits, photometric = _tag(image, Tag.BitsPerSample, 1), _tag(image, Tag.PhotometricInterpretation, 0)
             kinds[page] = image.mode, image.size, bits, photometric
-    if len(kinds) == 1:
-        image.seek(*kinds)
-        return list(kinds)
-    grey = len(kinds) == 3 and len(set(kinds.values())) == 1 and image.mode in ("L", *DEEP)
-    if not grey or STACK.search(str(image.tag_v2.get(Tag.ImageDescription))):
+    image.seek(next(iter(kinds), 0))
+    colours = len(kinds) == 3 and len(set(kinds.values())) == 1 and image.mode in ("L", *DEEP)
+    if len(kinds) != 1 and not (colours and not STACK.search(str(description))):
         raise ImageError(f"several pages: {count}; expected one, or three grey ones for red, green and blue")
     return list(kinds)
 
