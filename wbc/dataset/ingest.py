@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from wbc.core.classes import CLASSES
-from wbc.dataset.images import ImageError, decode, sha256
+from wbc.dataset.images import FEW_LEVELS, ImageError, decode, grey_levels, sha256
 from wbc.dataset.leaks import copies, copy_of, divided_groups, first_copy, perceptual_hash, two_labels
 from wbc.dataset.split import held_back
 from wbc.parallel import parallel_map
@@ -23,8 +23,10 @@ NOTES = {  # what is said of `Ingested.notes`
     "left_out": "left out",
     "other": "other files",
     "difference": "more images than the published archive has, fewer if negative",
+    "few_levels": f"at most {FEW_LEVELS} grey levels, so that bits may have been lost before",
     "in_one_source": "in one source alone, so that a network may learn the laboratory instead",
 }
+FEW_SHARE = 0.05  # of images with so few grey levels, above which it is no chance
 COLUMNS = ["id", "path", "sha256", "width", "height", "label", "part", "mask", "group", "copy_of"]
 
 
@@ -71,7 +73,7 @@ def ingest(
     """
     scanned = scan_all(source, root)
     items = [item for one in scanned for item in one.items]
-    manifest, hashes, rejects, contradicted = _checked(scanned, root, strict, backend)
+    manifest, hashes, rejects, contradicted, notes = _checked(scanned, root, strict, backend)
     manifest["copy_of"] = copy_of(manifest["id"], hashes)
     if len(scanned) > 1 and (elsewhere := _tested_elsewhere(manifest)):
         for id, other in elsewhere.items():
@@ -91,7 +93,6 @@ def ingest(
         raise SourceError(f"{root}: data.test_fraction = {test_fraction} holds back none of {len(manifest)} images")
     leaks = [copies(manifest, hashes), divided_groups(manifest, hashes), contradicted]
     leaks = pd.concat(leaks, ignore_index=True)
-    notes = _notes(scanned)
     if len(scanned) > 1 and (alone := _in_one_source(manifest)):
         notes["in_one_source"] = alone
     return Ingested(manifest, rejects.table, leaks, hashes, notes)
@@ -129,7 +130,7 @@ def collect(
     items = [replace(item, part="train") for item in scanned.items if item.label or item.fault]
     left_out = scanned.left_out | ({"no label": n} if (n := len(scanned.items) - len(items)) else {})
     scanned = scanned._replace(items=items, left_out=left_out)
-    manifest, found, rejects, contradicted = _checked([scanned], root, strict, backend)
+    manifest, found, rejects, contradicted, notes = _checked([scanned], root, strict, backend)
     ids = pd.concat(["home " + home["id"], "away " + manifest["id"]], ignore_index=True)
     first = copy_of(ids, np.concatenate([hashes, found]))[len(home) :].reset_index(drop=True)
     known = first.str.startswith("home ").to_numpy(bool)
@@ -138,7 +139,7 @@ def collect(
     if known.all():
         raise SourceError(f"{root}: no usable labelled image among {len(scanned.items)} images{rejects.first}")
     manifest, found = manifest[~known].reset_index(drop=True).assign(part="test"), found[~known]
-    return Ingested(manifest, rejects.table, contradicted, found, _notes([scanned]))
+    return Ingested(manifest, rejects.table, contradicted, found, notes)
 
 
 class _Rejects(list[tuple[str, str, str]]):
@@ -167,8 +168,8 @@ class _Rejects(list[tuple[str, str, str]]):
 
 def _checked(
     scanned: Sequence[Scanned], root: Path, strict: bool, backend: str
-) -> tuple[pd.DataFrame, np.ndarray, _Rejects, pd.DataFrame]:
-    """The sources' usable items, their perceptual hashes, the other items, and of these what is under two labels."""
+) -> tuple[pd.DataFrame, np.ndarray, _Rejects, pd.DataFrame, dict[str, dict]]:
+    """The sources' usable items, their perceptual hashes, the other items, of these what is under two labels, notes."""
     for one in scanned:
         if strict and one.difference:
             (label, count), more = next(iter(one.difference.items())), len(one.difference) - 1
@@ -181,7 +182,7 @@ def _checked(
     roots = [one.root for one in scanned for _ in one.items]
     rejects = _Rejects(root, strict)
     tasks = zip(items, _faults(items), roots, strict=True)
-    rows, hashes = [], []
+    rows, hashes, few = [], [], 0
     results = parallel_map(_look, tasks, len(items), "ingest", threads=True, backend=backend)
     for item, result in zip(items, results, strict=True):
         if isinstance(result, str):
@@ -189,20 +190,28 @@ def _checked(
         else:
             rows.append(result[0])
             hashes.append(result[1])
+            few += result[2]
     manifest = pd.DataFrame(rows, columns=COLUMNS)
     hashes = np.array(hashes, np.uint64).reshape(-1, 4)
 
-    contradicted = two_labels(manifest)
+    contradicted = two_labels(manifest, hashes)
     for row in contradicted.itertuples():
         rejects.add(row.id, f"same image under two labels: {row.other}")
     kept = ~manifest["id"].isin(contradicted["id"]).to_numpy()
     manifest, hashes = manifest[kept].reset_index(drop=True), hashes[kept]
-    return manifest, hashes, rejects, contradicted
+    return manifest, hashes, rejects, contradicted, _notes(scanned, few, len(rows))
 
 
-def _notes(scanned: Sequence[Scanned]) -> dict[str, dict]:
-    """What the sources leave out, and how they differ from whole archives, each where there is any."""
+def _notes(scanned: Sequence[Scanned], few: int, count: int) -> dict[str, dict]:
+    """What the sources leave out, how they differ from whole archives, and lost grey levels, each where there is any.
+
+    Args:
+        scanned: the sources.
+        few: images with at most `FEW_LEVELS` grey levels.
+        count: images that could be decoded.
+    """
     notes = {
+        "few_levels": {"images": few, "of": count} if few > FEW_SHARE * count else {},
         "left_out": {why: count for one in scanned for why, count in one.left_out.items()},
         "other": {kind: count for one in scanned for kind, count in one.other.items()},
         "difference": {label: count for one in scanned for label, count in one.difference.items()},
@@ -275,8 +284,8 @@ def _label_fault(label: str) -> str:
     return f"unknown label: {label!r}; {hint}"
 
 
-def _look(item: Item, fault: str, root: Path) -> tuple[tuple, np.ndarray] | str:
-    """The manifest's row of an item and its perceptual hash, or why it is rejected."""
+def _look(item: Item, fault: str, root: Path) -> tuple[tuple, np.ndarray, bool] | str:
+    """The manifest's row of an item, its perceptual hash, whether it has few grey levels; or why it is rejected."""
     if fault:
         return fault
     try:
@@ -308,4 +317,4 @@ def _look(item: Item, fault: str, root: Path) -> tuple[tuple, np.ndarray] | str:
         item.group,
         "",  # whether it is a copy, all of them together will show
     )
-    return row, perceptual_hash(image)
+    return row, perceptual_hash(image), grey_levels(image) <= FEW_LEVELS
