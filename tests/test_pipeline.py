@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import yaml
 
-from study import ROOT, dvc, git, ran, run
+from study import ROOT, dvc, git, name_the_author, ran, run
 from wbc.classes import CLASSES
 from wbc.config import read_yaml
 from wbc.data.tables import read_manifest
@@ -105,6 +105,22 @@ def test_every_output_folder_is_ignored_by_git_or_committed_on_purpose():
             path, options = (out, {}) if isinstance(out, str) else next(iter(out.items()))
             ignored = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT).returncode == 0
             assert ignored == options.get("cache", True), path
+
+
+@pytest.mark.parametrize("setting", ["core.autocrlf=true", "core.eol=crlf"])
+def test_every_clone_has_the_same_bytes(tmp_path, setting):
+    """DVC would run the stages of other ones again. A lone carriage return may be part of an image's name."""
+    origin, names = tmp_path / "origin", [*git(ROOT, "ls-files").splitlines(), "data/odd.csv"]
+    for name in names[:-1]:
+        (origin / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, origin / name)
+    (origin / names[-1]).write_bytes(b'id\n"a\r\nb"\n')
+    git(origin, "init", "-q")
+    name_the_author(origin)
+    git(origin, "add", "-A", "-f")
+    git(origin, "commit", "-qm", "all")
+    git(tmp_path, "clone", "-q", "-c", setting, "origin", "clone")
+    assert [name for name in names if (origin / name).read_bytes() != (tmp_path / "clone" / name).read_bytes()] == []
 
 
 def test_every_stage_says_what_it_does():
