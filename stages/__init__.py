@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from wbc.compute import pin, used
 from wbc.config import read_yaml
 from wbc.errors import UserError
 
+BEGUN = time.time()  # of this process, before its imports
 COMPUTE = Path("configs/compute.yaml")
 if COMPUTE.exists():  # all but the very first `configure`; before NumPy or PyTorch is imported
     compute = read_yaml(COMPUTE)  # not validated: `configure` must start whatever an older version left there
