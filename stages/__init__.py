@@ -3,8 +3,9 @@
 import gc
 import os
 import sys
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from wbc.compute import pin, used
@@ -36,3 +37,13 @@ def run(main: Callable[..., None]) -> None:
         sys.exit("interrupted")
     except OSError as error:  # no space, no permission
         sys.exit(f"error: {error.filename or 'writing the output'}: {error.strerror or error}")
+
+
+def say(text: str, values: Mapping[str, float | str] | None = None) -> None:
+    """Print `text`, and values by name to three decimals, in lines of a page's width."""
+    if values is not None:
+        shown = (
+            f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()
+        )
+        text = f"{text}: {', '.join(shown)}"
+    print(textwrap.fill(text, 120, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False))

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from stages import run
+from stages import run, say
 from wbc.classical.linear import load_linear
 from wbc.config import BLEND, load
 from wbc.data.tables import write_submission
@@ -45,7 +45,7 @@ def main(row: str, repeat: str) -> None:
     write_submission(f"data/predictions/{name}.csv", *submission)
     write_json(f"metrics/predict/{name}.json", metrics)
     save_model(f"models/{name}.safetensors", trained._replace(linear=partner, share=SHARE))
-    print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()))
+    say(name, metrics)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages import run
+from stages import run, say
 from wbc.config import load
 from wbc.data.ingest import HASHES, NOTES, collect
 from wbc.data.pack import pack
@@ -28,7 +28,7 @@ def main(name: str) -> None:
         print(f"{name}: left out, as drawn cells tell nothing of models of real ones")
         return
     for line in warnings(chosen.source):
-        print(f"  {line}")
+        say(f"  {line}")
     strict, backend = load("configs/data.yaml").data.strict, load("configs/compute.yaml").joblib_backend
     found = collect(chosen.source, Path(chosen.path), read_manifest(), np.load(HASHES), strict, backend)
     for table, file in ((found.rejects, "rejects.csv"), (found.manifest, "manifest.csv")):
@@ -41,9 +41,9 @@ def main(name: str) -> None:
         pd.DataFrame(values, columns=feature_set(features).NAMES, index=ids).to_parquet(folder / f"{features}.parquet")
     reasons = found.rejects["reason"].value_counts().items()
     rejected = ", ".join(f"{reason} {count}" for reason, count in reasons) or "none"
-    print(f"{name}: {len(ids)} images of {found.manifest['label'].nunique()} classes; rejected: {rejected}")
+    say(f"{name}: {len(ids)} images of {found.manifest['label'].nunique()} classes; rejected: {rejected}")
     for note, counts in found.notes.items():
-        print(f"  {NOTES[note]}: {listing(counts)}")
+        say(f"  {NOTES[note]}: {listing(counts)}")
 
 
 if __name__ == "__main__":

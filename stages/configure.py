@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from stages import run
+from stages import run, say
 from wbc.config import complete, read_yaml, resolve
 from wbc.io import write_text
 
@@ -32,7 +32,7 @@ def main() -> None:
         write_text(CONFIGS / f"{name}.yaml", text)
     changed = [name for name in sorted(before | after) if before.get(name) != after.get(name)] or ["none"]
     profile = resolved["report"]["profile"]
-    print(f"profile {profile}: {len(after)} settings files in {CONFIGS}/; {', '.join(changed)} changed")
+    say(f"profile {profile}: {len(after)} settings files in {CONFIGS}/; {', '.join(changed)} changed")
 
 
 def lend(folders: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from stages import run
+from stages import run, say
 from wbc.config import load
 from wbc.data.pack import resize
 from wbc.data.tables import read_manifest, targets
@@ -69,7 +69,7 @@ def main(name: str, repeat: str) -> None:
                 found |= {f"{key}{way}": value for key, value in scored(away.target, chances, common).items()}
             if (distances := models.far(model, *at_home)) is not None:
                 found |= told_apart(distances, models.far(model, *there))
-            print(f"{row}: " + ", ".join(f"{key} {value:.3f}" for key, value in found.items()))
+            say(row, found)
             metrics[row] = found
         shown = hardest(away.target, [chances.argmax(1) for row, chances in arrays if row in metrics])
         shown = shown[np.isin(away.target[shown], common)]

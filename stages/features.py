@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from stages import run
+from stages import run, say
 from wbc.config import load
 from wbc.data.images import read
 from wbc.data.tables import read_manifest
@@ -30,7 +30,7 @@ def main(name: str, method: str) -> None:
     counts = degenerate(table)
     write_json(f"metrics/features/{name}.json", {"cells": len(ids), **counts})
     odd = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "none"
-    print(f"{name}: {len(names)} features of {len(ids)} cells on {method} masks; degenerate: {odd}")
+    say(f"{name}: {len(names)} features of {len(ids)} cells on {method} masks; degenerate: {odd}")
 
 
 if __name__ == "__main__":

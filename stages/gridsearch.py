@@ -1,6 +1,6 @@
 """Choose gradient boosting's rounds and depth after SMOTE, refit, and predict the test part (report §4.4)."""
 
-from stages import run
+from stages import run, say
 from wbc.classical.gridsearch import importance, named, search
 from wbc.classical.models import probabilities
 from wbc.classical.table import test, training
@@ -40,8 +40,7 @@ def main(repeat: str) -> None:
     write_csv(f"plots/gridsearch/{repeat}/confusion.csv", ["actual", "predicted"], confusion(actual, predicted))
     columns = ["class", "precision", "recall", "f1", "images"]
     write_csv(f"plots/gridsearch/{repeat}/per_class.csv", columns, per_class(actual, predicted))
-    shown = (f"{key} {value:.4g}" for key, value in metrics.items())
-    print(f"best of {len(points)}: " + ", ".join(shown))
+    say(f"best of {len(points)}", metrics)
 
 
 if __name__ == "__main__":

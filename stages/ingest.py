@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages import run
+from stages import run, say
 from wbc.classes import CLASSES, TABLE_1
 from wbc.config import load
 from wbc.data.contact import contact_sheet
@@ -23,7 +23,7 @@ def main() -> None:
     config = load("configs/data.yaml")
     data, backend = config.data, load("configs/compute.yaml").joblib_backend
     for line in warnings(data.source):
-        print(f"  {line}")
+        say(f"  {line}")
     found = ingest(data.source, Path(data.path), data.test_fraction, config.seed, data.strict, backend)
     for path, table in ((REJECTS, found.rejects), (LEAKS, found.leaks), (MANIFEST, found.manifest)):
         write_csv(path, table.columns, table.itertuples(index=False))
@@ -55,9 +55,9 @@ def main() -> None:
     write_jpeg("plots/contact_sheet.jpg", sheet)
     print(f"{metrics['train']} training and {metrics['test']} test images, {metrics['rejected']} rejected")
     for name, note in found.notes.items():
-        print(f"  {NOTES[name]}: {listing(note)}")
+        say(f"  {NOTES[name]}: {listing(note)}")
     if len(found.leaks):
-        print(f"  copies, listed in {LEAKS}: " + listing(leaks))
+        say(f"  copies, listed in {LEAKS}: " + listing(leaks))
 
 
 if __name__ == "__main__":

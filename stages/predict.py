@@ -1,6 +1,6 @@
 """Predict the validation and the test part with one trained row, plainly and with test-time augmentation."""
 
-from stages import run
+from stages import run, say
 from wbc.config import load_row
 from wbc.data.tables import write_submission
 from wbc.evaluate.scores import SCORES, confusion, per_class
@@ -50,7 +50,7 @@ def main(name: str, repeat: str) -> None:
     write_submission(f"data/predictions/{name}.csv", *submission)
     write_json(f"metrics/predict/{name}.json", metrics)
     shown = {key: value for key, value in metrics.items() if key.partition("_")[2] in ("f1", "f1_tta")}
-    print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in shown.items()))
+    say(name, shown)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stages import run
+from stages import run, say
 from wbc.config import load, load_row
 from wbc.evaluate.corruptions import BLOOD, corrupt
 from wbc.evaluate.scores import macro_f1
@@ -37,7 +37,7 @@ def main(name: str, repeat: str) -> None:
         metrics = {"clean": clean, "mean": float(np.mean([*metrics.values()])), "worst": metrics[worst], "which": worst}
     write_csv(f"plots/robustness/{name}.csv", ["corruption", "severity", "f1"], lines)
     write_json(f"metrics/robustness/{name}.json", metrics)
-    print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in metrics.items()))
+    say(name, metrics)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from stages import run
+from stages import run, say
 from wbc.classes import CLASSES
 from wbc.config import load
 from wbc.data.images import read, read_mask, write_jpeg
@@ -61,7 +61,7 @@ def main(name: str) -> None:
         images = [read(row.path, row.sha256) for row in rows.itertuples()]
         figure = panel(images, [stored[id] for id in rows["id"]], list(shown), method(name).NUCLEUS)
     write_jpeg(f"plots/segment/{name}.jpg", figure)
-    print(f"{name}: {len(manifest)} masks" + "".join(f", {k} {v:.3f}" for k, v in means.items()))
+    say(f"{name}: {len(manifest)} masks", means)
 
 
 if __name__ == "__main__":

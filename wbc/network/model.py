@@ -101,8 +101,8 @@ def _try(classifier: Classifier, name: str, size: int) -> None:
     except Exception as error:  # timm's models raise many kinds, an assertion without a word among them
         own = classifier.backbone.pretrained_cfg["input_size"][-1]
         raise WeightsError(
-            f"model.name = {name!r} does not work at images.size = {size}: choose another, or its own size, {own} "
-            f"({type(error).__name__}: {' '.join(str(error).split())[:100]})"
+            f"model.name = {name!r} takes no images of {size} pixels: set images.size = {own} or another model "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:60]})"
         ) from None
     classifier.train()
 
