@@ -14,7 +14,7 @@ from wbc.data.public import warnings
 from wbc.data.sources import listing
 from wbc.data.tables import read_manifest
 from wbc.features import feature_set
-from wbc.io import write_csv
+from wbc.io import write_csv, write_text
 from wbc.parallel import parallel_map
 from wbc.use.reading import look
 
@@ -25,7 +25,9 @@ def main(name: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     if not chosen.used:
-        print(f"{name}: left out, as drawn cells tell nothing of models of real ones")
+        why = "left out, as drawn cells tell nothing of models of real ones"
+        write_text(folder / "none.txt", f"{name}: {why}\n")  # DVC warns of an empty folder
+        print(f"{name}: {why}")
         return
     for line in warnings(chosen.source):
         say(f"  {line}")
