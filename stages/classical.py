@@ -27,7 +27,7 @@ def main(features: str, repeat: str) -> None:
     arrays = [("out_of_fold_ids", train.ids.astype(str)), ("out_of_fold_targets", train.target)]
     arrays += [("test_ids", held.ids.astype(str)), ("test_targets", held.target)]
     for name, (found, tested, model) in validated.items():
-        # LDA is overconfident, the SVM always certain; the answers stay as they are; a class never shown has 0
+        # LDA is overconfident, AdaBoost far from sure; the answers stay as they are; a class never shown has 0
         t = temperature(train.target, found)
         for chances in (found, tested):
             chances[:, shown] = scaled(chances[:, shown], t)

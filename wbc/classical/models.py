@@ -51,7 +51,7 @@ def rounds_name(implementation: str) -> str:
 
 
 class PairwiseSVC(SVC):
-    """SVC with probabilities. Its own vote; CalibratedClassifierCV wants several images of every class.
+    """SVC with probabilities. SVC's own are deprecated, and CalibratedClassifierCV needs several images of every class.
 
     A pair's decision value is half the log-odds of its classes, and a class's probability is proportional to the
     product of those that its pairs give it.
@@ -69,7 +69,7 @@ class PairwiseSVC(SVC):
 
 
 class SmoothedKNN(KNeighborsClassifier):
-    """With a further neighbour that is a bit of every class, so that five others never make one impossible."""
+    """Nearest neighbours with one vote more, shared by all classes, so that no class has probability 0."""
 
     def predict_proba(self, features: np.ndarray) -> np.ndarray:
         votes = self.n_neighbors * super().predict_proba(features)
