@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from stages import run
+from stages import run, say
 from wbc.config import load
 from wbc.core.tables import RUNS, write_submission
 from wbc.models.model import save_blend
@@ -40,7 +40,7 @@ def main(row: str, repeat: str) -> None:
         write_submission(folder / "blend/submission.csv", parts["test"].ids, parts["test"].tta.argmax(1).tolist())
     save_blend(folder / "blend/model.zip", list(zip((1 - SHARE, SHARE), files, strict=True)))
     shown = {name: macro_f1(it.target, it.tta.argmax(1)) for name, it in parts.items() if (it.target >= 0).all()}
-    print(f"{row}-{repeat}: macro F1 with TTA: " + ", ".join(f"{name} {value:.3f}" for name, value in shown.items()))
+    say(f"{row}-{repeat}: macro F1 with TTA", shown)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def main(features: str, repeat: str) -> None:
 
     lines = []
     for name, (found, tested, model) in validated.items():
-        # LDA is overconfident, the SVM always certain; the answers stay as they are; a class never shown has 0
+        # LDA is overconfident, AdaBoost far from sure; the answers stay as they are; a class never shown has 0
         t = temperature(train.target, found)
         for probabilities in (found, tested):
             probabilities[:, shown] = scaled(probabilities[:, shown], t)

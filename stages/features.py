@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from stages import run
+from stages import run, say
 from wbc.config import load
 from wbc.core.io import atomic, write_json
 from wbc.core.tables import FEATURES, MASKS, read_manifest
@@ -32,7 +32,7 @@ def main(of: str) -> None:
         counts = degenerate(table)
         metrics[name] = sum(counts.values())
         odd = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "none"
-        print(f"{of}: {len(names)} features {name} of {len(ids)} cells on {method} masks; degenerate: {odd}")
+        say(f"{of}: {len(names)} features {name} of {len(ids)} cells on {method} masks; degenerate: {odd}")
     write_json(FEATURES / f"{of}.json", {"degenerate": sum(metrics.values())})
 
 

@@ -1,6 +1,6 @@
 """Choose gradient boosting's rounds and depth after SMOTE, refit, and predict the test part (report §4.4)."""
 
-from stages import run
+from stages import run, say
 from wbc.classical.gridsearch import importance, named, search
 from wbc.classical.models import probabilities
 from wbc.classical.table import test, training
@@ -30,7 +30,7 @@ def main(repeat: str) -> None:
     parts = {"test": Predictions(held.ids.astype(str), held.target, tested)}
     write_predictions(out / "predictions.npz", parts)
     write_json(RUNS / f"v2-{repeat}/gridsearch.json", metrics)
-    print(f"best of {len(points)}: " + ", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
+    say(f"best of {len(points)}", metrics)
 
 
 if __name__ == "__main__":

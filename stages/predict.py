@@ -1,6 +1,6 @@
 """Predict the validation part, the test part and the external sets with one network, plainly and with TTA (§7.5)."""
 
-from stages import run
+from stages import run, say
 from wbc.config import load
 from wbc.core.io import write_npz
 from wbc.core.tables import RUNS, write_submission
@@ -38,7 +38,7 @@ def main(row: str, repeat: str) -> None:
     if "test" in found:
         write_submission(folder / "predict/submission.csv", found["test"].ids, found["test"].tta.argmax(1).tolist())
     shown = {name: macro_f1(it.target, it.tta.argmax(1)) for name, it in found.items() if (it.target >= 0).all()}
-    print(f"{row}-{repeat}: macro F1 with TTA: " + ", ".join(f"{name} {value:.3f}" for name, value in shown.items()))
+    say(f"{row}-{repeat}: macro F1 with TTA", shown)
 
 
 if __name__ == "__main__":

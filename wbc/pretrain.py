@@ -62,7 +62,7 @@ def pretrain(
     """
     torch.manual_seed(settings.seed)
     backbone = timm.create_model(settings.model, num_classes=0).to(memory_format=torch.channels_last).train()
-    head = nn.Linear(backbone.num_features, features.shape[1])
+    head = nn.Linear(backbone.head_hidden_size, features.shape[1])
     normalisation = {name: list(backbone.pretrained_cfg[name]) for name in ("mean", "std")}
     prepare = Prepare(normalisation, augment.model_copy(update=KEPT))
     parameters = [*backbone.parameters(), *head.parameters()]

@@ -16,12 +16,14 @@ from wbc.core.modelfile import WeightsError
 from wbc.scoring.calibration import scaled
 from wbc.scoring.novelty import NOVELTY_QUANTILE, Reference, gaussians
 
-# Types of scikit-learn in our classifiers that skops does not trust by itself, as they are compiled
+# Types in our classifiers that skops does not trust by itself: compiled ones of scikit-learn, and our own
 TRUSTED = [
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.metrics._dist_metrics.EuclideanDistance64",
     "sklearn.neighbors._kd_tree.KDTree",
     "sklearn.tree._tree.Tree",
+    "wbc.classical.models.PairwiseSVC",
+    "wbc.classical.models.SmoothedKNN",
 ]
 SCHEMA = "schema.json"  # of a skops file
 

@@ -43,7 +43,7 @@ class Classifier(nn.Module):
     def __init__(self, backbone: nn.Module, settings: Model):
         super().__init__()
         self.backbone = backbone
-        width, middle = backbone.num_features, []
+        width, middle = backbone.head_hidden_size, []  # not num_features: some widen it in their own head
         if settings.hidden:
             middle = [
                 nn.Linear(width, settings.hidden),
@@ -69,7 +69,8 @@ def build(
         pretrained: False leaves `settings.weights` aside, for a model whose trained weights are loaded next.
 
     Raises:
-        WeightsError: an unknown architecture, or weights that are out of reach or do not fit it.
+        WeightsError: an unknown architecture, one that takes no such images, or weights that are out of reach or do
+            not fit it.
     """
     try:
         fixed = timm.get_pretrained_cfg(settings.name, allow_unregistered=False).fixed_input_size
@@ -85,7 +86,24 @@ def build(
         _load_imagenet(backbone, settings.name, options)
     elif pretrained and settings.weights != "none":
         _load_matching(backbone, _read_weights(Path(settings.weights)), settings.weights)
-    return Classifier(backbone, settings), normalisation
+    classifier = Classifier(backbone, settings)
+    if pretrained and size:
+        _try(classifier, settings.name, size)
+    return classifier, normalisation
+
+
+@torch.no_grad()
+def _try(classifier: Classifier, name: str, size: int) -> None:
+    """Refuse an architecture that would fail in the first step, or in the last."""
+    try:
+        classifier.eval()(torch.zeros(2, 3, size, size))
+    except Exception as error:  # timm's models raise many kinds, an assertion without a word among them
+        own = classifier.backbone.pretrained_cfg["input_size"][-1]
+        raise WeightsError(
+            f"model.name = {name!r} takes no images of {size} pixels: set images.size = {own} or another model "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:60]})"
+        ) from None
+    classifier.train()
 
 
 class _Both(nn.Module):

@@ -24,7 +24,7 @@ class ChannelMeans(nn.Module):
         if self.layer is None:
             return self.backbone(images)
         (features,) = self.backbone.forward_intermediates(
-            images, [self.layer], stop_early=True, output_fmt="NCHW", intermediates_only=True
+            images, indices=[self.layer], stop_early=True, output_fmt="NCHW", intermediates_only=True
         )
         return features.float().mean((2, 3))
 
