@@ -77,13 +77,3 @@ def say(text: str, values: Mapping[str, float | str] | None = None) -> None:
         )
         text = f"{text}: {', '.join(shown)}"
     print(textwrap.fill(text, 120, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False))
-
-
-def say(text: str, values: Mapping[str, float | str] | None = None) -> None:
-    """Print `text`, and values by name to three decimals, in lines of at most 120 characters."""
-    if values is not None:
-        shown = (
-            f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()
-        )
-        text = f"{text}: {', '.join(shown)}"
-    print(textwrap.fill(text, 120, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False))
