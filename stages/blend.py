@@ -1,12 +1,11 @@
 """Blend one row of the ladder with a classical model: the mean of what both say, calibrated, and one file with both."""
 
-import numpy as np
 import pandas as pd
 
 from stages import run
 from wbc.classical.linear import load_linear
 from wbc.config import BLEND, load
-from wbc.data.tables import write_submission
+from wbc.data.tables import fingerprint, read_manifest, read_npz, write_submission
 from wbc.evaluate.calibration import scaled
 from wbc.evaluate.scores import SCORES
 from wbc.io import write_json, write_npz
@@ -20,10 +19,11 @@ def main(row: str, repeat: str) -> None:
     settings, name = load("configs/blend.yaml"), f"{row}{BLEND}-{repeat}"
     trained = load_model(f"models/{row}-{repeat}.safetensors")
     partner = load_linear(f"models/classical/{settings.features}-{repeat}/{settings.classifier}.safetensors")
-    metrics, arrays, submission = {}, [], ([], [])
+    metrics, arrays, submission, manifest = {}, [], ([], []), read_manifest()
+    of_row, of_features = f"{row}-{repeat}", f"{settings.features}-{repeat}"
     with (
-        np.load(f"data/predictions/{row}-{repeat}.npz") as network,
-        np.load(f"data/predictions/{settings.features}-{repeat}.npz") as classical,
+        read_npz(f"data/predictions/{of_row}.npz", manifest, f"predict@{of_row}") as network,
+        read_npz(f"data/predictions/{of_features}.npz", manifest, f"classical@{of_features}") as classical,
     ):
         for short, part in PARTS.items():
             if f"{short}_ids" not in network:
@@ -41,7 +41,7 @@ def main(row: str, repeat: str) -> None:
                     metrics |= {f"{short}_{key}{way}": value for key, value in scores.items()}
             if short == "test":
                 submission = ids, predicted  # with TTA, as of every row
-    write_npz(f"data/predictions/{name}.npz", arrays)
+    write_npz(f"data/predictions/{name}.npz", arrays, fingerprint(manifest))
     write_submission(f"data/predictions/{name}.csv", *submission)
     write_json(f"metrics/predict/{name}.json", metrics)
     save_model(f"models/{name}.safetensors", trained._replace(linear=partner, share=SHARE))

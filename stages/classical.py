@@ -7,6 +7,7 @@ from wbc.classical.linear import linear, reference, save_linear
 from wbc.classical.models import classifiers, cross_validate
 from wbc.classical.table import test, training
 from wbc.config import load
+from wbc.data.tables import fingerprint, read_manifest
 from wbc.evaluate.calibration import scaled, temperature
 from wbc.evaluate.scores import SCORES, accuracy, confusion, macro_f1
 from wbc.io import write_csv, write_json, write_npz
@@ -45,7 +46,7 @@ def main(features: str, repeat: str) -> None:
         confused = confusion(train.target, predicted)
         write_csv(f"plots/classical/{features}-{repeat}/{name}.csv", ["actual", "predicted"], confused)
         print(f"{name}: macro F1 {mean_f1:.3f} ± {f1_sd:.3f}, accuracy {mean_accuracy:.3f}, {len(folds)} folds")
-    write_npz(f"data/predictions/{features}-{repeat}.npz", arrays)
+    write_npz(f"data/predictions/{features}-{repeat}.npz", arrays, fingerprint(read_manifest()))
     write_json(f"metrics/classical/{features}-{repeat}.json", metrics)
 
 

@@ -3,16 +3,13 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from stages import run
 from wbc.config import load
 from wbc.data.ingest import HASHES, NOTES, collect
 from wbc.data.pack import pack
 from wbc.data.public import warnings
 from wbc.data.sources import listing
-from wbc.data.tables import read_manifest
+from wbc.data.tables import fingerprint, read_manifest, read_npy, write_features
 from wbc.features import feature_set
 from wbc.io import write_csv
 from wbc.parallel import parallel_map
@@ -30,18 +27,22 @@ def main(name: str) -> None:
     for line in warnings(chosen.source):
         print(f"  {line}")
     strict, backend = load("configs/data.yaml").data.strict, load("configs/compute.yaml").joblib_backend
-    found = collect(chosen.source, Path(chosen.path), read_manifest(), np.load(HASHES), strict, backend)
-    for table, file in ((found.rejects, "rejects.csv"), (found.manifest, "manifest.csv")):
+    home = read_manifest()
+    hashes = read_npy(HASHES, home, "ingest")
+    found = collect(chosen.source, Path(chosen.path), home, hashes, strict, backend)
+    listed = found.manifest.assign(home=fingerprint(home))  # without copies of whose images it is
+    for table, file in ((found.rejects, "rejects.csv"), (listed, "manifest.csv")):
         write_csv(folder / file, table.columns, table.itertuples(index=False))
-    pack(found.manifest, images.size, folder / "images.npy", images.crop)
-    ids, files = pd.Index(found.manifest["id"], name="id"), [Path(path) for path in found.manifest["path"]]
+    manifest = read_manifest(folder / "manifest.csv")
+    pack(manifest, images.size, folder / "images.npy", images.crop)
+    files = [Path(path) for path in manifest["path"]]
     for features, masks in config.masks.items():
         tasks = ((file, None, (features, masks)) for file in files)
         values = [seen.features for seen in parallel_map(look, tasks, len(files), features, backend=backend)]
-        pd.DataFrame(values, columns=feature_set(features).NAMES, index=ids).to_parquet(folder / f"{features}.parquet")
+        write_features(folder / f"{features}.parquet", manifest, feature_set(features).NAMES, values)
     reasons = found.rejects["reason"].value_counts().items()
     rejected = ", ".join(f"{reason} {count}" for reason, count in reasons) or "none"
-    print(f"{name}: {len(ids)} images of {found.manifest['label'].nunique()} classes; rejected: {rejected}")
+    print(f"{name}: {len(files)} images of {manifest['label'].nunique()} classes; rejected: {rejected}")
     for note, counts in found.notes.items():
         print(f"  {NOTES[note]}: {listing(counts)}")
 

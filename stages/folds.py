@@ -8,9 +8,9 @@ from wbc.data.tables import FOLDS, read_manifest, write_split
 
 def main(repeat: str) -> None:
     config, number = load("configs/data.yaml"), int(repeat)
-    manifest = repeated(read_manifest(), config.split.outer, number, config.seed)
-    fold = folds(manifest, config.split.folds, config.seed + number)
-    write_split(FOLDS, number, manifest["id"], fold)
+    manifest = read_manifest()
+    fold = folds(repeated(manifest, config.split.outer, number, config.seed), config.split.folds, config.seed + number)
+    write_split(FOLDS, number, manifest, fold)
     print(f"{(fold >= 0).sum()} training images in {fold.max() + 1} folds, {(fold < 0).sum()} test images")
 
 

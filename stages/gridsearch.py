@@ -5,7 +5,7 @@ from wbc.classical.gridsearch import importance, named, search
 from wbc.classical.models import probabilities
 from wbc.classical.table import test, training
 from wbc.config import load
-from wbc.data.tables import write_submission
+from wbc.data.tables import fingerprint, read_manifest, write_submission
 from wbc.evaluate.scores import SCORES, confusion, per_class
 from wbc.io import write_csv, write_json, write_npz
 
@@ -31,7 +31,7 @@ def main(repeat: str) -> None:
     predicted = tested.argmax(1)
     write_submission(f"data/predictions/{name}.csv", held.ids, predicted)
     arrays = [("test_ids", held.ids.astype(str)), ("test_targets", held.target), ("test_probabilities", tested)]
-    write_npz(f"data/predictions/{name}.npz", arrays)
+    write_npz(f"data/predictions/{name}.npz", arrays, fingerprint(read_manifest()))
     known = held.target >= 0
     actual, predicted = held.target[known], predicted[known]
     if known.any():

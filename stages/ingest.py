@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from stages import run
 from wbc.classes import CLASSES, TABLE_1
 from wbc.config import load
@@ -13,8 +11,8 @@ from wbc.data.ingest import HASHES, NOTES, ingest
 from wbc.data.leaks import KINDS, LEAKING
 from wbc.data.public import warnings
 from wbc.data.sources import SourceError, listing
-from wbc.data.tables import LEAKS, MANIFEST, REJECTS
-from wbc.io import atomic, write_csv, write_json
+from wbc.data.tables import LEAKS, MANIFEST, REJECTS, read_manifest, write_npy
+from wbc.io import write_csv, write_json
 
 COLUMNS = 8
 
@@ -27,8 +25,7 @@ def main() -> None:
     found = ingest(data.source, Path(data.path), data.test_fraction, config.seed, data.strict, backend)
     for path, table in ((REJECTS, found.rejects), (LEAKS, found.leaks), (MANIFEST, found.manifest)):
         write_csv(path, table.columns, table.itertuples(index=False))
-    with atomic(HASHES) as path, path.open("wb") as file:
-        np.save(file, found.hashes)
+    write_npy(HASHES, read_manifest(), found.hashes.shape[1:], "<u8", found.hashes)
     leaks = {kind: int((found.leaks["kind"] == kind).sum()) for kind in KINDS}
     if data.leaks == "stop" and any(leaks[kind] for kind in LEAKING):
         counts = ", ".join(f"{kind} {leaks[kind]}" for kind in LEAKING if leaks[kind])

@@ -2,7 +2,7 @@
 
 from stages import run
 from wbc.config import load_row
-from wbc.data.tables import write_submission
+from wbc.data.tables import fingerprint, read_manifest, write_submission
 from wbc.evaluate.scores import SCORES, confusion, per_class
 from wbc.io import write_csv, write_json, write_npz
 from wbc.network.inference import choose_device
@@ -13,7 +13,7 @@ from wbc.use.explain import of_mistakes
 
 def main(name: str, repeat: str) -> None:
     row, name = load_row(name, int(repeat)), f"{name}-{repeat}"
-    device = choose_device()
+    device, mark = choose_device(), fingerprint(read_manifest())
     trained = load_model(f"models/{name}.safetensors")
     metrics, arrays, maps, submission = {}, [], [], ([], [])
     pairs = {"validation": [], "test": []}  # without TTA, as in the report's Figures 9, 11 and 13
@@ -41,12 +41,12 @@ def main(name: str, repeat: str) -> None:
             columns = ["class", "precision", "recall", "f1", "images"]
             write_csv(f"plots/predict/{name}/per_class.csv", columns, per_class(targets, plain.argmax(1).numpy()))
             kept = [("ids", ids), ("targets", targets), ("embeddings", embeddings.numpy())]
-            write_npz(f"data/embeddings/{name}.npz", kept)
+            write_npz(f"data/embeddings/{name}.npz", kept, mark)
 
     write_csv(f"plots/predict/{name}/confusion.csv", ["actual", "predicted"], pairs["validation"])
     write_csv(f"plots/predict/{name}/confusion_test.csv", ["actual", "predicted"], pairs["test"])
-    write_npz(f"data/predictions/{name}.npz", arrays)
-    write_npz(f"data/evidence/{name}.npz", maps)
+    write_npz(f"data/predictions/{name}.npz", arrays, mark)
+    write_npz(f"data/evidence/{name}.npz", maps, mark)
     write_submission(f"data/predictions/{name}.csv", *submission)
     write_json(f"metrics/predict/{name}.json", metrics)
     shown = {key: value for key, value in metrics.items() if key.partition("_")[2] in ("f1", "f1_tta")}

@@ -7,7 +7,7 @@ from stages import run
 from wbc.classes import CLASSES
 from wbc.config import load
 from wbc.data.images import read, read_mask, write_jpeg
-from wbc.data.tables import read_manifest
+from wbc.data.tables import fingerprint, read_manifest
 from wbc.io import write_json, write_npz
 from wbc.parallel import parallel_map
 from wbc.segment import failed, method, panel, score
@@ -50,7 +50,7 @@ def main(name: str) -> None:
             yield id, mask
 
     target = f"data/masks/{name}.npz"
-    write_npz(target, masks())
+    write_npz(target, masks(), fingerprint(manifest))
     table = pd.DataFrame(scores)
     means = table.mean().to_dict()  # Dice and IoU: of the images that come with a true mask
     write_json(f"metrics/segment/{name}.json", means)

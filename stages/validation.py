@@ -8,9 +8,9 @@ from wbc.data.tables import VALIDATION, read_manifest, write_split
 
 def main(repeat: str) -> None:
     config, number = load("configs/data.yaml"), int(repeat)
-    manifest = repeated(read_manifest(), config.split.outer, number, config.seed)
-    place = validation(manifest, config.seed + number)
-    write_split(VALIDATION, number, manifest["id"], place)
+    manifest = read_manifest()
+    place = validation(repeated(manifest, config.split.outer, number, config.seed), config.seed + number)
+    write_split(VALIDATION, number, manifest, place)
     print(f"{place.notna().sum()} training images in order, {place.isna().sum()} test images")
 
 

@@ -26,7 +26,7 @@ from wbc.classical.table import training
 from wbc.config import resolve
 from wbc.data.images import decode
 from wbc.data.pack import pack
-from wbc.data.tables import read_manifest
+from wbc.data.tables import read_manifest, write_features
 from wbc.io import write_csv
 
 ROOT = Path(__file__).parent.parent
@@ -276,9 +276,7 @@ def cross_validated(build, **knobs):
     def outcome():
         source(build, **knobs)()
         folds.main("0")
-        ids = read_manifest()["id"]
-        Path("data/features").mkdir()
-        pd.DataFrame({"feature": 0.0}, index=ids).to_parquet("data/features/v1.parquet")
+        write_features("data/features/v1.parquet", read_manifest(), ["feature"], 0.0)
         return f"stops: `{message(lambda: training('v1', 0))}`"
 
     return outcome

@@ -6,12 +6,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from stages import blend
 from wbc.classes import CLASSES
 from wbc.classical.linear import Linear, save_linear
+from wbc.data.tables import fingerprint
 from wbc.io import write_npz
 from wbc.network.model import Trained, build, load_model, save_model
 
@@ -21,6 +23,8 @@ def test_a_blend_is_the_mean_of_calibrated_probabilities_of_the_same_image(tiny_
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(blend, "load", lambda _: SimpleNamespace(rows=["mine"], features="v2", classifier="lda"))
     model, normalisation = build(tiny_row.model)
+    manifest = pd.DataFrame({"id": ["x", "a", "b", "t", "u"]})
+    monkeypatch.setattr(blend, "read_manifest", lambda: manifest)
     settings = tiny_row.model_dump(exclude_none=True)
     trained = Trained(model, settings, normalisation, 32, None, temperature=0.5)
     save_model(Path("models/mine-0.safetensors"), trained)
@@ -33,10 +37,10 @@ def test_a_blend_is_the_mean_of_calibrated_probabilities_of_the_same_image(tiny_
     for part, ids in (("val", ["a", "b"]), ("test", ["t", "u"])):
         arrays += [(f"{part}_ids", np.array(ids)), (f"{part}_targets", np.array([0, -1 if part == "test" else 1]))]
         arrays += [(f"{part}_probabilities", network), (f"{part}_probabilities_tta", network[:, ::-1])]
-    write_npz("data/predictions/mine-0.npz", arrays)
+    write_npz("data/predictions/mine-0.npz", arrays, fingerprint(manifest))
     stored = [("out_of_fold_ids", np.array(["x", "b", "a"])), ("test_ids", np.array(["u", "t"]))]
     stored += [("lda_out_of_fold", np.stack([sure, other, sure])), ("lda_test", np.stack([other, sure]))]
-    write_npz("data/predictions/v2-0.npz", stored)
+    write_npz("data/predictions/v2-0.npz", stored, fingerprint(manifest))
 
     blend.main("mine", "0")
     with np.load("data/predictions/mine_blend-0.npz") as found:

@@ -24,9 +24,11 @@ from wbc.data.images import decode
 from wbc.data.ingest import collect, ingest
 from wbc.data.sources import SourceError
 from wbc.data.synthetic import AWAY, draw, write_dataset, write_external
+from wbc.data.tables import read_manifest, write_features
 from wbc.evaluate.calibration import scaled
 from wbc.evaluate.external import scored, told_apart
 from wbc.evaluate.unusual import Reference
+from wbc.features import feature_set
 from wbc.network.model import Trained, build, save_model
 from wbc.network.pixels import load_part
 from wbc.network.reference import reference
@@ -138,10 +140,8 @@ def project(packed, folders, tmp_path, monkeypatch):
         model.backbone, normalisation, *(load_part(name, 0, 0.34, CPU) for name in ("train", "validation"))
     )
     save_model("models/alone-0.safetensors", trained._replace(reference=known))
-    test = load_part("test", 0, 0.34, CPU)
-    table = pd.DataFrame(np.zeros((len(test.ids), 9)), index=pd.Index(test.ids, name="id"))
-    Path("data/features").mkdir()
-    table.add_prefix("feature").iloc[::-1].to_parquet("data/features/v1.parquet")  # in another order
+    manifest = read_manifest()
+    write_features("data/features/v1.parquet", manifest, feature_set("v1").NAMES, np.zeros((len(manifest), 9)))
     around = Reference(np.zeros((1, 9)), np.eye(9), 1.0)
     partner = Linear("v1", "hsv", np.zeros((13, 9)), np.eye(13)[LY] * 5, 1.0, around)  # whatever it sees is an LY
     save_linear(Path("models/classical/v1-0/lda.safetensors"), partner)

@@ -19,12 +19,14 @@ from study import of_the_report
 from wbc.classes import CLASSES
 from wbc.data.images import decode
 from wbc.data.synthetic import draw
+from wbc.data.tables import fingerprint, read_manifest
 from wbc.features import SETS, degenerate, feature_set
 from wbc.features.__main__ import markdown
 from wbc.features.measures import shape
 from wbc.features.sets.v1 import extract as extract_v1
 from wbc.features.sets.v2 import extract as extract_v2
 from wbc.features.sets.v3 import extract as extract_v3
+from wbc.io import write_npz
 from wbc.segment import method
 
 ROOT = Path(__file__).parent.parent
@@ -631,9 +633,9 @@ def test_the_stage_writes_every_cell_in_the_manifest_s_order_and_counts_the_odd_
         content = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
         (tmp_path / f"{id}.png").write_bytes(content)
         rows.append({"id": id, "path": str(tmp_path / f"{id}.png"), "sha256": hashlib.sha256(content).hexdigest()})
-    (tmp_path / "data/masks").mkdir(parents=True)
+    Path("data").mkdir()
     pd.DataFrame(rows[::-1]).to_csv("data/manifest.csv", index=False)
-    np.savez("data/masks/lab.npz", **masks)
+    write_npz("data/masks/lab.npz", masks.items(), fingerprint(read_manifest()))
     Path("configs").mkdir()
     Path("configs/compute.yaml").write_text("{threads: 2, isa: avx2, launch: single, joblib_backend: loky}")
     main(name, "lab")

@@ -4,10 +4,11 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from wbc.classes import CLASSES
-from wbc.data.tables import PIXELS, read_manifest
+from wbc.data.tables import PIXELS, VALIDATION, read_manifest, write_npy, write_split
 from wbc.evaluate.scores import accuracy, confusion, macro_f1, per_class
 from wbc.io import write_csv
 from wbc.projection import project
@@ -59,9 +60,9 @@ def test_each_part_leaves_its_confusions_and_one_without_labels_an_empty_table(
     write_csv(
         "data/manifest.csv", ["id", "path", "sha256", "width", "height", "label", "part", "mask", "group"], images
     )
-    places = [(str(i), 0.0 if i < 4 else "") for i in range(len(labels))]
-    write_csv("data/validation/0.csv", ["id", "validation"], places)
-    np.save(PIXELS, coloured.pixels.packed[: len(labels)])
+    manifest, places = read_manifest(), [0.0] * 4 + [np.nan] * len(test)
+    write_split(VALIDATION, 0, manifest, pd.Series(places, name="validation"))
+    write_npy(PIXELS, manifest, (32, 32, 3), "|u1", coloured.pixels.packed[: len(labels)])
     (tmp_path / "configs").mkdir()
     settings = tiny_row.model_dump(exclude_none=True)
     (tmp_path / "configs/a.yaml").write_text(json.dumps(settings))
@@ -72,7 +73,6 @@ def test_each_part_leaves_its_confusions_and_one_without_labels_an_empty_table(
     predict.main("a", "0")
     with np.load("data/predictions/a-0.npz") as stored:
         probabilities = {part: stored.get(f"{part}_probabilities") for part in ("val", "test")}
-    manifest = read_manifest()
     for name, part, short in (("confusion.csv", "train", "val"), ("confusion_test.csv", "test", "test")):
         rows = manifest[manifest["part"] == part]
         found = [] if probabilities[short] is None else probabilities[short].argmax(1)

@@ -77,8 +77,8 @@ def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[
         writer.writerows(rounded(list(row)) for row in rows)
 
 
-def write_npz(path: str | Path, arrays: Iterable[tuple[str, Any]]) -> None:
-    """Write named arrays as a compressed `.npz`, one at a time, so that memory holds a single one.
+def write_npz(path: str | Path, arrays: Iterable[tuple[str, Any]], comment: str = "") -> None:
+    """Write named arrays as a compressed `.npz` with a comment, one at a time, so that memory holds a single one.
 
     Compressed by bzip2, which has a single implementation: the bytes that zlib's several ones write differ.
     """
@@ -91,3 +91,4 @@ def write_npz(path: str | Path, arrays: Iterable[tuple[str, Any]]) -> None:
             entry.compress_type = zipfile.ZIP_BZIP2  # ZipFile's own setting does not reach an entry given like this
             with archive.open(entry, "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+        archive.comment = comment.encode()

@@ -3,9 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from wbc.data.tables import FOLDS, read_manifest, read_split, targets
+from wbc.data.tables import FOLDS, read_features, read_manifest, read_split, targets
 from wbc.errors import UserError
 
 FEWEST = 5  # images to train a classifier on: the nearest neighbours that the one of that name asks for
@@ -25,7 +24,7 @@ def training(features: str, repeat: int) -> Dataset:
     """A repeat's training part of a feature set such as `v1`.
 
     Raises:
-        UserError: it is too small to be cross-validated.
+        UserError: it is too small to be cross-validated; or see `wbc.data.tables.check`.
     """
     table = _part(features, repeat, test=False)
     for fold in np.unique(table.fold):
@@ -46,9 +45,10 @@ def test(features: str, repeat: int) -> Dataset:
 
 
 def _part(features: str, repeat: int, test: bool) -> Dataset:
-    manifest, fold = read_manifest(), read_split(FOLDS, repeat)
+    manifest = read_manifest()
+    fold = read_split(FOLDS, repeat, manifest)
     chosen = (fold < 0) == test
-    values = pd.read_parquet(f"data/features/{features}.parquet")
+    values = read_features(f"data/features/{features}.parquet", manifest, f"features@{features}")
     return Dataset(
         manifest["id"].to_numpy()[chosen],
         values.to_numpy()[chosen],

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from wbc.data.images import read
-from wbc.data.tables import PIXELS
-from wbc.io import atomic
+from wbc.data.tables import PIXELS, write_npy
 from wbc.parallel import parallel_map
 
 HALF_UP = 0.501  # to round by: halves, which are frequent, go up even where a sum's last bits leave them just below
@@ -41,12 +40,8 @@ def pack(manifest: pd.DataFrame, size: int, path: Path = PIXELS, crop: float = 1
         ImageError: an image is missing or has changed since it was ingested.
     """
     tasks = ((row.path, row.sha256, size, crop) for row in manifest.itertuples())
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(manifest), size, size, 3)}
-    # written from front to back: a disk that fills up under a memory map kills the process
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for image in parallel_map(_load, tasks, len(manifest), "pack", threads=True):
-            file.write(image.tobytes())
+    images = parallel_map(_load, tasks, len(manifest), "pack", threads=True)
+    write_npy(path, manifest, (size, size, 3), "|u1", images)
 
 
 def _load(path: str, sha256: str, size: int, crop: float) -> np.ndarray:

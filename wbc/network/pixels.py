@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from wbc.data.tables import PIXELS, VALIDATION, read_manifest, read_split, targets
+from wbc.data.tables import PIXELS, VALIDATION, read_manifest, read_npy, read_split, targets
 
 STREAMING = "out of memory with all images on the GPU: they are read as they are needed"
 SHARE = 0.5  # of the memory a GPU has for this process that images may take; the network needs the rest
@@ -110,9 +110,14 @@ class Part(NamedTuple):
 
 
 def load_part(name: str, repeat: int, validation: float, device: torch.device) -> Part:
-    """A repeat's part `train`, `validation` (the share `validation` of each class's training images) or `test`."""
-    manifest, place = read_manifest(), read_split(VALIDATION, repeat)
+    """A repeat's part `train`, `validation` (the share `validation` of each class's training images) or `test`.
+
+    Raises:
+        UserError: see `wbc.data.tables.check`.
+    """
+    manifest = read_manifest()
+    place = read_split(VALIDATION, repeat, manifest)
     chosen = {"train": place >= validation, "validation": place < validation, "test": np.isnan(place)}[name]
     ids, labels = manifest["id"].to_numpy(), targets(manifest)
-    pixels = Pixels(np.load(PIXELS, mmap_mode="r"), np.flatnonzero(chosen), device)
+    pixels = Pixels(read_npy(PIXELS, manifest, "pack"), np.flatnonzero(chosen), device)
     return Part(ids[chosen], pixels, torch.from_numpy(labels[chosen]))
