@@ -435,6 +435,14 @@ def submitted(*pairs):
     return outcome
 
 
+def submission_file(content):
+    def outcome():
+        Path("row.csv").write_text(content)
+        return f"stops: `{message(lambda: wbc(['submission', 'row.csv']))}`"
+
+    return outcome
+
+
 def no_manifest():
     write_csv("row.csv", ["ID", "labels"], [("a", "LY")])
     return f"stops: `{message(lambda: wbc(['submission', 'row.csv']))}`"
@@ -617,7 +625,8 @@ CASES = {
     "`submission`: an id is left out": submitted(("b", "LY"), ("a", "SNE")),
     "`submission`: an unknown id in place of another": submitted(("b", "LY"), ("a", "SNE"), ("d", "LY")),
     "`submission`: an id again": submitted(("b", "LY"), ("a", "SNE"), ("c", "LY"), ("a", "SNE")),
-    "`submission`: another order": submitted(("b", "LY"), ("c", "LY"), ("a", "SNE")),
+    "`submission`: blanks around a label": submitted(("b", " LY "), ("c", "LY"), ("a", "SNE")),
+    "`submission`: another column": submission_file("ID,labels,p\n"),
     "`submission`: unknown labels": submitted(("b", "ly"), ("a", ""), ("c", "LY")),
     "`submission`: no such file": command("submission", "row.csv"),
     "`submission`: nothing ingested, and no `--sample`": no_manifest,

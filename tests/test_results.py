@@ -1,6 +1,8 @@
 """Scores by hand, the projection, and what predicting leaves behind."""
 
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -44,6 +46,22 @@ def test_tsne_separates_what_is_apart_and_repeats_itself():
     assert between > 3 * points[targets == 0].std()
     assert np.array_equal(points, project(embeddings, 30, 1))
     assert project(embeddings[:2], 30, 1).shape == (2, 2)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-30, 1e-12])
+def test_tsne_of_equal_embeddings_does_not_crash(spread):
+    """In a process of its own: it was a segmentation fault."""
+    code = f"""
+import numpy as np
+from wbc.projection import project
+embeddings = np.full((40, 8), 0.1, np.float32)
+embeddings[0] += np.float32({spread})
+assert (project(embeddings, 30, 1) == 0).all()
+embeddings = np.zeros((40, 8), np.float32)
+embeddings[0] = {spread}
+assert np.isfinite(project(embeddings, 30, 1)).all()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("test", [["SNE", "LY", "SNE"], ["", "LY", ""], []], ids=["labelled", "partly", "none"])

@@ -116,15 +116,13 @@ def export(arguments: argparse.Namespace) -> None:
 
 def submission(arguments: argparse.Namespace) -> None:
     """What is wrong with a submission, one line each; the exit status is 1 if anything is."""
-    from wbc.data.listing import read_rows
-    from wbc.data.tables import SUBMISSION
-    from wbc.use.submission import expected_ids, problems
+    from wbc.use.submission import expected_ids, problems, read_submission
 
-    rows = read_rows(arguments.file, SUBMISSION)
+    rows = read_submission(arguments.file)
     if found := problems(rows, expected_ids(arguments.sample)):
         print(*found, sep="\n")
         sys.exit(1)
-    print(f"{arguments.file}: {len(rows)} predictions, complete and in order")
+    print(f"{arguments.file}: {len(rows)} predictions, complete")
 
 
 def label_check(arguments: argparse.Namespace) -> None:
