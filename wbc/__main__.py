@@ -27,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("--tta", action="store_true", help="average over augmented views: slower, steadier")
     command.add_argument("--settings", type=Path, help="where its tta stands (default: configs/ its row .yaml)")
     command.add_argument("--out", type=Path, help="write a CSV file instead of printing")
+    command.add_argument(
+        "--labels", type=Path, help="a list ID,labels to score against (default: the folder's labels.csv)"
+    )
     command.add_argument("--explain", type=Path, metavar="FOLDER", help="write LayerCAM overlays there")
     command = commands.add_parser("export", help="write a model as ONNX")
     command.set_defaults(run=export)
@@ -44,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from wbc.errors import UserError
 
+    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no UTF-8
     try:
         options.run(options)
     except UserError as error:
@@ -67,21 +71,38 @@ def classify(arguments: argparse.Namespace) -> None:
     from wbc.classical.linear import Linear
     from wbc.data.images import decode, write_jpeg
     from wbc.errors import UserError
+    from wbc.io import check_writable, write_json
     from wbc.network.inference import choose_device
     from wbc.network.model import PLAIN
     from wbc.use.classify import Classified, find, layer_cam
     from wbc.use.classify import classify as classified
     from wbc.use.model import load
+    from wbc.use.score import lines, read_labels, score
 
     files, model = find(arguments.images), load(arguments.model)
+    labels = read_labels(arguments.images, arguments.labels)
     if isinstance(model, Linear) and (arguments.tta or arguments.explain):
         raise UserError(f"{arguments.model}: --tta and --explain need a network; this is a linear model alone")
     tta = PLAIN
     if arguments.tta:  # it acts after training, so a model file cannot know it
         row = re.sub(f"({config.BLEND})?(-[0-9]+)?$", "", arguments.model.stem)
-        tta = config.load(arguments.settings or f"configs/{row}.yaml").tta
+        path = arguments.settings or Path(f"configs/{row}.yaml")
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; name the settings of the model's row by --settings")
+        settings = config.load(path)
+        if not isinstance(settings, config.Row):
+            raise UserError(f"{path}: not the settings of a row; name those of the model's row by --settings")
+        tta = settings.tta
+    scores = arguments.out.with_suffix(".scores.json") if arguments.out and any(labels.label.values()) else None
+    for path in filter(None, (arguments.out, scores, arguments.explain and arguments.explain / "00001.jpg")):
+        check_writable(path)
     rows = list(classified(model, files, choose_device(), tta))
     write(arguments.out, Classified._fields, rows)
+    if any(labels.label.values()):
+        found = score(model, files, rows, labels)
+        print(*lines(found), sep="\n", file=sys.stdout if scores else sys.stderr)  # a pipe takes the lines of the table
+        if scores:
+            write_json(scores, found)
     if arguments.explain:
         for number, (file, row) in enumerate(zip(files, rows, strict=True), 1):
             if row.label:  # numbered, since files of two folders may share a name
@@ -106,10 +127,12 @@ def write(out: Path | None, columns: Sequence[str], rows: Sequence[Sequence]) ->
 
 def export(arguments: argparse.Namespace) -> None:
     """Write the model as ONNX."""
+    from wbc.io import check_writable
     from wbc.use.export import export_onnx
     from wbc.use.model import load
 
     out = arguments.out or arguments.model.with_suffix(".onnx")
+    check_writable(out)
     export_onnx(load(arguments.model), out)
     print(out)
 
@@ -127,8 +150,11 @@ def submission(arguments: argparse.Namespace) -> None:
 
 def label_check(arguments: argparse.Namespace) -> None:
     """One line per suspicious cell: its label, what a model that was not trained on it says, and how surely."""
+    from wbc.io import check_writable
     from wbc.report.labels import COLUMNS, suspects
 
+    if arguments.out:
+        check_writable(arguments.out)
     write(arguments.out, COLUMNS, suspects(arguments.predictions).to_numpy().tolist())
 
 
