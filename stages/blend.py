@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from stages import run, say
-from wbc.config import load
-from wbc.core.tables import RUNS, write_submission
+from wbc.config import STUDY, load
+from wbc.core.tables import RUNS, check, mark, write_submission
 from wbc.models.model import save_blend
 from wbc.network.model import load_model
 from wbc.scoring.calibration import scaled
@@ -20,8 +20,11 @@ def main(row: str, repeat: str) -> None:
     partner = RUNS / f"{settings.features}-{repeat}"
     files = folder / "train/model.safetensors", partner / f"classical/{settings.classifier}.skops"
     trained = load_model(files[0])
-    parts = {}
-    for name in ("validation", "test", *load("external").sets):
+    sets, parts = load("external").sets, {}
+    check(folder / "predict", f"predict@{row}-{repeat}", STUDY, *sets)
+    check(partner / "classical", f"classical@{settings.features}-{repeat}", STUDY)
+    check(partner / "external", f"external@{settings.features}-{repeat}", STUDY, *sets)
+    for name in ("validation", "test", *sets):
         own = read_predictions(folder / "predict/predictions.npz", name)
         if own is None:
             continue
@@ -36,6 +39,7 @@ def main(row: str, repeat: str) -> None:
         novelty = np.max([each[places] if each is found.novelty else each for each in both], axis=0) if both else None
         parts[name] = Predictions(own.ids, own.target, plain, tta, novelty)
     write_predictions(folder / "blend/predictions.npz", parts)
+    mark(folder / "blend", STUDY, *sets)
     if "test" in parts:
         write_submission(folder / "blend/submission.csv", parts["test"].ids, parts["test"].tta.argmax(1).tolist())
     save_blend(folder / "blend/model.zip", list(zip((1 - SHARE, SHARE), files, strict=True)))

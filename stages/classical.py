@@ -6,9 +6,9 @@ from stages import run
 from wbc.classical.model import Classical, reference, save_classical
 from wbc.classical.models import classifiers, cross_validate
 from wbc.classical.table import test, training
-from wbc.config import load
+from wbc.config import STUDY, load
 from wbc.core.io import write_csv
-from wbc.core.tables import RUNS
+from wbc.core.tables import RUNS, mark
 from wbc.scoring.calibration import scaled, temperature
 from wbc.scoring.predictions import Predictions, write_predictions
 from wbc.scoring.scores import accuracy, macro_f1
@@ -41,6 +41,7 @@ def main(features: str, repeat: str) -> None:
         scores = [(name, macro_f1(*both), accuracy(*both)) for both in ((train.target[i], predicted[i]) for i in folds)]
         lines += scores
         print(f"{name}: macro F1 {np.mean([f1 for _, f1, _ in scores]):.3f} over {len(folds)} folds")
+    mark(out, STUDY)
     write_csv(out / "folds.csv", ["classifier", "f1", "accuracy"], lines)
 
 

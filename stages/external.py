@@ -2,8 +2,8 @@
 
 from stages import run
 from wbc.classical.model import load_classical
-from wbc.config import load
-from wbc.core.tables import RUNS, read_features, read_manifest, targets
+from wbc.config import STUDY, load
+from wbc.core.tables import RUNS, mark, read_external, read_features, targets
 from wbc.scoring.predictions import Predictions, write_predictions
 
 
@@ -13,12 +13,13 @@ def main(features: str, repeat: str) -> None:
     for file in files:
         model, parts = load_classical(file), {}
         for name in sets:
-            manifest, values = read_manifest(name), read_features(name, features).to_numpy()
+            manifest, values = read_external(name), read_features(name, features).to_numpy()
             found = model.probabilities(values)
             parts[name] = Predictions(
                 manifest["id"].to_numpy(str), targets(manifest), found, novelty=model.novelty(values)
             )
         write_predictions(folder / f"external/{file.stem}.npz", parts)
+    mark(folder / "external", STUDY, *sets)
     print(f"{features}: {len(files)} models on {', '.join(sets) or 'no external set'}")
 
 

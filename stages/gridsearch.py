@@ -4,9 +4,9 @@ from stages import run, say
 from wbc.classical.gridsearch import importance, named, search
 from wbc.classical.models import probabilities
 from wbc.classical.table import test, training
-from wbc.config import load
+from wbc.config import STUDY, load
 from wbc.core.io import write_csv, write_json
-from wbc.core.tables import RUNS, write_submission
+from wbc.core.tables import RUNS, mark, write_submission
 from wbc.scoring.predictions import Predictions, write_predictions
 
 
@@ -29,6 +29,7 @@ def main(repeat: str) -> None:
     write_submission(out / "submission.csv", held.ids, tested.argmax(1))
     parts = {"test": Predictions(held.ids.astype(str), held.target, tested)}
     write_predictions(out / "predictions.npz", parts)
+    mark(out, STUDY)
     write_json(RUNS / f"v2-{repeat}/gridsearch.json", metrics)
     say(f"best of {len(points)}", metrics)
 

@@ -8,7 +8,7 @@ from stages import run, say
 from wbc.config import LEFT_OUT, STUDY, load, read_yaml, settings_path
 from wbc.core.classes import CLASSES, TABLE_1
 from wbc.core.io import atomic, write_csv, write_json
-from wbc.core.tables import INGEST, read_hashes, read_manifest
+from wbc.core.tables import INGEST, mark, read_hashes, read_manifest
 from wbc.dataset.contact import contact_sheet
 from wbc.dataset.images import read, write_jpeg
 from wbc.dataset.ingest import NOTES, Ingested, collect, ingest, nothing
@@ -61,6 +61,7 @@ def write(name: str, found: Ingested) -> None:
         write_csv(folder / f"{file}.csv", table.columns, table.itertuples(index=False))
     with atomic(folder / "hashes.npy") as path, path.open("wb") as file:
         np.save(file, found.hashes)
+    mark(folder, STUDY)
     parts = manifest["part"].value_counts()
     metrics = {"train": parts.get("train", 0), "test": parts.get("test", 0)}
     write_json(f"{folder}.json", metrics | {"rejected": len(found.rejects), "copies": len(found.leaks)})

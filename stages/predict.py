@@ -1,9 +1,9 @@
 """Predict the validation part, the test part and the external sets with one network, plainly and with TTA (§7.5)."""
 
 from stages import run, say
-from wbc.config import load
+from wbc.config import STUDY, load
 from wbc.core.io import write_npz
-from wbc.core.tables import RUNS, write_submission
+from wbc.core.tables import RUNS, mark, write_submission
 from wbc.network.explain import of_mistakes
 from wbc.network.inference import choose_device
 from wbc.network.model import load_model
@@ -35,6 +35,7 @@ def main(row: str, repeat: str) -> None:
             maps += [(f"{name}/ids", ids[wrong]), (f"{name}/maps", heats)]
     write_predictions(folder / "predict/predictions.npz", found)
     write_npz(folder / "predict/maps.npz", maps)
+    mark(folder / "predict", STUDY, *settings.sets)
     if "test" in found:
         write_submission(folder / "predict/submission.csv", found["test"].ids, found["test"].tta.argmax(1).tolist())
     shown = {name: macro_f1(it.target, it.tta.argmax(1)) for name, it in found.items() if (it.target >= 0).all()}

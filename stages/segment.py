@@ -7,7 +7,7 @@ from stages import run, say
 from wbc.config import load
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv, write_json, write_npz
-from wbc.core.tables import MASKS, read_manifest
+from wbc.core.tables import MASKS, mark, read_manifest
 from wbc.dataset.images import read, read_mask, write_jpeg
 from wbc.parallel import parallel_map
 from wbc.segment import failed, method, panel, score
@@ -46,6 +46,7 @@ def main(of: str) -> None:
         lines.append({"method": name, "images": len(manifest), **means})
         metrics |= {f"{name}_{key}": means[key] for key in COMPARED if key in means}
         say(f"{of}, {name}: {len(manifest)} masks", means)
+    mark(MASKS / of, of)
     table = pd.DataFrame(lines)
     write_csv(MASKS / of / "scores.csv", table.columns, table.itertuples(index=False))
     write_json(MASKS / f"{of}.json", metrics)

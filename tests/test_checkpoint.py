@@ -209,9 +209,9 @@ def test_changed_pixels_resume_nothing(project, monkeypatch):
     for _ in range(2):
         with pytest.raises(TypeError):  # there is nothing to go on with
             train.main("alone", "0")
-    images = np.load("data/images.npy")
+    images = np.load("data/images.npy", mmap_mode="r+")
     images[0, 0, 0, 0] ^= 1
-    np.save("data/images.npy", images)
+    images.flush()
     with pytest.raises(TypeError):
         train.main("alone", "0")
     assert begun[0] == begun[1] != begun[2]

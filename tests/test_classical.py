@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from distributed import LocalCluster
 from imblearn.pipeline import Pipeline
@@ -95,6 +96,7 @@ def test_the_stage_writes_probabilities_that_mean_what_they_say(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stage, "training", lambda *_: parts[0])
     monkeypatch.setattr(stage, "test", lambda *_: parts[1])
+    monkeypatch.setattr(stage, "read_manifest", lambda: pd.DataFrame({"id": range(500)}))
     settings = SimpleNamespace(implementation="hist", seed=1, joblib_backend="loky", masks={"v2": "lab"})
     monkeypatch.setattr(stage, "load", lambda _: settings)
     stage.main("v2", "0")

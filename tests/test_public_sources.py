@@ -649,5 +649,5 @@ def test_real_cells_in_pbcs_layout_are_ingested_and_divided(tmp_path, monkeypatc
     assert manifest["label"].value_counts().to_dict() == listed["labels"].value_counts().to_dict()
     assert len(pd.read_csv("data/rejects.csv")) == 0
     assert (manifest["part"] == "test").sum() == round(len(listed) / 4)
-    sizes = np.bincount(read_split(Path("data/folds"), 0)[manifest["part"] == "train"])
+    sizes = np.bincount(read_split(Path("data/folds"), 0, manifest)[manifest["part"] == "train"])
     assert sizes.max() - sizes.min() <= 9  # one of each class at most

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages import robustness
+from stages import pack, robustness, validation
 from wbc.config import load_row
 from wbc.core.tables import PIXELS, read_manifest
 from wbc.network.model import Trained, build, save_model
@@ -51,6 +51,8 @@ def test_an_unlabelled_test_part_has_no_such_scores_and_repeats_a_mean(project):
     manifest = pd.read_csv("data/manifest.csv", dtype=str, keep_default_na=False)
     manifest.loc[manifest["part"] == "test", "label"] = ""
     manifest.to_csv("data/manifest.csv", index=False)
+    validation.main("0")
+    pack.main()
     robustness.main("alone", "0")
     assert json.loads((study.METRICS / "robustness/alone-0.json").read_text()) == {}
     assert study._robustness(["alone"], [0]).empty

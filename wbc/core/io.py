@@ -1,6 +1,7 @@
 """Files that are either whole or absent, and the same bytes for the same content."""
 
 import csv
+import errno
 import json
 import os
 import zipfile
@@ -38,6 +39,23 @@ def atomic(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+class _Nothing(Exception):
+    """Leaves `atomic` without a file."""
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise now, before the work, what writing a file there would raise after it.
+
+    Raises:
+        OSError: it is a folder, or its folder cannot be made or written to.
+    """
+    if Path(path).is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    with suppress(_Nothing), atomic(path) as temporary:
+        temporary.touch()
+        raise _Nothing
+
+
 def _sync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -71,7 +89,8 @@ def write_json(path: str | Path, values: Mapping[str, Any]) -> None:
 
 def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write `rows` under the header `columns`, floats rounded, lines ending in a single newline."""
-    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}  # a file's name may be no UTF-8
+    with atomic(path) as temporary, temporary.open("w", **text) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rounded(list(row)) for row in rows)

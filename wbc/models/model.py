@@ -11,6 +11,7 @@ import numpy as np
 
 from wbc.classical.model import Classical, load_classical
 from wbc.config import TTA
+from wbc.core.classes import CLASSES
 from wbc.core.io import write_zip
 from wbc.core.modelfile import WeightsError
 from wbc.features import SETS, feature_set
@@ -41,6 +42,7 @@ class Model(Protocol):
 
     needs: Needs
     network: Trained | None  # its network, where it has one
+    unseen: frozenset[int]  # classes that it cannot name, as its training had none; a network's file does not say
 
     def probabilities(self, inputs: Inputs, tta: TTA = PLAIN) -> np.ndarray:
         """(N, 13) float64 calibrated probabilities; `tta` is the network's."""
@@ -54,6 +56,7 @@ class Network:
     """A network as a `Model`."""
 
     network: Trained
+    unseen = frozenset()
 
     @property
     def needs(self) -> Needs:
@@ -72,6 +75,10 @@ class Measured:
 
     classical: Classical
     network = None
+
+    @property
+    def unseen(self) -> frozenset[int]:
+        return frozenset(range(len(CLASSES))) - {*self.classical.pipeline.classes_.tolist()}
 
     @property
     def needs(self) -> Needs:
@@ -95,6 +102,10 @@ class Blend:
         return Needs(
             *(next(filter(None, of_each), None) for of_each in zip(*(m.needs for _, m in self.parts), strict=True))
         )
+
+    @property
+    def unseen(self) -> frozenset[int]:
+        return frozenset().union(*(model.unseen for _, model in self.parts))
 
     @property
     def network(self) -> Trained | None:
