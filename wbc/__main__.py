@@ -76,7 +76,7 @@ def classify(arguments: argparse.Namespace) -> None:
     from wbc.models.model import load
     from wbc.network.inference import choose_device
     from wbc.network.model import PLAIN
-    from wbc.use.score import lines, read_labels, score
+    from wbc.cli.score import lines, read_labels, score
 
     files, model = find(arguments.images), load(arguments.model)
     labels = read_labels(arguments.images, arguments.labels)
