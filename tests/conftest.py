@@ -29,14 +29,14 @@ def params():
 @pytest.fixture
 def tiny_row(params):
     """Settings of a training that takes seconds."""
-    from wbc.config import Row, resolve
+    from wbc.config import TrainFile, resolve
 
     params["profile"] = "sample"
-    values = resolve(params)["convnext_restarts"]
+    values = resolve(params)["train/convnext_restarts"]
     values["model"] |= {"name": "test_convnext", "weights": "none"}
     values["train"] |= {"epochs": 4, "patience": 4, "batch_size": 8}
     values["schedule"]["period"] = 2
-    return Row(**values)
+    return TrainFile(**values)
 
 
 @pytest.fixture

@@ -45,14 +45,20 @@ def of_the_report(features: str) -> tuple[str, ...]:
 
 
 def study_params() -> dict:
-    """params.yaml without the rows and feature sets that somebody added to the study's: what the tests speak of."""
+    """params.yaml without what somebody added to the study: what the tests speak of."""
     return without_additions(read_yaml(ROOT / "params.yaml"))
 
 
 def without_additions(params: dict) -> dict:
-    for group, names in (("ladder", {*published.ROWS, "best"}), ("features", {"v1", "v2", "v3"})):
+    for group, names in (
+        ("ladder", {*published.ROWS, "best"}),
+        ("features", {"v1", "v2", "v3"}),
+        ("external", {"laboratory"}),
+    ):
         for name in params[group].keys() - names:
             del params[group][name]
+    params |= {"rows": [], "repeats": [0]}
+    params["blend"]["rows"], params["robustness"]["rows"] = ["best"], ["final"]
     return params
 
 
@@ -127,9 +133,9 @@ ALONE["augment"] |= dict.fromkeys(("brightness", "contrast", "saturation", "eras
 def alone(params: dict) -> None:
     """A ladder of one row, `alone`, in which no process draws anything for itself."""
     shrink(params, ALONE)
+    without_additions(params)
     params["ladder"] = {"alone": {}}
-    for group in ("blend", "robustness"):
-        params[group] = {**params[group], "rows": []}
+    params["blend"]["rows"] = params["robustness"]["rows"] = []
 
 
 def pack(path: Path, change: Callable[[dict], None]) -> None:

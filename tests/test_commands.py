@@ -6,10 +6,10 @@ import json
 import re
 
 import pytest
-import yaml
 
 from conftest import cells
 from study import ROOT, clone, dvc, git, ran, run
+from wbc.config import read_yaml
 
 pytestmark = pytest.mark.slow
 
@@ -46,24 +46,50 @@ def test_one_knob_reruns_its_rows_and_metrics_diff_shows_them(changed_study):
     study = changed_study
     output = dvc(study, "exp", "run", "-S", "loss.gamma=1")
     rows = {"convnext_restarts", "freeze"}  # `final` has a gamma of its own
-    expected = {f"{stage}@{row}-0" for stage in ("train", "predict", "embed") for row in rows}
-    assert ran(output) - {"configure", "external@laboratory-0", "report"} <= expected
-    assert {f"train@{row}-0" for row in rows} <= ran(output)
-    assert "loss.gamma" in dvc(study, "params", "diff", "--targets", "configs/convnext_restarts.yaml")
+    assert ran(output) == {"configure", "report"} | stages_of(*rows)
+    files = set(git(study, "diff", "--name-only", "settings").split())
+    assert files == {"settings/report.yaml"} | {f"settings/train/{row}.yaml" for row in rows}
+    assert "loss.gamma" in dvc(study, "params", "diff")
     assert "efficientnet" not in dvc(study, "metrics", "diff")
     table = dvc(study, "exp", "show", "--csv", "--drop", ".*", "--keep", "typ|params.yaml:loss.gamma")
     assert {"baseline,2.0", "branch_base,1"} <= set(table.split())
 
 
+def stages_of(*rows, stages=("train", "predict", "embed")):
+    return {f"{stage}@{row}-0" for stage in stages for row in rows}
+
+
 def test_a_row_of_ones_own_needs_no_code(changed_study):
     study = changed_study
     output = dvc(study, "exp", "run", "-S", "+ladder.mine={from: final, loss: {gamma: 3.0}}")
-    of_the_row = {f"{stage}@mine-0" for stage in ("train", "predict", "embed")}
-    assert ran(output) == {"configure", "external@laboratory-0", "report"} | of_the_row
-    mine, final = (yaml.safe_load((study / f"configs/{row}.yaml").read_text()) for row in ("mine", "final"))
+    assert ran(output) == {"configure", "report"} | stages_of("mine")
+    mine, final = (read_yaml(study / f"settings/train/{row}.yaml") for row in ("mine", "final"))
     assert (mine["loss"].pop("gamma"), final["loss"].pop("gamma")) == (3.0, 1.0)
     assert mine == final
     assert "`mine`" in (study / "plots/results.md").read_text()
+
+
+def test_rows_that_are_left_out_run_nothing_and_leave_nothing(study, tmp_path):
+    path = clone(study, tmp_path / "clone", cache=study)
+    rows = set(results(path))
+    out = rows - {"v1-classical", "v2-classical", "v3-classical", "v2-gridsearch", "best", "best-blend"}
+    output = dvc(path, "exp", "run", "-S", "rows=[best]")
+    assert ran(output) == {"configure", "report", "robustness@final-0"} | stages_of(*out)
+    assert output.count("is not one of this study's rows: nothing to do") == len(ran(output)) - 2
+    assert set(results(path)) == rows - out
+    for file in [*path.glob("plots/*.csv"), path / "plots/tables.md", path / "plots/results.md"]:
+        assert out.isdisjoint(re.split(r"[,|\s`]+", file.read_text())), file
+    page = (path / "plots/report.html").read_text()
+    assert not [row for row in out if re.search(rf'(>|value="|"row":"){row}[<", ]', page)]
+    for command in (("metrics", "diff"), ("metrics", "show"), ("plots", "diff", "HEAD"), ("exp", "show")):
+        assert "rror" not in dvc(path, *command)
+    assert ran(dvc(path, "exp", "run", "-S", "loss.gamma=1")) == {"configure"}  # it acts in rows left out alone
+
+    changes = ("rows=[]", "loss.gamma=2.0", "+ladder.mine={from: best}")
+    output = dvc(path, "exp", "run", *(word for change in changes for word in ("-S", change)))
+    assert set(re.findall("^Running stage '(.*)'", output, re.M)) == {"configure", "report"} | stages_of("mine")
+    assert set(results(path)) == rows | {"mine"}
+    assert results(path)["mine"] == results(path)["best"]
 
 
 # --- experiments beside the working tree, and branches
@@ -74,8 +100,8 @@ def experiments(study, tmp_path_factory):
     """A clone with two experiments on two rows of the ladder, one run at once and one from the queue."""
     path = clone(study, tmp_path_factory.mktemp("experiments") / "clone", cache=study)
     message = dvc(path, "exp", "run", "--temp", "--name", "first", "-S", "+ladder.efficientnet.tta={passes: 4}")
-    stages = {"configure", "predict@efficientnet-0", "external@laboratory-0", "report"}
-    assert ran(message) == stages | {"predict@best-0", "blend@best-0"}  # a row that stands on it
+    again = stages_of("efficientnet", "best", stages=("predict", "embed"))  # `best` stands on it
+    assert ran(message) == {"configure", "report", "blend@best-0"} | again
     dvc(path, "exp", "run", "--queue", "--name", "last", "-S", "+ladder.final.tta={passes: 4}")
     dvc(path, "exp", "run", "--run-all")
     assert git(path, "status", "--porcelain") == ""
@@ -87,8 +113,8 @@ def test_experiments_beside_the_working_tree_land_in_the_table(experiments):
     rows = {row["Experiment"] or row["rev"]: row for row in rows}
     assert float(rows["main"]["final.test_f1_tta"]) == results(experiments)["final"]["test_f1_tta"]
     for name, other, changed in (("first", "final", "efficientnet"), ("last", "efficientnet", "final")):
-        passes = f"configs/{changed}.yaml:tta.passes"
-        assert (rows["main"][passes], rows[name][passes]) == ("1", "4")
+        passes = f"ladder.{changed}.tta.passes"
+        assert (rows["main"][passes], rows[name][passes]) == ("", "4")
         assert rows[name][f"{changed}.test_f1_tta"] != rows["main"][f"{changed}.test_f1_tta"]
         assert rows[name][f"{other}.test_f1_tta"] == rows["main"][f"{other}.test_f1_tta"]
 
@@ -159,8 +185,8 @@ def test_branches_that_changed_other_rows_merge(branches, study, tmp_path):
     assert "params.yaml" not in conflicts
     output = dvc(path, "repro")
     assert "Running stage 'predict" not in output  # the other branch's predictions come from the run cache
-    changed = {"predict@efficientnet-0", "predict@final-0"}
-    assert ran(output) - {"configure", "external@laboratory-0", "report"} <= changed
+    changed = stages_of("efficientnet", "best", "final", stages=("predict", "embed"))
+    assert ran(output) <= {"configure", "report", "blend@best-0", "robustness@final-0"} | changed
     git(path, "commit", "-qam", "both")
     both = results(path)
     assert both["efficientnet"] == results(path, first)["efficientnet"] != results(path, last)["efficientnet"]

@@ -1,4 +1,4 @@
-"""params.yaml → configs/: what is rejected, what each row inherits, and whom a change reaches."""
+"""params.yaml → settings/: what is rejected, what each row inherits, and which files a change reaches."""
 
 import copy
 import json
@@ -8,89 +8,75 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from ruamel.yaml import YAML
 
 from stages import configure
 from study import ROOT, set_knob
-from wbc.config import ConfigError, Loss, Row, complete, load, load_row, read_yaml, resolve
+from wbc.config import LEFT_OUT, ConfigError, Loss, complete, dumped, load, read_yaml, resolve
+
+MODELS = ("tf_efficientnet_lite0", "test_convnext3")
 
 
-def changed(params, *edits):
-    """Names of the settings files that differ after `edits`, which are (dotted key, value); not `report`, which has
-    the settings of all rows."""
-    edited = copy.deepcopy(params)
-    for key, value in edits:
-        *parents, last = key.split(".")
-        node = edited
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = value
-    before, after = resolve(params), resolve(edited)
-    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} - {"report"}
+def put(params, key, value):
+    *parents, last = key.split(".")
+    for parent in parents:
+        params = params[parent]
+    params[last] = value
+
+
+def changed(params, *changes):
+    """Names of the settings files that differ after `changes`, in the notation of `dvc exp run -S`."""
+    before, edited = resolve(params), copy.deepcopy(params)
+    for change in changes:
+        set_knob(edited, change)
+    after = resolve(edited)
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("loss.gamma", "two", "loss.gamma = 'two': should be a valid number"),
-        ("loss.gamma", -1, "loss.gamma = -1: should be greater than or equal to 0"),
         ("train.epochs", True, "train.epochs = True: should be a valid integer"),
         ("augment.scale", [1.2, 0.8], "scale must be [low, high]"),
         ("augment.scale", [1.2], "augment.scale = [1.2]: List should have at least 2 items"),
         ("optim.lr_head", float("nan"), "optim.lr_head = nan: should be a finite number"),
         ("features.v2.masks", "luv", "features.v2.masks = 'luv': should be '"),
-        ("batch_size", 3, "batch_size = 3: unknown key"),
-        (
-            "features.v1.masks",
-            {"report": "hsv", "sample": "lab"},
-            "features.v1.masks = {'report': 'hsv', 'sample': 'la",
-        ),
-        ("ladder.report", {}, "ladder: row name report is taken"),
+        ("features.v1.masks", {"report": "hsv", "sample": "lab"}, "features.v1.masks = {'report': 'hsv', 'sample': '"),
+        ("images.size.sample", "64px", "images.size = '64px': should be a valid integer"),
+        ("model", None, "model = None: "),
+        ("model.sha256", "00", "model.sha256 = '00': unknown key"),
+        ("ladder.Bad-Name", {}, "should match pattern"),
+        ("ladder.base", {}, "ladder.base: this name is taken"),
         (
             "ladder.final.loss.gamma",
             {"sample": 1},
-            "ladder.final.loss.gamma = {'sample': 1}: expected a value for repo",
+            "ladder.final.loss.gamma = {'sample': 1}: expected a value for rep",
         ),
         (
             "ladder.final.loss.name",
             "logit_adjusted",
-            "ladder.final: loss.name = 'logit_adjusted' needs train.sampler = 'sh",
+            "ladder.final: loss.name = 'logit_adjusted' needs train.sampler ",
         ),
-        ("augment.stain", -0.1, "augment.stain = -0.1: should be greater than or equal to 0"),
-        ("train.ema", 1.0, "train.ema = 1.0: should be less than 1"),
-        ("loss.smoothing", 1.0, "loss.smoothing = 1.0: should be less than 1"),
-        ("images.crop", 0.0, "images.crop = 0.0: should be greater than 0"),
-        ("images.crop", 1.5, "images.crop = 1.5: should be less than or equal to 1"),
-        ("images.size.sample", "64px", "images.size = '64px': should be a valid integer"),
-        ("ladder.Bad-Name", {}, "should match pattern"),
-        ("model", None, "model = None: "),
-        ("model.sha256", "00", "model.sha256 = '00': unknown key"),
-        ("train.freeze", 16, "train.freeze = 16 should be at most epochs = 10"),
         ("ladder.final.train", {"freeze": 33}, "ladder.final: train.freeze = 33 should be at most epochs = 14"),
         ("ladder.final.images", {"size": 32}, "ladder.final: images = {'size': 32}: unknown key"),
-        ("ladder.final.from", "cutmx", "ladder.final.from = 'cutmx': allowed: base, efficientnet, "),
         ("ladder.mixup.from", "final", "ladder.mixup.from = 'final': allowed: base, efficientnet, "),  # further down
-        ("ladder.base", {}, "ladder: row name base is taken"),
-        ("ladder.final_tta", {}, "ladder: row name final_tta is taken"),
-        ("blend", {"rows": [], "features": "v9", "classifier": "lda"}, "blend.features = 'v9': allowed: v1, v2, v3"),
-        ("ladder.targets", {}, "ladder: row name targets is taken"),
-        ("external.test", {"source": "folder", "path": "elsewhere"}, "external: set name test is taken"),
-        (
-            "robustness.rows",
-            ["efficentnet"],
-            "robustness.rows = 'efficentnet': allowed: efficientnet, convnext_cosine, ",
-        ),
+        ("external.study", {"source": "folder", "path": "x"}, "external.study: this name is taken"),
+        ("external.test", {"source": "folder", "path": "x"}, "external.test: this name is taken"),
+        ("external.validation", {"source": "folder", "path": "x"}, "external.validation: this name is taken"),
+        ("blend.features", "v9", "blend.features = 'v9': allowed: v1, v2, v3"),
+        ("blend.rows", ["efficentnet"], "blend.rows = 'efficentnet': allowed: efficientnet, convnext_cosine, "),
         ("robustness.rows", ["efficentnet"], "; did you mean 'efficientnet'?"),
-        ("robustness.rows", "final", "robustness.rows = 'final': should be a valid list"),
         ("robustness.rows", {"sample": []}, "robustness.rows = {'sample': []}: should be a valid list"),
+        ("rows", ["bets"], "rows = 'bets': allowed: efficientnet, convnext_cosine, "),
+        ("rows", "best", "rows = 'best': should be a valid list"),
+        ("repeats", [0, 0], "repeats = [0, 0]: one is listed twice"),
+        ("split.outer", 5, "repeats = [0]: split.outer = 5 tests every image once in the repeats 0 to 4 together"),
+        ("split.outer", 1, "split.outer = 1 should be 0, or 2 and more: a single fold leaves nothing to train on"),
+        ("schedule.period", None, "ladder.convnext_restarts: schedule.period is missing"),
+        ("loss.gamma", None, "ladder.convnext_cosine: loss.gamma is missing"),
     ],
 )
-def test_a_subtler_mistake_is_one_line_naming_key_value_and_choice(params, key, value, message):
-    *parents, last = key.split(".")
-    node = params
-    for parent in parents:
-        node = node[parent]
-    node[last] = value
+def test_a_mistake_is_one_line_naming_key_value_and_choice(params, key, value, message):
+    put(params, key, value)
     with pytest.raises(ConfigError) as error:
         resolve(params)
     assert message in str(error.value)
@@ -103,105 +89,89 @@ def test_exponents_without_a_point_are_numbers(tmp_path):
     assert read_yaml(path) == {"a": 1e-4, "b": 3e-5}
 
 
-def test_gamma_reaches_exactly_the_rows_that_have_one(params):
-    rows = set(params["ladder"])
-    assert changed(params, ("loss.gamma", 1.5)) == rows - {"efficientnet", "final", "best"}  # `final` has its own
-    assert changed(params, ("ladder.final.loss.gamma", 3.0)) == {"final"}
-    assert "gamma" not in resolve(params)["efficientnet"]["loss"]
+@pytest.mark.parametrize("change", ["images.size.report=96", "data.path=elsewhere", "loss.tau=2", "seed=205"])
+def test_a_change_that_acts_nowhere_changes_no_file(params, change):
+    """Each its own kind: another profile, another source, another loss, the same value."""
+    assert not changed(params, change)
 
 
-def test_a_row_that_pins_a_knob_is_not_reached_by_its_base(params):
-    params["ladder"]["mine"] = {"from": "final", "loss": {"gamma": 3.0}}
-    assert not changed(params, ("loss.gamma", 1.0)) & {"mine", "final"}
-    assert changed(params, ("ladder.final.loss.gamma", 1.5)) == {"final"}
+def test_equal_settings_are_equal_bytes(params):
+    """Without YAML's anchors, which a value that stands in two places would have."""
+    params["external"] = {name: {"source": "folder", "path": "data/elsewhere"} for name in ("here", "there")}
+    params["ladder"]["mine"] = {"from": "final", "augment": {"scale": [0.9, 1.0], "erase_scale": [0.9, 1.0]}}
+    shared = copy.deepcopy(params)
+    shared["external"]["there"] = shared["external"]["here"]
+    shared["ladder"]["mine"]["augment"]["erase_scale"] = shared["ladder"]["mine"]["augment"]["scale"]
+    shared["loss"] |= {"gamma": 2, "smoothing": 0}  # integers in place of 2.0 and 0.0
+    texts = [{name: dumped(values) for name, values in resolve(each).items()} for each in (params, shared)]
+    assert texts[0] == texts[1]
+    assert not [name for name, text in texts[1].items() if re.search(r"[&*]id\d", text)]
+    assert texts[1]["ingest/here"] == texts[1]["ingest/there"]
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "files"),
-    [
-        ("images.size", 96, {"images"}),
-        ("images.crop", 0.9, {"images"}),
-        ("images.size.sample", 96, {"images"}),
-        ("images.size.report", 96, set()),
-        ("ladder.freeze.train.freeze", 3, {"freeze", "cutmix", "final"}),
-        ("data.test_fraction", 0.3, {"data"}),
-        ("data.path", "elsewhere", set()),  # the synthetic source has its own folder
-        ("grid.implementation", "exact", {"classical", "gridsearch"}),
-        ("grid.smote_neighbors", 5, {"gridsearch"}),
-        ("schedule.period", 5, {"convnext_restarts", "mixup", "freeze", "cutmix", "final"}),
-        ("ladder.mixup.mix.mixup_alpha", 0.2, {"mixup", "freeze", "cutmix", "final"}),
-        ("ladder.cutmix.mix.cutmix_alpha", 0.5, {"cutmix", "final"}),
-        ("compute.threads", 1, {"compute"}),
-    ],
-)
-def test_a_knob_reaches_its_consumers_only(params, key, value, files):
-    assert changed(params, (key, value)) == files
+def test_rows_names_those_that_run(params):
+    params["robustness"]["rows"] = params["blend"]["rows"] = ["best", "final"]
+    whole = resolve(params)
+    params["rows"] = ["best"]
+    chosen = resolve(params)
+    of_rows = {name: name.split("/")[1] for name in whole if name.split("/")[-1] in params["ladder"]}
+    assert len(of_rows) == 3 * len(params["ladder"]) + 4
+    assert all(chosen[name] == (whole[name] if row == "best" else LEFT_OUT) for name, row in of_rows.items())
+    report = chosen["report"]
+    assert (list(report["networks"]), report["blend"]["rows"], report["robust"]) == (["best"], ["best"], ["best"])
+    assert not changed(params, "loss.gamma=1.5")  # it acts in rows left out alone
+    assert changed(params, "+ladder.mine={from: best}") == {"train/mine", "predict/mine", "embed/mine"}
+    # the row that it stands on was not run, so it is said whole
+    assert report["ladder"]["best"].items() >= {"from": "base", "model": whole["train/best"]["model"]}.items()
+    params["rows"] = ["efficientnet", "best"]
+    assert resolve(params)["report"]["ladder"]["best"] == whole["report"]["ladder"]["best"]
 
 
-@pytest.mark.parametrize(
-    ("repeats", "outer", "said"),
-    [
-        ([0, 0], 0, "repeats = [0, 0]: one is listed twice"),
-        (
-            [0],
-            5,
-            "repeats = [0]: split.outer = 5 tests every image once in the repeats 0 to 4 together",
-        ),
-        ([3, 4, 5, 6], 3, "repeats = [3, 4, 5, 6]: split.outer = 3 tests every image once in the repeats 6 to 8"),
-        ([0], 1, "split.outer = 1 should be 0, or 2 and more: a single fold leaves nothing to train on"),
-    ],
-)
-def test_repeats_that_leave_images_untested_are_refused(params, repeats, outer, said):
-    params["repeats"], params["split"]["outer"] = repeats, outer
-    with pytest.raises(ConfigError, match=re.escape(said)):
+def test_drawn_cells_are_no_test_of_models_of_ones_own_images(params):
+    assert resolve(params)["ingest/study"]["path"] == "data/synthetic"
+    params["data"]["source"] = "folder"
+    found = resolve(params)
+    assert found["ingest/study"]["path"] == "data/raw"
+    assert (found["ingest/laboratory"], found["external"]["sets"], found["report"]["external"]) == (LEFT_OUT, [], [])
+
+
+def test_repeats_that_leave_images_untested_are_refused(params):
+    params["split"]["outer"], params["repeats"] = 3, [3, 4, 5, 6]
+    with pytest.raises(ConfigError, match=r"split\.outer = 3 tests every image once in the repeats 6 to 8"):
         resolve(params)
 
 
-def test_a_repeat_is_another_seed(params, tmp_path, monkeypatch):
+def test_a_file_loads_as_it_was_resolved_and_a_repeat_is_another_seed(params, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs/mixup.yaml").write_text(json.dumps(resolve(params)["mixup"]))
-    first, third = load_row("mixup", 0), load_row("mixup", 2)
-    assert (first.seed, third.seed) == (205, 207)
-    assert first.model_dump(exclude={"seed"}) == third.model_dump(exclude={"seed"})
+    path, values = Path("settings/train/mixup.yaml"), resolve(params)["train/mixup"]
+    path.parent.mkdir(parents=True)
+    path.write_text(dumped(values))
+    assert load("train", "mixup").model_dump(exclude_none=True) == values
+    assert load("train", "mixup", 2).model_dump(exclude_none=True) == values | {"seed": 207}
+    path.write_text("seed: x\n")
+    with pytest.raises(ConfigError, match=r"mixup.yaml: compute is missing"):
+        load("train", "mixup")
 
 
-def test_a_head_that_learns_once_is_a_row_as_it_was(params):
-    assert "retrain" not in resolve(params)["final"]["train"]
-    params["train"]["retrain"] = 3
-    assert resolve(params)["final"]["train"]["retrain"] == 3
-    params["ladder"]["final"]["train"] = {"retrain": 0}
-    assert "retrain" not in resolve(params)["final"]["train"]
+def test_settings_that_do_not_act_in_a_row_are_left_out(params):
+    def row(**groups):
+        params["ladder"]["mine"] = {"from": "final", **groups}
+        return resolve(params)["train/mine"]
 
-
-def test_a_row_stands_on_the_one_above_or_on_what_its_from_names(params):
-    params["profile"] = "report"
-    rows = resolve(params)
-    assert rows["efficientnet"]["model"]["dropout_in"] == 0.4
-    assert rows["convnext_cosine"]["model"]["dropout_in"] == 0.0
-    assert rows["convnext_cosine"]["train"]["epochs"] == 30
-    params["ladder"] |= {"mine": {}, "beside": {"from": "mixup"}, "after": {"tta": {"passes": 1}}}
-    resolved = resolve(params)
-    assert resolved["mine"] == rows["best"]
-    assert resolved["beside"] == rows["mixup"]
-    assert resolved["after"] == rows["mixup"] | {"tta": rows["mixup"]["tta"] | {"passes": 1}}
-
-
-def test_another_model_in_a_middle_row_keeps_what_else_the_row_says(params):
-    params["ladder"]["freeze"]["model"]["name"] = "test_efficientnet"
-    freeze, cutmix = (resolve(params)[row] for row in ("freeze", "cutmix"))
-    assert (cutmix["model"], cutmix["train"]) == (freeze["model"], freeze["train"])
-    assert cutmix["model"]["dropout"] == 0.5
+    assert "gamma" in row()["loss"]
+    assert "gamma" not in row(loss={"name": "cross_entropy"})["loss"]
+    assert row(loss={"name": "logit_adjusted"}, train={"sampler": "shuffle"})["loss"]["tau"] == 1.0
+    assert "tau" not in row()["loss"]
+    assert "period" not in row(schedule={"name": "cosine"})["schedule"]
+    for knob in ("retrain", "soup"):
+        assert knob not in row()["train"]
+        assert row(train={knob: 3})["train"][knob] == 3  # of 14 epochs 2 are frozen, and the others whole cycles
 
 
 @pytest.mark.parametrize(
     ("row", "train", "said"),
     [
-        (
-            "convnext_cosine",
-            {"soup": 1},
-            "train.soup = 1 needs schedule.name = 'restarts' and as many whole",
-        ),
+        ("convnext_cosine", {"soup": 1}, "train.soup = 1 needs schedule.name = 'restarts' and as many whole"),
         ("mixup", {"soup": 4}, "train.soup = 4 needs schedule.name = 'restarts' and as many whole"),
         ("mixup", {"soup": 2, "epochs": 13}, "as many whole cycles in the 13 epochs that"),
         ("final", {"soup": 3, "freeze": 6}, "as many whole cycles in the 8 epochs that"),
@@ -209,21 +179,80 @@ def test_another_model_in_a_middle_row_keeps_what_else_the_row_says(params):
     ],
 )
 def test_a_soup_is_of_whole_cycles(params, row, train, said):
-    params["ladder"]["mine"] = {"from": row, "train": {"soup": 0}}
-    assert "soup" not in resolve(params)["mine"]["train"]
-    params["ladder"]["mine"] = {"from": "final", "train": {"soup": 3}}  # 14 epochs, of which 2 are frozen
-    assert resolve(params)["mine"]["train"]["soup"] == 3
     params["ladder"]["mine"] = {"from": row, "train": train}
     with pytest.raises(ConfigError, match=re.escape(said)):
         resolve(params)
 
 
+def test_a_row_stands_on_the_one_above_or_on_what_its_from_names(params):
+    params["ladder"] |= {"mine": {}, "beside": {"from": "mixup"}, "after": {"optim": {"clip_norm": 1}}}
+    rows = {name.removeprefix("train/"): values for name, values in resolve(params).items() if name[:6] == "train/"}
+    assert rows["efficientnet"]["model"]["dropout_in"] == 0.4
+    assert rows["convnext_cosine"]["model"]["dropout_in"] == 0.0
+    assert rows["mine"] == rows["best"]
+    assert rows["beside"] == rows["mixup"]
+    assert rows["after"] == rows["mixup"] | {"optim": rows["mixup"]["optim"] | {"clip_norm": 1.0}}
+
+
 def test_table_5_is_the_studys_last_row_whatever_rows_follow(params):
     params["ladder"]["mine"] = {"augment": {"flip": 0.25}}
     assert resolve(params)["report"]["augment"]["flip"] == 0.5
-    del params["ladder"]["final"]
-    params["robustness"]["rows"] = []
+    params["rows"] = ["mine"]
     assert resolve(params)["report"]["augment"] is None
+
+
+@pytest.mark.parametrize("profile", ["report", "sample"])
+def test_a_knob_set_once_acts_in_every_profile(params, profile):
+    """Each knob that has a value for each profile."""
+
+    def leaves(node):
+        for key, value in node.items():
+            if isinstance(value, dict) and "report" in value:
+                yield node, key
+            elif isinstance(value, dict):
+                yield from leaves(value)
+
+    params["profile"] = profile
+    before, found = resolve(params), list(leaves({name: params[name] for name in params.keys() - {"data"}}))
+    for node, key in found:
+        value = node[key]
+        node[key] = value["report" if profile == "sample" else "sample"]
+        assert resolve(params) != before, key
+        node[key] = value
+    assert len(found) > 20
+
+
+def test_the_report_profile_holds_the_reports_numbers(params):
+    params["profile"] = "report"
+    resolved = resolve(params)
+    assert (resolved["gridsearch"]["n_estimators"], resolved["gridsearch"]["max_depth"]) == ([100, 200, 300], [3, 5, 7])
+    assert resolved["predict/convnext_restarts"]["tta"] == {"passes": 8, "temperature": 0.8}
+    for row, group, expected in (
+        ("efficientnet", "train", {"epochs": 15}),
+        ("efficientnet", "augment", {"rotation": 15}),
+        ("efficientnet", "loss", {"name": "cross_entropy", "class_weights": "log_dampened"}),
+        ("convnext_cosine", "train", {"epochs": 30}),
+        ("convnext_restarts", "train", {"epochs": 60, "freeze": 0}),
+        ("convnext_restarts", "schedule", {"name": "restarts", "period": 15}),
+        ("convnext_restarts", "optim", {"lr_backbone": 1e-4, "lr_head": 1e-3, "weight_decay": 5e-4}),
+        ("convnext_restarts", "mix", {"mixup_alpha": 0.0, "cutmix_alpha": 0.0}),
+        ("mixup", "mix", {"mixup_alpha": 0.4, "cutmix_alpha": 0.0}),
+        ("freeze", "train", {"freeze": 5, "validation": 0.2}),
+        ("freeze", "model", {"dropout": 0.5}),
+        ("freeze", "loss", {"name": "focal", "gamma": 2.0, "class_weights": "log_dampened"}),
+        ("cutmix", "mix", {"mixup_alpha": 0.4, "cutmix_alpha": 1.0}),
+        ("final", "mix", {"mixup_alpha": 0.4, "cutmix_alpha": 1.0}),
+        ("final", "optim", {"lr_backbone": 5e-5, "weight_decay": 1e-2}),
+        ("final", "loss", {"name": "focal", "gamma": 1.0, "smoothing": 0.0, "class_weights": "inverse_sqrt"}),
+    ):
+        assert resolved[f"train/{row}"][group].items() >= expected.items(), row
+
+
+def test_the_names_in_the_schema_are_those_of_the_tables():
+    from wbc.train.losses import CLASS_WEIGHTS, LOSSES
+
+    for field, table in (("name", LOSSES), ("class_weights", CLASS_WEIGHTS)):
+        assert Loss.model_fields[field].annotation == Literal[tuple(table)]
 
 
 # --- what only the disk knows
@@ -236,141 +265,56 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture
-def resolved(params, folder):
-    return resolve(params)
-
-
-MODELS = ("tf_efficientnet_lite0", "test_convnext3")
-
-
-def test_another_file_under_the_same_path_is_another_setting(resolved, params):
+def test_another_file_under_the_same_path_is_another_setting(folder, params):
     params["ladder"]["mine"] = {"model": {"weights": "data/weights/mine.pth"}}
     found = []
     for content in (b"1", b"2", b"1"):
         Path("data/weights/mine.pth").write_bytes(content)
         resolved = resolve(params)
         complete(resolved, MODELS)
-        Row(**resolved["mine"])
-        found.append(resolved["mine"])
-        assert "sha256" not in resolved["efficientnet"]["model"]
+        found.append(resolved["train/mine"])
+        assert "sha256" not in resolved["train/efficientnet"]["model"]
     assert found[0] == found[2] != found[1]
 
 
 @pytest.mark.parametrize(
-    ("row", "key", "value", "message"),
+    ("key", "value", "message"),
     [
-        ("final", "weights", "data/weights/x.pth", "final: model.weights = 'data/weights/x.pth': no such file"),
-        ("final", "weights", "x.pth", "final: model.weights = 'x.pth': should be a file in data/weights/"),
-        ("final", "name", "convnext_tiyn", "timm has no such model; did you mean 'convnext_tiny'?"),
-        ("final", "name", "convnext_tiny.fb_in2k", "timm has no such model; did you mean 'convnext_tiny.fb_in22k'?"),
-        ("data", "path", "data/raw", "data.path = 'data/raw': no such folder; "),
+        ("ladder.mine.model.weights", "data/weights/x.pth", "mine: model.weights = 'data/weights/x.pth': no such file"),
+        ("ladder.mine.model.weights", "x.pth", "mine: model.weights = 'x.pth': should be a file in data/weights/"),
+        ("ladder.mine.model.name", "convnext_tiyn", "timm has no such model; did you mean 'convnext_tiny'?"),
+        ("ladder.mine.model.name", "convnext_tiny.fb_in2k", "did you mean 'convnext_tiny.fb_in22k'?"),
+        ("data.source", "folder", "data.path = 'data/raw': no such folder; "),
+        ("external.far", {"source": "folder", "path": "x"}, "external.far.path = 'x': no such folder; "),
     ],
 )
-def test_what_is_not_there_is_one_line(resolved, row, key, value, message):
+def test_what_is_not_there_is_one_line(params, folder, key, value, message):
     Path("x.pth").touch()
-    resolved[row]["model" if row == "final" else row][key] = value
-    resolved["data"]["data"]["source"] = "folder" if row == "data" else "synthetic"
+    params["ladder"]["mine"] = {"model": {}}
+    put(params, key, value)
     with pytest.raises(ConfigError) as error:
-        complete(resolved, MODELS)
+        complete(resolve(params), MODELS)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+    params["rows"] = ["best"]  # nobody needs the weights of a row that is left out
+    if key.startswith("ladder"):
+        complete(resolve(params), MODELS)
 
 
-def test_a_new_row_is_told_what_it_resembles_and_an_old_one_is_not(params, folder, capsys):
-    messages = []
-    for rows in ([], ["fnal", "mine"], []):
-        params["ladder"] |= {row: {"tta": {"passes": 2}} for row in rows}
+def test_configure_says_how_many_files_changed_and_which_new_row_resembles_another(params, folder, capsys):
+    def says():
         Path("params.yaml").write_text(json.dumps(params))
         configure.main()
-        messages.append([line.strip() for line in capsys.readouterr().out.splitlines() if "resembles" in line])
-    assert messages == [[], ["ladder.fnal is a new row, whose name resembles 'final'"], []]
+        return capsys.readouterr().out
 
-
-def test_the_names_in_the_schema_are_those_of_the_tables():
-    from wbc.train.losses import CLASS_WEIGHTS, LOSSES
-
-    for field, table in (("name", LOSSES), ("class_weights", CLASS_WEIGHTS)):
-        assert Loss.model_fields[field].annotation == Literal[tuple(table)]
-
-
-def test_the_report_profile_holds_the_reports_numbers(params):
-    params["profile"] = "report"
-    resolved = resolve(params)
-    b3, tiny = resolved["efficientnet"], resolved["convnext_restarts"]
-    assert (b3["train"]["epochs"], b3["augment"]["rotation"], b3["loss"]["name"]) == (15, 15, "cross_entropy")
-    assert (tiny["schedule"], tiny["train"]["epochs"]) == ({"name": "restarts", "period": 15, "floor": 0.0}, 60)
-    assert (tiny["optim"]["lr_backbone"], tiny["optim"]["lr_head"], tiny["optim"]["weight_decay"]) == (1e-4, 1e-3, 5e-4)
-    assert (tiny["tta"]["passes"], tiny["tta"]["temperature"]) == (8, 0.8)
-    assert [resolved[row]["mix"]["mixup_alpha"] for row in ("convnext_restarts", "mixup", "final")] == [0.0, 0.4, 0.4]
-    assert [resolved[row]["mix"]["cutmix_alpha"] > 0 for row in ("mixup", "freeze", "cutmix", "final")] == [0, 0, 1, 1]
-    freeze, final = resolved["freeze"], resolved["final"]
-    assert (freeze["train"]["freeze"], freeze["train"]["validation"], freeze["model"]["dropout"]) == (5, 0.2, 0.5)
-    assert (freeze["optim"]["lr_backbone"], freeze["optim"]["weight_decay"]) == (5e-5, 5e-4)
-    assert (final["optim"]["lr_backbone"], final["optim"]["weight_decay"]) == (5e-5, 1e-2)
-    assert final["loss"] == {"name": "focal", "gamma": 1.0, "smoothing": 0.0, "class_weights": "inverse_sqrt"}
-    assert freeze["loss"] == {"name": "focal", "gamma": 2.0, "smoothing": 0.0, "class_weights": "log_dampened"}
-    assert (resolved["gridsearch"]["n_estimators"], resolved["gridsearch"]["max_depth"]) == ([100, 200, 300], [3, 5, 7])
-
-
-def test_the_synthetic_source_never_reads_the_users_folder(params):
-    assert resolve(params)["data"]["data"]["path"] == "data/synthetic"
-    params["data"]["source"] = "folder"
-    assert resolve(params)["data"]["data"]["path"] == "data/raw"
-
-
-@pytest.mark.parametrize("profile", ["report", "sample"])
-def test_a_knob_set_once_acts_in_every_profile(params, profile):
-    """Each knob that has a value for each profile, and each without."""
-
-    def leaves(node, path=()):
-        for key, value in node.items():
-            if isinstance(value, dict) and "report" not in value:
-                yield from leaves(value, (*path, key))
-            else:
-                yield node, key
-
-    params["profile"] = profile
-    for node, key in leaves({name: params[name] for name in params.keys() - {"profile", "features", "data"}}):
-        value = node[key]
-        node[key] = value["report" if profile == "sample" else "sample"] if isinstance(value, dict) else value
-        other = resolve(params)
-        node[key] = value
-        assert (other != resolve(params)) == isinstance(value, dict), key
-
-
-def test_what_acts_nowhere_is_said(params, folder, capsys):
-    messages = []
-    for change in ("seed=205", "images.size.report=96", "features.v1.masks=lab", "loss.gamma=1.5"):
+    files = len(resolve(params))
+    assert f"{files} settings files in settings/, {files} changed" in says()
+    for change, count in (("images.size.report=96", 0), ("features.v1.masks=lab", 3), ("loss.gamma=1.5", 6)):
         set_knob(params, change)
-        Path("params.yaml").write_text(json.dumps(params))
-        configure.main()
-        messages.append(capsys.readouterr().out.split("; ")[1].strip())
-    files = "convnext_cosine, convnext_restarts, cutmix, freeze, mixup, report"
-    assert messages[1:] == ["none changed", "classical, external, report changed", f"{files} changed"]
-
-
-def test_a_resolved_file_loads_as_it_was_resolved(params, tmp_path):
-    values = resolve(params)["efficientnet"]
-    with (tmp_path / "row.yaml").open("w") as file:
-        YAML().dump(values, file)
-    assert load(tmp_path / "row.yaml").model_dump(exclude_none=True) == values
-    (tmp_path / "row.yaml").write_text("seed: x\n")
-    with pytest.raises(ConfigError, match=r"row.yaml: seed = 'x'"):
-        load(tmp_path / "row.yaml")
-
-
-def test_focal_loss_and_restarts_need_their_numbers(params):
-    broken = copy.deepcopy(params)
-    del broken["loss"]["gamma"]
-    with pytest.raises(ConfigError, match=r"loss\.gamma is missing"):
-        resolve(broken)
-    adjusting = copy.deepcopy(params)
-    adjusting["ladder"]["mine"] = {"loss": {"name": "logit_adjusted"}, "train": {"sampler": "shuffle"}}
-    assert resolve(adjusting)["mine"]["loss"]["tau"] == 1.0
-    del adjusting["loss"]["tau"]
-    with pytest.raises(ConfigError, match=r"ladder.mine: loss\.tau is missing"):
-        resolve(adjusting)
-    del params["schedule"]["period"]
-    with pytest.raises(ConfigError, match=r"schedule\.period is missing"):
-        resolve(params)
+        assert f", {count} changed" in says()
+    written = {path: path.read_bytes() for path in Path("settings").rglob("*.yaml")}
+    params["ladder"] |= {row: {"tta": {"passes": 2}} for row in ("fnal", "mine")}
+    assert "ladder.fnal is a new row, whose name resembles 'final'\nprofile" in says()
+    del params["ladder"]["fnal"], params["ladder"]["mine"]
+    assert "resembles" not in says()
+    assert {path: path.read_bytes() for path in Path("settings").rglob("*.yaml")} == written  # their files are gone

@@ -2,12 +2,12 @@
 
 import re
 import shutil
-import subprocess
 import sys
 
 import pytest
+from ruamel.yaml import YAML
 
-from study import ROOT, git, name_the_author, run
+from study import ROOT, git, name_the_author, run, without_additions, write_params
 
 PROBE = """
 import numpy as np
@@ -52,23 +52,35 @@ def extended(tmp_path):
     put_after(features, "values |= hu(cell) | glcm(levels, cell) | lbp(levels, cell)\n", value)
     (tmp_path / "wbc/features/sets/v5.py").write_text(SET, encoding="utf-8")
     (tmp_path / "wbc/segment/methods/disc.py").write_text(method, encoding="utf-8")
-    put_after(tmp_path / "dvc.yaml", "foreach: [hsv, lab, polar", ", disc")
-    put_after(tmp_path / "params.yaml", "\nfeatures:", "\n  v5:\n    masks: disc")
-    put_after(tmp_path / "params.yaml", "      weight_decay: 1e-2\n", f"  {row}\n")  # the end of the ladder
+    write_params(tmp_path, lambda params: add(params, row))
     listed = run(tmp_path, sys.executable, "-m", "wbc.features")
     (tmp_path / "docs/features.md").write_text(listed, encoding="utf-8")
     return tmp_path
 
 
+def add(params: dict, row: str) -> None:
+    """The row and the feature set, to the study's own settings: its reader may have kept a row of the same name."""
+    without_additions(params)
+    params["ladder"] |= YAML(typ="safe").load(row)
+    params["features"]["v5"] = {"masks": "disc"}
+
+
+def put_after(path, line, addition):
+    text = path.read_text(encoding="utf-8")
+    assert text.count(line) == 1
+    path.write_text(text.replace(line, line + addition), encoding="utf-8")
+
+
 def test_the_feature_and_the_segmentation_work_as_they_stand_there(extended):
-    done = subprocess.run([sys.executable, "-c", PROBE], cwd=extended, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run(extended, sys.executable, "-c", PROBE)
 
 
 def test_they_are_configured(extended):
     run(extended, sys.executable, "-m", "stages.configure")
+    assert (extended / "settings/train/mine.yaml").exists()
+    assert "- disc\n" in (extended / "settings/segment.yaml").read_text()
     stages = run(extended, sys.executable, "-c", STAGES)
-    assert {"segment@disc", "features@v5", "classical@v5-0", "train@mine-0"} <= set(stages.split())
+    assert {"classical@v5-0", "external@v5-0", "train@mine-0"} <= set(stages.split())
 
 
 STAGES = """
@@ -84,15 +96,11 @@ print(*DataResolver(repo, "", definition).resolve()["stages"])
 
 @pytest.mark.slow
 def test_the_tests_stay_green(extended):
+    """This file's too, where the additions are kept in params.yaml."""
     git(extended, "init", "-q")
     name_the_author(extended)
     git(extended, "add", "-A")
     git(extended, "commit", "-qm", "extended")
     suites = [f"tests/test_{name}.py" for name in CONCERNED]
+    suites.append("tests/test_extending.py::test_they_are_configured")
     print(run(extended, sys.executable, "-m", "pytest", "-m", "not slow and not study", *suites))
-
-
-def put_after(path, line, addition):
-    text = path.read_text(encoding="utf-8")
-    assert text.count(line) == 1
-    path.write_text(text.replace(line, line + addition), encoding="utf-8")

@@ -15,100 +15,80 @@ import sys
 import time
 from pathlib import Path
 
+import networkx as nx
 import numpy as np
 import pytest
 import yaml
 
-from study import ROOT, dvc, git, ran, run
-from wbc.config import read_yaml
+from study import ROOT, clone, dvc, git, ran, run
+from wbc.config import dumped, read_yaml
 from wbc.core.classes import CLASSES
-from wbc.core.tables import read_manifest
 from wbc.network.model import load_model
-from wbc.report.study import predictions
+from wbc.report.study import Study
+from wbc.scoring.predictions import read_predictions
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-CONFIG = (ROOT / "wbc/config.py").read_text(encoding="utf-8")
-# What these do is validate and report: their effect on an output passes through configs/, which is tracked.
-EXEMPT = {"wbc/__init__.py", "wbc/config.py", "wbc/errors.py", "wbc/compute.py", "stages/__init__.py"}
-
-
-def imported(path: Path) -> set[Path]:
-    """The project's modules that a module imports, directly or not, and itself."""
-    seen, todo = set(), {path}
-    while todo:
-        module = todo.pop()
-        seen.add(module)
-        for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
-            names = []
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            for name in names:
-                base = Path(*name.split("."))
-                todo |= {p for p in (base.with_suffix(".py"), base / "__init__.py") if (ROOT / p).exists()} - seen
-    return seen
-
-
-def expanded(stage: dict) -> list[dict]:
-    """A stage of dvc.yaml, or each that it becomes, with the items of its `foreach` or `matrix` in their places."""
-    params = read_yaml(ROOT / "params.yaml")
-    lists = {f".{name}": items for name, items in stage.get("matrix", {}).items()} or {"": stage.get("foreach", [""])}
-    for name, items in lists.items():
-        if isinstance(items, str):
-            lists[name] = functools.reduce(dict.get, items.strip("${}").split("."), params)
-    body = {key: value for key, value in stage.get("do", stage).items() if key != "matrix"}
-    found = []
-    for chosen in itertools.product(*lists.values()):
-        text = yaml.safe_dump(body, width=1000)
-        for name, item in zip(lists, chosen, strict=True):
-            text = text.replace(f"${{item{name}}}", str(item)).replace("${key}", str(item))
-        found.append(yaml.safe_load(text))
-    return found
-
-
-def listed(stage: dict) -> set[Path]:
-    """The code that it depends on."""
-    return {Path(dep) for dep in stage["deps"] if dep.startswith(("wbc", "stages"))}
+# What these do to an output passes through settings/, which every stage depends on.
+EXEMPT = {Path("wbc/config.py"), Path("wbc/compute.py"), Path("stages/__init__.py")}
 
 
 @functools.cache
-def used(name: str, chosen: frozenset[Path]) -> set[Path]:
-    """The code that a stage imports, with the method or set chosen for it."""
-    modules = set().union(*map(imported, [Path(f"stages/{name}.py"), *chosen]))
-    modules = {m for m in modules if m.as_posix() not in EXEMPT or name == "configure"}
-    modules -= {Path("stages/__init__.py"), Path("wbc/compute.py")}
-    if name == "configure":  # it reads the names in their tables
-        found = re.findall(r'(?:key_of\("\w+", |file_in\()"(.+?)"\)', CONFIG)
+def imports(module: Path) -> frozenset[Path]:
+    """The project's modules that a module imports."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for base in (Path(*name.split(".")) for name in names):
+            found |= {path for path in (base.with_suffix(".py"), base / "__init__.py") if (ROOT / path).exists()}
+    return frozenset(found)
+
+
+def used(stage: str) -> set[Path]:
+    """The modules that a stage imports, directly or not, and itself; without those that hold a docstring alone."""
+    seen, todo = set(), {Path(f"stages/{stage.removesuffix('_external')}.py")}
+    while todo:
+        seen.add(module := todo.pop())
+        todo |= imports(module) - seen
+    if stage == "configure":  # it reads the names in their tables
+        text = (ROOT / "wbc/config.py").read_text(encoding="utf-8")
+        found = re.findall(r'(?:key_of\("\w+", |file_in\()"(.+?)"\)', text)
         paths = (path for name in found for path in (ROOT / "wbc").glob(name if "." in name else f"{name}/*.py"))
-        modules |= {path.relative_to(ROOT) for path in paths}
-    return {m for m in modules if len(ast.parse((ROOT / m).read_text(encoding="utf-8")).body) > 1}  # beyond a docstring
+        seen |= {path.relative_to(ROOT) for path in paths}
+    return {module for module in seen if len(ast.parse((ROOT / module).read_text(encoding="utf-8")).body) > 1}
 
 
-@pytest.mark.parametrize(("name", "stage"), [(name, one) for name in STAGES for one in expanded(STAGES[name])])
-def test_a_stage_depends_on_exactly_the_code_it_imports(name, stage):
-    """A method of segmentation and a feature set are imported by their name, which the stage alone depends on."""
-
-    def modules(stage):
-        return used(name, frozenset(path for path in listed(stage) if path.parent.name in ("methods", "sets")))
-
-    uncovered = {m for m in modules(stage) if not ({m, *m.parents} & listed(stage))}
-    assert not uncovered
-    by_any = set().union(*map(modules, expanded(STAGES[name])))
-    unused = {dep for dep in listed(stage) if not any(dep in (m, *m.parents) for m in by_any)}
-    assert not unused
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_depends_on_exactly_the_rooms_it_imports_from(name):
+    """A file that is chosen by its name, such as a method of segmentation, lies in the room of whoever chooses."""
+    deps = STAGES[name].get("do", STAGES[name])["deps"]
+    listed, modules = {Path(dep) for dep in deps if dep.startswith(("wbc", "stages"))}, used(name)
+    assert not {module for module in modules - EXEMPT if not {module, *module.parents} & listed}
+    assert not {dep for dep in listed if not any(dep in (module, *module.parents) for module in modules)}
 
 
-def test_every_output_folder_is_ignored_by_git_or_committed_on_purpose():
+def test_rooms_import_one_another_in_one_direction():
+    """But for two pairs: settings name sets and tables, and `dataset` reads sources, which list images as it does."""
+    pairs, graph = {"config": "core", "sources": "dataset"}, nx.DiGraph()
+    for module in (path.relative_to(ROOT) for path in (ROOT / "wbc").rglob("*.py")):
+        rooms = [path.parts[1].removesuffix(".py") for path in (module, *imports(module)) if path.parts[0] == "wbc"]
+        assert len(rooms) == 1 + len(imports(module)), f"{module} imports from stages"
+        first, *others = (pairs.get(room, room) for room in rooms)
+        graph.add_edges_from((first, other) for other in others if other not in (first, "__init__"))
+    assert nx.is_directed_acyclic_graph(graph), nx.find_cycle(graph)
+
+
+def test_every_output_is_ignored_by_git_or_committed_on_purpose():
     for stage in STAGES.values():
-        for out in expanded(stage)[0].get("outs", []):
+        body = stage.get("do", stage)
+        for out in itertools.chain(*(body.get(kind, []) for kind in ("outs", "metrics", "plots"))):
             path, options = (out, {}) if isinstance(out, str) else next(iter(out.items()))
+            path = re.sub(r"\$\{.*?\}", "x", path)
             ignored = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT).returncode == 0
             assert ignored == options.get("cache", True), path
-
-
-def test_every_stage_says_what_it_does():
-    assert all(stage.get("do", stage).get("desc") for stage in STAGES.values())
 
 
 def test_the_lock_file_holds_no_stage_that_is_gone():
@@ -120,80 +100,88 @@ def test_the_lock_file_holds_no_stage_that_is_gone():
 # --- the pipeline itself, on a copy
 
 
+def rows_of(study: Path) -> list[str]:
+    return list(read_yaml(study / "settings/report.yaml")["networks"])
+
+
 def test_the_whole_study_runs_and_fills_its_table(study):
-    results = json.loads((study / "metrics/results.json").read_text())
-    rows = list(yaml.safe_load((study / "configs/report.yaml").read_text())["models"])
-    classical = {"classical_v1", "classical_v2", "classical_v3", "gridsearch"}
-    assert set(results) == {*classical, *rows, "best_blend"}
+    rows = rows_of(study)
+    headlines = json.loads((study / "metrics/results.json").read_text())
+    with (study / "plots/results.csv").open() as file:
+        results = {
+            line.pop("row"): {key: float(cell) for key, cell in line.items() if is_number(cell)}
+            for line in csv.DictReader(file)
+        }
+    classical = {"v1-classical", "v2-classical", "v3-classical", "v2-gridsearch"}
+    assert set(headlines) == {*classical, *rows, "best-blend"} == set(results) - {"convnext_restarts-tta"}
     points = {"test_f1", "test_f1_tta", "test_accuracy", "test_f1_common"}  # the tiny test part has rare classes
-    bounds = {f"{name}_{end}" for name in points for end in ("low", "high")}
-    assert set(results["efficientnet"]) == {"val_f1", "val_f1_last", "val_f1_tta"} | points | bounds
-    assert set(results["best_blend"]) == {"val_f1", "val_f1_tta"} | points | bounds
-    for row in classical:
-        assert set(results[row]) == {"val_f1"} | {key for key in points | bounds if "tta" not in key}
-    assert all(0 <= value <= 1 for row in results.values() for value in row.values())
-    epochs = np.loadtxt(study / "plots/train/freeze-0/plots/metrics/val/f1.tsv", skiprows=1)[-5:, 1]
+    measured = points | {f"{name}_{end}" for name in points for end in ("low", "high")} | {"val_f1", "val_f1_tta"}
+    for row, found in results.items():
+        expected = {key for key in measured if row not in classical or "tta" not in key}
+        expected |= {"val_f1_last"} if row in rows else set()
+        expected = {key for key in measured if "tta" in key} if row.endswith("-tta") else expected
+        assert {key for key in found if not key.startswith("published")} == expected, row
+        assert all(0 <= value <= 1 for value in found.values())
+        for key, value in headlines.get(row, {}).items():
+            assert found[key] == pytest.approx(value, abs=1e-6)
+    epochs = np.loadtxt(study / "runs/freeze-0/live/plots/metrics/val/f1.tsv", skiprows=1)[-5:, 1]
     assert results["freeze"]["val_f1_last"] == pytest.approx(epochs.mean(), abs=1e-6)
-    known = {row: load_model(study / "models" / f"{row}-0.safetensors").reference for row in rows}
+    known = {row: load_model(study / f"runs/{row}-0/train/model.safetensors").reference for row in rows}
     assert [row for row in rows if known[row]] == ["efficientnet"]  # the others have seen nothing but drawn cells
-    stale = dvc(study, "repro", "--allow-missing", "--dry")
-    assert not ran(stale)
+
+
+def is_number(cell: str) -> bool:
+    return re.fullmatch(r"\d+(\.\d+)?(e-\d+)?", cell) is not None
+
+
+def test_a_clone_without_cache_has_nothing_to_run(study, tmp_path):
+    """What `make check-lock` asks, before and after a change."""
+    path = clone(study, tmp_path / "clone")
+    assert not ran(dvc(path, "repro", "--allow-missing", "--dry"))
+    (path / "wbc/projection.py").open("a").write("# changed\n")
+    assert {"embed@best-0", "report"} <= ran(dvc(path, "repro", "--allow-missing", "--dry"))
 
 
 @pytest.mark.slow
-def test_a_new_method_and_a_changed_feature_run_alone(changed_study):
-    study = changed_study
-    methods, features = study / "wbc/segment/methods", study / "wbc/features/sets/v2.py"
-    shutil.copy(methods / "hsv.py", methods / "another.py")
-    features.write_text(features.read_text() + "# changed\n")
-    pipeline = study / "dvc.yaml"
-    pipeline.write_text(pipeline.read_text().replace("foreach: [hsv,", "foreach: [another, hsv,"))
-    planned = ran(dvc(study, "repro", "--dry", "segment", "features", "folds"))
-    # the first, since a setting may name the method; a set's stage depends on v2, which v3 builds on
-    assert planned == {"configure", "segment@another", "features@v1", "features@v2", "features@v3"}
-
-
 def test_outer_folds_leave_no_image_untested_and_train_on_none_that_they_test(study, tmp_path, monkeypatch):
     """Two folds of a network's row and a classical model, as their stages run."""
-    from stages import classical, folds, predict, train, validation
+    from stages import classical, gridsearch, predict, split, train
 
-    for folder in ("configs", "data"):
+    for folder in ("settings", "data"):
         shutil.copytree(study / folder, tmp_path / folder)
-    settings = yaml.safe_load((tmp_path / "configs/data.yaml").read_text())
-    settings["split"]["outer"] = 2
-    (tmp_path / "configs/data.yaml").write_text(yaml.safe_dump(settings))
     monkeypatch.chdir(tmp_path)
+    settings = read_yaml("settings/split.yaml")
+    Path("settings/split.yaml").write_text(dumped(settings | {"outer": 2}))
     for repeat in "01":
-        for stage, *names in (
-            (folds,),
-            (validation,),
-            (classical, "v1"),
-            (train, "freeze"),
-            (predict, "freeze"),
-        ):
-            stage.main(*names, repeat)
-    manifest = read_manifest()
-    found = predictions(["v1-knn", "freeze"], [0, 1], 2, manifest)
-    assert len(found.target) == (manifest["label"] != "").sum()
-    assert found.predicted.keys() == {"v1-knn", "freeze", "freeze_tta"}
-    assert {of.shape for of in found.predicted.values()} == {(1, len(found.target))}
+        split.main(repeat)
+        gridsearch.main(repeat)
+        for stage, name in ((classical, "v1"), (train, "freeze"), (predict, "freeze")):
+            stage.main(name, repeat)
+    report = read_yaml("settings/report.yaml")
+    report |= {"repeats": [0, 1], "outer": 2, "networks": {"freeze": report["networks"]["freeze"]}}
+    report |= {"features": {"v1": "hsv"}, "blend": report["blend"] | {"rows": []}}
+    del report["compute"]
+    found = Study(**report).test
+    assert len(found.target) == (Study(**report).manifest["label"] != "").sum()
+    for name in (("v1-knn", False), ("v2-gridsearch", False), ("freeze", False), ("freeze", True)):
+        assert found.predicted[name].shape == (1, len(found.target))
     for repeat in "01":
-        neighbours, network = (np.load(f"data/predictions/{name}-{repeat}.npz") for name in ("v1", "freeze"))
-        assert sorted(neighbours["test_ids"]) == sorted(network["test_ids"])
-        assert set(neighbours["test_ids"]).isdisjoint(neighbours["out_of_fold_ids"])
-        assert set(neighbours["out_of_fold_ids"]) > set(network["val_ids"])
+        neighbours, network = f"runs/v1-{repeat}/classical/knn.npz", f"runs/freeze-{repeat}/predict/predictions.npz"
+        tested, out_of_fold = (set(read_predictions(neighbours, part).ids) for part in ("test", "validation"))
+        assert tested == set(read_predictions(network, "test").ids)
+        assert tested.isdisjoint(out_of_fold)
+        assert out_of_fold > set(read_predictions(network, "validation").ids)
 
 
 @pytest.mark.slow
-def test_every_row_leaves_a_submission_of_its_augmented_predictions(study):
-    rows = list(yaml.safe_load((study / "configs/report.yaml").read_text())["models"])
-    for row in ("gridsearch", *rows, "best_blend"):
-        checked = run(study, sys.executable, "-m", "wbc", "submission", f"data/predictions/{row}-0.csv")
+def test_every_model_leaves_a_submission_of_its_augmented_predictions(study):
+    rows = rows_of(study)
+    for run_of in ("v2-0/gridsearch", *(f"{row}-0/predict" for row in rows), "best-0/blend"):
+        checked = run(study, sys.executable, "-m", "wbc", "submission", f"runs/{run_of}/submission.csv")
         assert "complete and in order" in checked
-    with np.load(study / f"data/predictions/{rows[0]}-0.npz") as stored:
-        expected = [CLASSES[target] for target in stored["test_probabilities_tta"].argmax(1)]
-    with (study / f"data/predictions/{rows[0]}-0.csv").open() as file:
-        assert [row["labels"] for row in csv.DictReader(file)] == expected
+    found = read_predictions(study / f"runs/{rows[0]}-0/predict/predictions.npz", "test")
+    with (study / f"runs/{rows[0]}-0/predict/submission.csv").open() as file:
+        assert [row["labels"] for row in csv.DictReader(file)] == [CLASSES[target] for target in found.tta.argmax(1)]
 
 
 @pytest.mark.slow
@@ -201,8 +189,7 @@ def test_forced_again_every_byte_is_the_same(study):
     """One of each stage, with all it rests on, on all cores where the study took one: no draw may depend on the clock,
     the machine's load or the number of processes."""
     before = hashlib.sha256((study / "dvc.lock").read_bytes()).hexdigest()
-    stages = ("predict@final-0", "embed@final-0", "blend@best-0", "gridsearch@0")
-    dvc(study, "repro", "--force", *stages, cores=os.cpu_count())
+    dvc(study, "repro", "--force", "embed@final-0", "blend@best-0", "gridsearch@0", cores=os.cpu_count())
     assert hashlib.sha256((study / "dvc.lock").read_bytes()).hexdigest() == before
     assert git(study, "status", "--porcelain") == ""
 
@@ -232,11 +219,12 @@ EPOCHS = 60
 
 def copy_for_training(study, path):
     """What one training needs, long enough to be killed in it."""
-    for folder in ("stages", "wbc", "configs", "data", ".git", ".dvc"):
+    for folder in ("stages", "wbc", "settings", "data", ".git", ".dvc"):
         shutil.copytree(study / folder, path / folder, ignore=shutil.ignore_patterns("cache", "tmp"))
-    settings = yaml.safe_load((path / "configs/freeze.yaml").read_text())
+    file = path / "settings/train/freeze.yaml"
+    settings = read_yaml(file)
     settings["train"] |= {"freeze": 20, "epochs": EPOCHS, "patience": EPOCHS}
-    (path / "configs/freeze.yaml").write_text(yaml.safe_dump(settings))
+    file.write_text(dumped(settings))
     return path
 
 
@@ -257,5 +245,4 @@ def train_freeze(path, kill_after=None, seconds=0.0) -> str:
 
 def written(path) -> dict[str, bytes]:
     """The content of what a training writes, by name."""
-    files = [p for folder in ("models", "metrics/train", "plots/train") for p in (path / folder).rglob("*.*")]
-    return {str(p.relative_to(path)): p.read_bytes() for p in files if p.is_file()}
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.glob("runs/**/*.*") if file.is_file()}

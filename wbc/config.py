@@ -501,8 +501,12 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     study = _validate(Params, {key: _chosen(value, profile, key) for key, value in params.items()})
     if missing := {"v1", "v2"} - study.features.keys():
         raise ConfigError(f"features.{min(missing)} is missing: the report's tables are of it")
-    if STUDY in study.external:
-        raise ConfigError(f"external.{STUDY}: that is the set of the study's own images; choose another name")
+    for key, names, taken in (
+        ("ladder", study.ladder, {BASE}),
+        ("external", study.external, {STUDY, "validation", "test"}),
+    ):
+        if found := taken & names.keys():
+            raise ConfigError(f"{key}.{min(found)}: this name is taken; choose another")
     _check_repeats(study.repeats, study.split.outer)
     values = study.model_dump(exclude_none=True)
     rows, starts = _rows(values)
@@ -553,7 +557,12 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
         if name in study.robustness.rows:
             of_row["robustness"] = seed
         files |= {f"{stage}/{name}": found if name in chosen else None for stage, found in of_row.items()}
-    ladder = {name: {"from": starts[name]} | _difference(rows[name], rows.get(starts[name], {})) for name in chosen}
+    ladder = {}
+    for name in chosen:
+        below = starts[name]
+        while below not in chosen and below != BASE:  # what was not run is nothing to compare with
+            below = starts[below]
+        ladder[name] = {"from": below} | _difference(rows[name], rows.get(below, {}))
     files["report"] = {
         "profile": profile,
         "source": study.data.source,

@@ -205,7 +205,8 @@ def _progression(study: Study, rows: Sequence[tuple[str, float, float, str, str,
     lines = []
     for configuration, val, leaderboard, row, *scores in rows:
         here = (number(study.measured.get(row, {}).get(score)) for score in scores)
-        lines.append((configuration, row, *here, number(val), number(leaderboard)))
+        known = row if row in study.measured else ABSENT
+        lines.append((configuration, known, *here, number(val), number(leaderboard)))
     columns = ("configuration", "row here", "here: val F1", "here: test F1", "report: val F1", "report: leaderboard")
     return _table(title, columns, lines, note)
 
