@@ -200,7 +200,9 @@ def test_two_rows_are_compared_on_the_cells_of_a_part(open_page, study):
     only = {"a": [id for id in grid if grid[id] > final[id]], "b": [id for id in grid if grid[id] < final[id]]}
     measured = json.loads((study / "metrics/results.json").read_text())
     said = page.locator("#compared").inner_text()
-    assert f"v2-gridsearch {measured['v2-gridsearch']['test_f1']:.3f}, of final {measured['final']['test_f1']:.3f}" in said
+    assert (
+        f"v2-gridsearch {measured['v2-gridsearch']['test_f1']:.3f}, of final {measured['final']['test_f1']:.3f}" in said
+    )
     numbers = re.search(r": ([−+][0-9.]+) \(95% ([−+][0-9.]+) to ([−+][0-9.]+)\), an interval (.+?)\.", said)
     difference, low, high = (float(number.replace("−", "-")) for number in numbers.groups()[:3])
     assert difference == pytest.approx(measured["final"]["test_f1"] - measured["v2-gridsearch"]["test_f1"], abs=0.001)
