@@ -70,13 +70,13 @@ def classify(arguments: argparse.Namespace) -> None:
     """One line per image: class, probability, runner-up and what to beware of."""
     from wbc.cli.classify import Classified, find, layer_cam
     from wbc.cli.classify import classify as classified
+    from wbc.cli.score import lines, read_labels, score
     from wbc.core.errors import UserError
     from wbc.core.io import check_writable, write_json
     from wbc.dataset.images import decode, write_jpeg
     from wbc.models.model import load
     from wbc.network.inference import choose_device
     from wbc.network.model import PLAIN
-    from wbc.cli.score import lines, read_labels, score
 
     files, model = find(arguments.images), load(arguments.model)
     labels = read_labels(arguments.images, arguments.labels)

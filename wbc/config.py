@@ -37,7 +37,7 @@ STUDY = "study"  # the set of the study's own images, beside the `external` ones
 READ_BY_DVC = ("blend", "external", "features", "repeats", "robustness", "rows")
 FINAL = "final"  # the study's last row, of which its Table 5 speaks
 WEIGHTS = Path("data/weights")  # what lies there is a dependency of `configure`
-DRAWN_CELLS = WEIGHTS / "drawn_cells.safetensors"  # what the stage `pretrain` writes
+DRAWN_CELLS = WEIGHTS / "drawn_cells.safetensors"  # what tools/pretrain.py writes
 LEFT_OUT = {"left_out": True}  # the whole settings of a stage that this study does not need
 Implementation = Literal["hist", "exact"]  # of gradient boosting
 
@@ -141,19 +141,6 @@ class GridSearch(Group):
     n_estimators: Grid
     max_depth: Grid
     smote_neighbors: Count
-
-
-class Pretrain(Group):
-    seed: Index
-    model: Annotated[str, Field(min_length=1)]
-    cells: Count
-    drawn: Annotated[int, Field(ge=32, le=4096)]
-    crop: Annotated[float, Field(gt=0, le=1)]
-    size: Pixels
-    epochs: Count
-    batch_size: Count
-    lr: Positive
-    weight_decay: NonNegative
 
 
 class Blend(Group):
@@ -285,7 +272,6 @@ class Params(RowKnobs):
     images: Images
     features: Annotated[dict[file_in("features/sets"), FeatureSet], Field(min_length=1)]
     grid: GridSearch
-    pretrain: Pretrain
     blend: Blend
     robustness: Robustness
     ladder: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
@@ -474,21 +460,6 @@ def load_file(stage: str, path: Path) -> Any:
 def settings_path(stage: str, what: str = "") -> Path:
     """Where the settings of a stage stand."""
     return SETTINGS / stage / f"{what}.yaml" if what else SETTINGS / f"{stage}.yaml"
-
-
-def load_pretraining(path: str | Path) -> tuple[Pretrain, Augment]:
-    """Two groups of `params.yaml` itself: `configure` looks at the weights that they make, so it comes later.
-
-    Raises:
-        ConfigError: a wrong value in them, or a model that timm lacks.
-    """
-    params = read_yaml(path)
-    settings, augment = (
-        _validate(schema, params[key], f"{key}.") for schema, key in ((Pretrain, "pretrain"), (Augment, "augment"))
-    )
-    if fault := _unknown_to_timm(settings.model):
-        raise ConfigError(f"pretrain.model = {settings.model!r}: {fault}")
-    return settings, augment
 
 
 def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:

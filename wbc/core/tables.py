@@ -127,7 +127,7 @@ def read_masks(of: str, method: str) -> np.lib.npyio.NpzFile:
 
 def targets(manifest: pd.DataFrame) -> np.ndarray:
     """(N,) int64 class indices of the manifest's labels, -1 where there is none."""
-    return manifest["label"].map({c: i for i, c in enumerate(CLASSES)}).fillna(-1).to_numpy(np.int64)
+    return manifest["label"].map({c: i for i, c in enumerate(CLASSES)}).fillna(-1).to_numpy(np.int64, copy=True)
 
 
 def write_submission(path: str | Path, ids: Iterable[str], predicted: Iterable[int]) -> None:
