@@ -13,8 +13,6 @@ from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from wbc.classical.models import classifiers
 from wbc.core.classes import CLASSES
@@ -31,7 +29,7 @@ def main() -> None:
     train = manifest[(manifest["part"] == "train") & (manifest["label"] != "")]
     features, true = pd.read_parquet("data/features/v3.parquet").loc[train["id"]].to_numpy(), targets(train)
     alike = np.array([CLASSES.index(ALIKE[label]) for label in CLASSES])
-    model = make_pipeline(StandardScaler(), classifiers("hist", True, 0)["lda"])
+    model = classifiers("hist", True, 0)["lda"]
     rng, found = np.random.default_rng(0), []
     for kind in ("any", "alike"):
         for share in (0.02, 0.05, 0.1):

@@ -145,7 +145,9 @@ class GridSearch(Group):
 
 class Blend(Group):
     features: str
-    classifier: Literal["logistic_regression", "lda"]  # those that can be served: linear ones
+    classifier: Literal[
+        "logistic_regression", "knn", "svm_rbf", "random_forest", "adaboost", "gradient_boosting", "lda"
+    ]
     rows: list[str]
 
 
@@ -327,6 +329,7 @@ class ClassicalFile(File):
 
 class GridSearchFile(File, GridSearch):
     seed: Index
+    masks: str
 
 
 class ExternalFile(File):
@@ -516,7 +519,7 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
             f"classical/{name}": seed | {"implementation": study.grid.implementation, "masks": masks[name]}
             for name in masks
         },
-        "gridsearch": seed | values["grid"],
+        "gridsearch": seed | values["grid"] | {"masks": masks["v2"]},
         "external": {"sets": external},
     }
     for name, row in rows.items():
