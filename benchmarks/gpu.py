@@ -51,7 +51,9 @@ import torch
 from torch import nn
 
 from benchmarks.train_throughput import machine, measure_row, measured, timed
-from wbc.config import Row, read_yaml, resolve
+from wbc.config.files import read_yaml
+from wbc.config.resolve import resolve
+from wbc.config.schema import Row
 from wbc.core.classes import CLASSES, TABLE_1
 from wbc.dataset.images import write_jpeg
 from wbc.network import distributed

@@ -25,7 +25,9 @@ from multiprocessing import Process
 from pathlib import Path
 
 from wbc.compute import pin
-from wbc.config import Row, read_yaml, resolve
+from wbc.config.files import read_yaml
+from wbc.config.resolve import resolve
+from wbc.config.schema import Row
 
 UNSET = ""
 VARIANTS = {  # from what `pin` sets

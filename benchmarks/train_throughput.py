@@ -32,7 +32,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wbc.compute import pin
-from wbc.config import Row, read_yaml, resolve
+from wbc.config.files import read_yaml
+from wbc.config.resolve import resolve
+from wbc.config.schema import Row
 
 ROWS = ("efficientnet", "final")
 CHALLENGE = 368  # pixels a side of the challenge's JPEGs

@@ -51,9 +51,9 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
     """
     import numpy as np
     import torch
+    from wbc.config.UNKNOWN import load_row
 
     from wbc.cli.classify import find
-    from wbc.config import load_row
     from wbc.core.classes import CLASSES
     from wbc.core.tables import SUBMISSION
     from wbc.dataset.listing import read_rows

@@ -11,7 +11,9 @@ import pytest
 
 from stages import configure
 from study import ROOT, set_knob
-from wbc.config import LEFT_OUT, ConfigError, Loss, complete, dumped, load, read_yaml, resolve
+from wbc.config.files import LEFT_OUT, ConfigError, dumped, load, read_yaml
+from wbc.config.resolve import complete, resolve
+from wbc.config.schema import Loss
 
 MODELS = ("tf_efficientnet_lite0", "test_convnext3")
 

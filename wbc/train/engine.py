@@ -19,7 +19,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from wbc.config import Loss, Optim, Row, Schedule
+from wbc.config.schema import Loss, Optim, Row, Schedule
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.core.io import atomic
