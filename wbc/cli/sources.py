@@ -1,4 +1,4 @@
-"""Prints docs/sources.md: `python -m wbc.data > docs/sources.md`."""
+"""Prints docs/sources.md: `python -m wbc.cli.sources > docs/sources.md`."""
 
 from wbc.core.classes import CLASSES, NAMES
 from wbc.dataset.public import SETS, Label
@@ -67,7 +67,7 @@ def _cell(label: str, known: Label) -> str:
 
 HEAD = """# Public sets of labelled cells
 
-Written by `python -m wbc.data > docs/sources.md` from the table in `wbc/data/public.py`, where a licence, an address or
+Written by `python -m wbc.cli.sources > docs/sources.md` from the table in `wbc/dataset/public.py`, where a licence, an address or
 a label is corrected.
 
 How to get the challenge's images from Kaggle is in [your-data.md](your-data.md#the-challenges-images-wbcbench-2026).
