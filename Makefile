@@ -22,7 +22,7 @@ install: .venv/installed ## create .venv with the pinned requirements (uv if the
 	touch $@
 
 repro: install ## run the pipeline, every stage whose inputs changed, and print the results; JOBS=4 trains 4 rows at a time
-	$(if $(filter-out 1,$(JOBS)),dvc repro pack validation && dvc stage list --name-only | grep '^train@' | \
+	$(if $(filter-out 1,$(JOBS)),dvc repro pack@study split && dvc stage list --name-only | grep '^train@' | \
 	  xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --single-item)
 	dvc repro
 	@cat plots/results.md

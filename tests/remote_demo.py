@@ -4,9 +4,9 @@ Clones this repository with its data and models into a temporary folder, pushes 
 shows each command with what it says. The server is Moto's; it keeps what it is given in memory.
 """
 
+import hashlib
 import logging
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +20,7 @@ from moto.server import ThreadedMotoServer
 
 BUCKET = "wbc"
 ACCOUNT = {"AWS_ACCESS_KEY_ID": "anyone", "AWS_SECRET_ACCESS_KEY": "anything", "AWS_DEFAULT_REGION": "us-east-1"}
-MODEL = "models/final-0.safetensors"
+MODEL = "runs/final-0/train/model.safetensors"
 SETTING = "+ladder.final.tta={temperature: 0.5}"
 
 
@@ -47,9 +47,9 @@ def objects(client: boto3.client) -> list[str]:
     return [found["Key"] for page in pages for found in page.get("Contents", [])]
 
 
-def tamper(client: boto3.client, study: Path) -> None:
+def tamper(client: boto3.client, model: Path) -> None:
     """Change one byte of a model in the bucket."""
-    md5 = re.search(rf"path: {MODEL}\n\s+hash: md5\n\s+md5: (\w+)", (study / "dvc.lock").read_text())[1]
+    md5 = hashlib.md5(model.read_bytes()).hexdigest()
     (key,) = (key for key in objects(client) if key.endswith(f"{md5[:2]}/{md5[2:]}"))
     content = bytearray(client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
     content[-1] ^= 1
@@ -102,7 +102,7 @@ def walk(source: Path, folder: Path, client: boto3.client) -> dict[str, str]:
     show("here", "dvc gc --quiet --workspace --cloud --force")
     print(f"{before - len(objects(client))} of {before} objects are gone from the bucket: the experiment's")
 
-    tamper(client, folder / "here")
+    tamper(client, folder / "there" / MODEL)
     print(f"\nOne byte of {MODEL} is changed in the bucket.")
     clone(folder / "here", "tampered")
     show("tampered", f"dvc pull {MODEL}")

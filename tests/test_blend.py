@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from wbc.classical.linear import Linear, save_linear
 
 from stages import blend
-from wbc.classical.linear import Linear, save_linear
 from wbc.core.classes import CLASSES
 from wbc.network.model import Trained, build, load_model, save_model
 from wbc.scoring.predictions import Predictions, read_predictions, write_predictions

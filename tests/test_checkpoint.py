@@ -5,12 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from stages import train
 from study import ROOT
@@ -46,22 +47,12 @@ def test_the_fingerprint_sees_settings_files_and_libraries(tmp_path, monkeypatch
     assert len(seen) == 8
 
 
-def test_its_code_is_what_dvc_knows_the_stage_by():
-    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["train"]["deps"]
-    listed = [ROOT / dep for dep in deps if dep.startswith(("wbc", "stages"))]
-    listed = {file for path in listed for file in (path.rglob("*.py") if path.is_dir() else [path])}
-    assert listed <= set(train.code())
+def test_it_sees_the_code_of_a_training():
+    files = ("stages/train.py", "wbc/train/engine.py", "wbc/train/losses.py", "wbc/network/model.py", "wbc/core/io.py")
+    assert {ROOT / file for file in files} <= set(train.code())
 
 
 # --- damage
-
-
-def emptied(state):
-    return b""
-
-
-def truncated(state):
-    return state[: len(state) // 2]
 
 
 def flipped(state):
@@ -70,11 +61,15 @@ def flipped(state):
     return state[:place] + bytes([state[place] ^ 1]) + state[place + 1 :]
 
 
-def overwritten(state):
-    return b"no archive" * 100
+DAMAGE = {
+    "emptied": lambda state: b"",
+    "truncated": lambda state: state[: len(state) // 2],
+    "flipped": flipped,
+    "overwritten": lambda state: b"no archive" * 100,
+}
 
 
-@pytest.mark.parametrize("damage", [emptied, truncated, flipped, overwritten])
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_checkpoint_is_set_aside_and_training_starts_from_the_beginning(
     row, coloured, tmp_path, capsys, damage
 ):
@@ -113,14 +108,25 @@ def project(packed, tmp_path, monkeypatch):
 
 SECOND = """
 import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
 from stages import run, train
-train.SCRATCH = Path(sys.argv.pop(1))
+train.SCRATCH, train.code = Path(sys.argv.pop(1)), list
 run(train.main)
 """
 
 
-def test_a_second_process_is_refused_in_a_line_and_disturbs_nothing(project, tmp_path, monkeypatch):
+def written(path):
+    """The content of what a training wrote into a folder, by name."""
+    files = [file for folder in ("models", "metrics/train", "plots/train") for file in (path / folder).rglob("*.*")]
+    return {file.relative_to(path): file.read_bytes() for file in files if file.is_file()}
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_second_process_waits_and_takes_the_result_or_goes_on_from_the_checkpoint(
+    project, tmp_path, monkeypatch, ends
+):
     other = shutil.copytree(project, tmp_path / "other")  # as `dvc exp run --temp` has it, but for the scratch folder
     came, real = [], engine.Trainer.evaluate
 
@@ -128,18 +134,44 @@ def test_a_second_process_is_refused_in_a_line_and_disturbs_nothing(project, tmp
         if not came:
             command = [sys.executable, "-c", SECOND, project / "scratch", "alone", "0"]
             env = os.environ | {"PYTHONPATH": str(ROOT)}
-            came.append(subprocess.run(command, cwd=other, env=env, capture_output=True, text=True))
+            came.append(subprocess.Popen(command, cwd=other, env=env, stdout=subprocess.PIPE, text=True))
+            while not came[0].stdout.readline().endswith("data: waiting for its result\n"):
+                assert came[0].poll() is None
+        elif not ends:
+            raise KeyboardInterrupt
         return real(trainer, part)
 
-    monkeypatch.setattr(engine.Trainer, "evaluate", meanwhile)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.Trainer, "evaluate", meanwhile)
+        patch.setattr(train, "code", list)  # this process has imported more than that one
+        with nullcontext() if ends else pytest.raises(KeyboardInterrupt):
+            train.main("alone", "0")
+    said = came[0].communicate()[0]
+    assert came[0].returncode == 0
+    assert ("this is its result" in said, "resuming after epoch 1" in said) == (ends, not ends)
+    assert said.count("\nepoch ") == (0 if ends else 9)
+    if not ends:
+        shutil.rmtree(project / "scratch")
+        train.main("alone", "0")
+    assert len(written(other)) > 9
+    assert written(project) == written(other)
+
+
+def test_a_result_is_for_those_who_waited_and_does_not_stay(project, monkeypatch):
+    """Somebody who trains again, with --force, wants a training."""
     train.main("alone", "0")
-    assert came[0].returncode == 1
-    last = came[0].stderr.splitlines()[-1]
-    assert last.startswith("error: another process trains this row with the same settings and data")
-    assert "Traceback" not in came[0].stderr
-    assert not (other / "models").exists()
-    assert load_model("models/alone-0.safetensors").size == 32
-    assert not list((project / "scratch").iterdir())
+    (scratch,) = (project / "scratch").iterdir()
+    assert {path.name for path in scratch.iterdir()} == {"lock", "result"}
+    assert train.taken(scratch)
+    monkeypatch.setattr(train, "BEGUN", time.time())
+    assert not train.taken(scratch)
+    assert not (scratch / "result").exists()
+    (scratch / "result").mkdir()
+    train.taken(project / "scratch/another")
+    assert scratch.exists()
+    os.utime(scratch / "result", (0, 0))
+    train.taken(project / "scratch/another")
+    assert not scratch.exists()
 
 
 def test_a_scratch_folder_that_does_not_go_away_costs_no_training(project, monkeypatch):
@@ -152,12 +184,12 @@ def test_a_scratch_folder_that_does_not_go_away_costs_no_training(project, monke
 
     monkeypatch.setattr(os, "rmdir", busy)
     train.main("alone", "0")
-    assert Path("metrics/train/alone-0.json").exists()
+    assert Path("runs/alone-0/train.json").exists()
 
 
 def test_the_temperature_of_a_model_is_of_its_validation_part(project):
     train.main("alone", "0")
-    trained = load_model("models/alone-0.safetensors")
+    trained = load_model("runs/alone-0/train/model.safetensors")
     parts = (load_part(name, 0, 0.34, torch.device("cpu")) for name in ("validation", "train", "test"))
     found = [temperature(part.targets.numpy(), trained.probabilities(part.pixels).numpy()) for part in parts]
     assert trained.temperature == pytest.approx(found[0], abs=1e-4)
@@ -167,13 +199,13 @@ def test_the_temperature_of_a_model_is_of_its_validation_part(project):
 def test_changed_pixels_resume_nothing(project, monkeypatch):
     """The same images packed otherwise, as another version of OpenCV would."""
     begun = []
-    monkeypatch.setattr(train, "fit", lambda row, training, validation, checkpoint, log: begun.append(checkpoint) or 1)
+    monkeypatch.setattr(train, "fit", lambda row, training, validation, checkpoint, log: begun.append(checkpoint))
     for _ in range(2):
         with pytest.raises(TypeError):  # there is nothing to go on with
             train.main("alone", "0")
-    images = np.load("data/images.npy")
+    images = np.load("data/pixels/study/images.npy")
     images[0, 0, 0, 0] ^= 1
-    np.save("data/images.npy", images)
+    np.save("data/pixels/study/images.npy", images)
     with pytest.raises(TypeError):
         train.main("alone", "0")
     assert begun[0] == begun[1] != begun[2]

@@ -14,14 +14,15 @@ import pandas as pd
 import psutil
 import pytest
 import torch
-from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
 from settings import STILL, changed
 from study import ROOT, alone, dvc, environment, start
+from wbc.config import dumped, read_yaml
 
 STAGE = ("repro", "-s", "--force", "train@alone-0")  # forced: DVC would take what it knows from an earlier run
 
+MODEL = "runs/alone-0/train/model.safetensors"
 LAST_KILL = 5  # the weights that are kept are of a later epoch
 
 
@@ -29,7 +30,7 @@ LAST_KILL = 5  # the weights that are kept are of a later epoch
 def repository(packed, tmp_path):
     """A DVC repository in which nothing but the row `alone` is left to train."""
     start(tmp_path, alone)
-    for folder in ("data", "configs"):
+    for folder in ("data", "settings"):
         shutil.copytree(packed / folder, tmp_path / folder, dirs_exist_ok=True)
     return tmp_path
 
@@ -39,37 +40,36 @@ def test_it_ends_as_in_one_process_and_killed_in_the_same_bytes(repository, monk
     """Without what each process draws for itself. Sums are taken in another order than one process takes them."""
     monkeypatch.setenv("PET_NPROC_PER_NODE", "3")  # of two, sums do not depend on their order
     dvc(repository, *STAGE)
-    weights, curves = load_file(repository / "models/alone-0.safetensors"), read_curves(repository)
-    launch = YAML().load(repository / "configs/compute.yaml") | {"launch": "torchrun"}
-    YAML().dump(launch, repository / "configs/compute.yaml")
+    weights, curves = load_file(repository / MODEL), read_curves(repository)
+    file = repository / "settings/train/alone.yaml"
+    file.write_text(dumped(read_yaml(file) | {"launch": "torchrun"}))
     assert "epoch  10/10" in dvc(repository, *STAGE)
-    together = load_file(repository / "models/alone-0.safetensors")
+    together = load_file(repository / MODEL)
     for name, expected in weights.items():
         torch.testing.assert_close(together[name], expected, rtol=1e-3, atol=1e-3, msg=name)
     pd.testing.assert_frame_equal(read_curves(repository), curves, rtol=1e-3, atol=1e-4)
 
     undisturbed = written(repository)
-    assert json.loads((repository / "metrics/train/alone-0.json").read_text())["best_epoch"] > LAST_KILL
+    assert json.loads((repository / "runs/alone-0/train.json").read_text())["best_epoch"] > LAST_KILL
     seed = int(os.environ.get("WBC_KILL_SEED", random.randrange(2**32)))
     epoch = random.Random(seed).randint(1, LAST_KILL)
     print(f"WBC_KILL_SEED={seed}: killed after epoch {epoch}")
     kill(repository, epoch)
-    assert not (repository / "models/alone-0.safetensors").exists()
+    assert not (repository / MODEL).exists()
     assert "resuming after epoch" in dvc(repository, *STAGE)
     assert written(repository) == undisturbed
 
 
 def read_curves(path) -> pd.DataFrame:
     """DVCLive's curves, by epoch."""
-    files = sorted((path / "plots/train/alone-0/plots").rglob("*.tsv"))
+    files = sorted((path / "runs/alone-0/live/plots").rglob("*.tsv"))
     assert len(files) == 6
     return pd.concat([pd.read_csv(file, sep="\t", index_col="step") for file in files], axis=1)
 
 
 def written(path) -> dict[str, bytes]:
     """The content of what a training writes, by name."""
-    files = [file for folder in ("models", "metrics/train", "plots/train") for file in (path / folder).rglob("*.*")]
-    return {str(file): file.read_bytes() for file in files if file.is_file()}
+    return {str(file): file.read_bytes() for file in path.glob("runs/**/*.*") if file.is_file()}
 
 
 def kill(path, epoch):

@@ -232,7 +232,7 @@ def overconfident(images, factor, seed=0):
     return target, scaled(true, 1 / factor).astype(np.float32)
 
 
-@pytest.mark.parametrize("factor", [0.6, 1.0, 2.0])
+@pytest.mark.parametrize("factor", [0.003, 0.6, 1.0, 2.0])
 def test_temperature_undoes_a_factor_of_the_logits(factor):
     target, probabilities = overconfident(4000, factor)
     heat = temperature(target, probabilities)
@@ -248,6 +248,11 @@ def test_probabilities_of_0_are_no_infinity():
     probabilities = np.eye(13, dtype=np.float32)[[0, 1]]
     assert np.isfinite(list(calibration(np.array([0, 2]), probabilities).values())).all()
     assert np.isfinite(temperature(np.array([0, 2]), probabilities))
+
+
+def test_where_all_are_right_no_temperature_is_best_and_the_probabilities_stay():
+    _, probabilities = overconfident(50, 1.0)
+    assert temperature(probabilities.argmax(1), probabilities) == 1.0
 
 
 def of_networks(*repeats):

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from wbc.classical.linear import Linear, save_linear
 
 from conftest import cells
 from stages import configure, features, ingest, pack, predict, segment
 from stages import external as classical
 from study import alone, set_knob, write_params
-from wbc.classical.linear import Linear, save_linear
 from wbc.cli.classify import classify
 from wbc.config import ConfigError, complete, load, resolve
 from wbc.core.classes import CLASSES

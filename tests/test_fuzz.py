@@ -83,6 +83,7 @@ def small_images():
     yield from (encoded(image, "BMP") for image in (colour, grey))
     for compression in ("raw", "tiff_lzw", "tiff_deflate", "jpeg", "packbits"):
         yield encoded(colour, "TIFF", compression=compression, exif=exif)
+    yield encoded(grey, "TIFF", save_all=True, append_images=[grey, grey])
     yield from (encoded(image, "TIFF") for image in (deep, colour.convert("LAB"), grey.convert("F"), grey.convert("I")))
 
 

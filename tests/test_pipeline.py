@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import yaml
 
-from study import ROOT, clone, dvc, git, ran, run
+from study import ROOT, clone, dvc, git, name_the_author, ran, run
 from wbc.config import dumped, read_yaml
 from wbc.core.classes import CLASSES
 from wbc.network.model import load_model
@@ -29,7 +29,7 @@ from wbc.scoring.predictions import read_predictions
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 # What these do to an output passes through settings/, which every stage depends on.
-EXEMPT = {Path("wbc/config.py"), Path("wbc/compute.py"), Path("stages/__init__.py")}
+EXEMPT = {Path(name) for name in ("wbc/config.py", "wbc/compute.py", "wbc/progress.py", "stages/__init__.py")}
 
 
 @functools.cache
@@ -89,6 +89,22 @@ def test_every_output_is_ignored_by_git_or_committed_on_purpose():
             path = re.sub(r"\$\{.*?\}", "x", path)
             ignored = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT).returncode == 0
             assert ignored == options.get("cache", True), path
+
+
+@pytest.mark.parametrize("setting", ["core.autocrlf=true", "core.eol=crlf"])
+def test_every_clone_has_the_same_bytes(tmp_path, setting):
+    """DVC would run the stages of other ones again. A lone carriage return may be part of an image's name."""
+    origin, names = tmp_path / "origin", [*git(ROOT, "ls-files").splitlines(), "data/odd.csv"]
+    for name in names[:-1]:
+        (origin / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, origin / name)
+    (origin / names[-1]).write_bytes(b'id\n"a\r\nb"\n')
+    git(origin, "init", "-q")
+    name_the_author(origin)
+    git(origin, "add", "-A", "-f")
+    git(origin, "commit", "-qm", "all")
+    git(tmp_path, "clone", "-q", "-c", setting, "origin", "clone")
+    assert [name for name in names if (origin / name).read_bytes() != (tmp_path / "clone" / name).read_bytes()] == []
 
 
 def test_the_lock_file_holds_no_stage_that_is_gone():

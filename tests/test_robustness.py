@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages import robustness
+from stages import pack, robustness, split
 from wbc.config import RobustnessFile, load, resolve
 from wbc.core.tables import INGEST, PIXELS, read_manifest
 from wbc.network.model import Trained, build, save_model
@@ -62,6 +62,8 @@ def test_an_unlabelled_test_part_has_no_such_scores_and_repeats_a_mean(project, 
     manifest = pd.read_csv(path, dtype=str, keep_default_na=False)
     manifest.loc[manifest["part"] == "test", "label"] = ""
     manifest.to_csv(path, index=False)
+    split.main("0")
+    pack.main("study")
     robustness.main("alone", "0")
     assert json.loads(Path("runs/alone-0/robustness.json").read_text()) == {}
     assert study(["alone"]).empty

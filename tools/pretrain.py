@@ -84,7 +84,7 @@ def pretrain(
     """
     torch.manual_seed(SEED)
     backbone = timm.create_model(MODEL, num_classes=0).to(memory_format=torch.channels_last).train()
-    head = nn.Linear(backbone.num_features, features.shape[1])
+    head = nn.Linear(backbone.head_hidden_size, features.shape[1])
     prepare = Prepare({name: list(backbone.pretrained_cfg[name]) for name in ("mean", "std")}, AUGMENT)
     parameters = [*backbone.parameters(), *head.parameters()]
     decayed, free = ([p for p in parameters if (p.ndim > 1) is wanted] for wanted in (True, False))

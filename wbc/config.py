@@ -448,9 +448,13 @@ def load(stage: str, what: str = "", repeat: int = 0) -> Any:
 
     A repeat of the study is another seed, `seed + repeat`.
     """
-    path = settings_path(stage, what)
-    settings = _validate(FILES[stage], read_yaml(path), prefix=f"{path}: ")
+    settings = load_file(stage, settings_path(stage, what))
     return settings.model_copy(update={"seed": settings.seed + repeat}) if repeat else settings
+
+
+def load_file(stage: str, path: Path) -> Any:
+    """A file of a stage's settings."""
+    return _validate(FILES[stage], read_yaml(path), prefix=f"{path}: ")
 
 
 def settings_path(stage: str, what: str = "") -> Path:

@@ -99,7 +99,7 @@ Each then lies in the folder of its name, `data/raw/pbc` and `data/raw/aml_lmu`,
   copies stay on one side.
 - Where a source has a test part, that is what is tested, and the sources without one are for training alone. An image
   of which another source tests a copy is rejected.
-- The same bytes under two labels are rejected in both sources.
+- Copies under two labels, byte for byte or nearly, are rejected in both sources.
 - Classes that only one source has are printed, and listed as `in_one_source` in `metrics/ingest.json`. There a network
   can learn the laboratory, its stain and camera, instead of the cell.
 

@@ -28,6 +28,7 @@ from wbc.network.inference import MemoryShort, autocast, enough_memory, infer
 from wbc.network.model import Classifier, build
 from wbc.network.pixels import STREAMING, Part
 from wbc.network.prepare import Prepare
+from wbc.progress import Bar
 from wbc.scoring.scores import macro_f1
 from wbc.train.losses import CLASS_WEIGHTS, normaliser, per_image, smoothed
 from wbc.train.mixing import Mixing, one_hot
@@ -178,13 +179,15 @@ def _fit(
 
     saver = Saver(checkpoint)
     images = drop_last(len(train.targets), row.train.batch_size)
-    bar = tqdm(
-        total=row.train.epochs * images,
+    bar = Bar(
+        "images",
+        row.train.epochs * images,
         initial=progress.epoch * images,
         unit="img",
         unit_scale=True,
-        disable=True if distributed.rank() else None,  # None: where nobody watches
+        disable=distributed.rank() > 0,
     )
+    begun, done = time.perf_counter(), progress.epoch
     with bar:
         while not progress.finished(row.train.epochs, row.train.patience):
             started = time.perf_counter()
@@ -198,9 +201,11 @@ def _fit(
                 progress.best_weights = {k: t.cpu().clone() for k, t in trainer.scored.state_dict().items()}
             saver.save(trainer, progress)
             on_epoch(dict(zip(HISTORY, progress.history[-1], strict=True)))
+            each = (time.perf_counter() - begun) / (progress.epoch - done)
+            left = tqdm.format_interval(each * (row.train.epochs - progress.epoch))
             log(
-                f"epoch {progress.epoch:>3}/{row.train.epochs}  loss {train_loss:.4f}  val loss {val_loss:.4f}  "
-                f"val F1 {val_f1:.4f}  best {progress.best_f1:.4f} ({progress.best_epoch})  {speed:,.0f} images/s"
+                f"epoch {progress.epoch:>3}/{row.train.epochs}  loss {train_loss:.4f}  val loss {val_loss:.4f}  val F1 "
+                f"{val_f1:.4f}  best {progress.best_f1:.4f} ({progress.best_epoch})  {speed:,.0f} images/s  {left} left"
             )
 
     trainer.model.load_state_dict(progress.best_weights)
