@@ -254,12 +254,6 @@ class Params(RowKnobs):
     ladder: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
 
 
-class Row(RowKnobs):
-    """The effective settings of one row of the ladder."""
-
-    model: Model
-
-
 class Training(Group):
     """The effective settings of one training: those of a row that act in it."""
 
