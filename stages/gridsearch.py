@@ -5,7 +5,7 @@ from wbc.classical.gridsearch import importance, named, search, without_smote
 from wbc.classical.model import calibrated, predictions, reference, save_classical
 from wbc.classical.models import cross_validate
 from wbc.classical.table import test, training
-from wbc.config import STUDY, load
+from wbc.config.files import STUDY, load
 from wbc.core.io import write_csv, write_json
 from wbc.core.tables import RUNS, mark, write_submission
 from wbc.scoring.predictions import write_predictions

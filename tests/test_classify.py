@@ -22,7 +22,7 @@ from wbc.__main__ import main
 from wbc.classical.model import save_classical
 from wbc.cli.classify import classify, find, layer_cam
 from wbc.cli.export import Resize, export_onnx
-from wbc.config import TTA
+from wbc.config.schema import TTA
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.core.io import write_csv, write_json

@@ -16,7 +16,8 @@ from stages import configure, features, ingest, pack, predict, segment
 from stages import external as classical
 from study import alone, set_knob, write_params
 from wbc.cli.classify import classify
-from wbc.config import ConfigError, complete, load, resolve
+from wbc.config.files import ConfigError, load
+from wbc.config.resolve import complete, resolve
 from wbc.core.classes import CLASSES
 from wbc.core.tables import read_manifest
 from wbc.dataset.images import decode

@@ -19,7 +19,7 @@ from wbc.classical import model as files
 from wbc.classical.gridsearch import oversample, without_smote
 from wbc.classical.model import Classical, load_classical, reference, save_classical
 from wbc.classical.models import classifiers, gradient_boosting
-from wbc.config import TTA
+from wbc.config.schema import TTA
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.core.modelfile import WeightsError
