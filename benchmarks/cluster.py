@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wbc.config import STUDY
+from wbc.config.files import STUDY
 
 MODELS = ("lda", "gradient_boosting", "logistic_regression")
 PART = 20  # of the images, for the comparison

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from wbc.classical.models import classifiers
-from wbc.config import STUDY
+from wbc.config.files import STUDY
 from wbc.core.classes import CLASSES
 from wbc.core.tables import read_features, read_manifest, targets
 from wbc.scoring.calibration import scaled, temperature

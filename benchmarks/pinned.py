@@ -25,7 +25,9 @@ from multiprocessing import Process
 from pathlib import Path
 
 from wbc.compute import pin
-from wbc.config import TrainFile, read_yaml, resolve
+from wbc.config.files import read_yaml
+from wbc.config.resolve import resolve
+from wbc.config.schema import Training
 
 UNSET = ""
 VARIANTS = {  # from what `pin` sets
@@ -71,7 +73,7 @@ def serve(name: str, images: int, changes: dict[str, str]) -> None:
     from wbc.network.pixels import Part, Pixels
     from wbc.train.engine import Trainer, drop_last
 
-    row = TrainFile(**values | {"model": values["model"] | {"weights": "none"}})
+    row = Training(**values | {"model": values["model"] | {"weights": "none"}})
     size, order = row.images.size, np.arange(images)
     pixels = np.random.default_rng(0).integers(0, 256, (images, size, size, 3), np.uint8)
     part = Part(order.astype(str), Pixels(pixels, order, torch.device("cpu")), torch.from_numpy(order % 13))

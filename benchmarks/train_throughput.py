@@ -32,7 +32,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wbc.compute import pin
-from wbc.config import TrainFile, read_yaml, resolve
+from wbc.config.files import read_yaml
+from wbc.config.resolve import resolve
+from wbc.config.schema import Training
 
 ROWS = ("efficientnet", "final")
 CHALLENGE = 368  # pixels a side of the challenge's JPEGs
@@ -90,13 +92,13 @@ def machine(device) -> dict:
     return {"device": name, "cores": os.cpu_count(), "torch": torch.__version__}
 
 
-def measured(settings: dict) -> TrainFile:
+def measured(settings: dict) -> Training:
     """A row as it runs for most of its epochs, from random weights."""
     changes = {"model": {"weights": "none"}, "train": {"freeze": 0}}
-    return TrainFile(**settings | {group: settings[group] | values for group, values in changes.items()})
+    return Training(**settings | {group: settings[group] | values for group, values in changes.items()})
 
 
-def measure_row(row: TrainFile, few, images: int, rounds: int, device, files: list[Path] | None = None) -> dict:
+def measure_row(row: Training, few, images: int, rounds: int, device, files: list[Path] | None = None) -> dict:
     """The figures of one row.
 
     Args:

@@ -53,7 +53,7 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
     import torch
 
     from wbc.cli.classify import find
-    from wbc.config import load
+    from wbc.config.files import load
     from wbc.core.classes import CLASSES
     from wbc.core.tables import SUBMISSION
     from wbc.dataset.listing import read_rows

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from wbc.compute import pin, used
-from wbc.config import LEFT_OUT, read_yaml, settings_path
+from wbc.config.files import LEFT_OUT, read_yaml, settings_path
 from wbc.core.errors import UserError
 from wbc.core.io import write_text
 

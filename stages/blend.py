@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from stages import run, say
-from wbc.config import STUDY, load
+from wbc.config.files import STUDY, load
 from wbc.core.tables import RUNS, check, mark, write_submission
 from wbc.models.model import save_blend
 from wbc.network.model import load_model

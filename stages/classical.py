@@ -6,7 +6,7 @@ from stages import run
 from wbc.classical.model import Classical, reference, save_classical
 from wbc.classical.models import classifiers, cross_validate
 from wbc.classical.table import test, training
-from wbc.config import STUDY, load
+from wbc.config.files import STUDY, load
 from wbc.core.io import write_csv
 from wbc.core.tables import RUNS, mark
 from wbc.scoring.calibration import scaled, temperature

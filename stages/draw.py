@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from stages import run
-from wbc.config import load
+from wbc.config.files import load
 from wbc.core.io import write_text
 from wbc.synthetic import write_dataset, write_external
 
@@ -21,7 +21,7 @@ def main() -> None:
             write_text(folder / "none.txt", "Nothing is drawn: the images come from a folder.\n")
         print("nothing to draw: the images come from a folder")
         return
-    drawn = settings.synthetic.model_dump()
+    drawn = dict(settings.synthetic)
     away = drawn.pop("laboratory")
     write_dataset(HOME, **drawn, seed=settings.seed)
     write_external(AWAY, away, drawn["minimum_test"], drawn["size"], settings.seed)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from stages import run
-from wbc.config import STUDY, load
+from wbc.config.files import STUDY, load
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv
 from wbc.core.tables import RUNS, check

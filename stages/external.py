@@ -2,7 +2,7 @@
 
 from stages import run
 from wbc.classical.model import load_classical
-from wbc.config import STUDY, load
+from wbc.config.files import STUDY, load
 from wbc.core.tables import RUNS, mark, read_external, read_features, targets
 from wbc.scoring.predictions import Predictions, write_predictions
 

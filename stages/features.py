@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from stages import run, say
-from wbc.config import load
+from wbc.config.files import load
 from wbc.core.io import atomic, write_json
 from wbc.core.tables import FEATURES, mark, read_manifest, read_masks
 from wbc.dataset.images import read

@@ -4,7 +4,7 @@ from stages import run, say
 from wbc.classical.gridsearch import importance, named, search
 from wbc.classical.models import probabilities
 from wbc.classical.table import test, training
-from wbc.config import STUDY, load
+from wbc.config.files import STUDY, load
 from wbc.core.io import write_csv, write_json
 from wbc.core.tables import RUNS, mark, write_submission
 from wbc.scoring.predictions import Predictions, write_predictions

@@ -1,7 +1,8 @@
 """Predict the validation part, the test part and the external sets with one network, plainly and with TTA (§7.5)."""
 
 from stages import run, say
-from wbc.config import STUDY, load
+from wbc.config.files import STUDY, load
+from wbc.config.schema import TTA
 from wbc.core.io import write_npz
 from wbc.core.tables import RUNS, mark, write_submission
 from wbc.network.explain import of_mistakes
@@ -24,7 +25,7 @@ def main(row: str, repeat: str) -> None:
     for name, (ids, pixels, targets) in parts.items():
         ids, targets = ids.astype(str), targets.numpy()
         embeddings, plain = (each.numpy() for each in trained.outputs(pixels))
-        tta = trained.probabilities(pixels, settings.tta).numpy()
+        tta = trained.probabilities(pixels, TTA(**settings.tta)).numpy()
         found[name] = Predictions(ids, targets, plain, tta, trained.novelty(pixels) if name != "validation" else None)
         if name == "validation":
             write_npz(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from stages import run, say
-from wbc.config import load
+from wbc.config.files import load
 from wbc.core.io import write_csv, write_json
 from wbc.core.tables import RUNS
 from wbc.network.inference import choose_device

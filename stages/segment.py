@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from stages import run, say
-from wbc.config import load
+from wbc.config.files import load
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv, write_json, write_npz
 from wbc.core.tables import MASKS, mark, read_manifest

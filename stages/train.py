@@ -12,7 +12,8 @@ from dvclive import Live
 from filelock import FileLock, Timeout
 
 from stages import BEGUN, run
-from wbc.config import DRAWN_CELLS, STUDY, TrainFile, load
+from wbc.config.files import DRAWN_CELLS, STUDY, load
+from wbc.config.schema import Training
 from wbc.core.io import rounded, write_csv, write_json
 from wbc.core.tables import INGEST, PIXELS, RUNS, SPLIT
 from wbc.network import distributed
@@ -34,14 +35,14 @@ DIGITS = 4  # decimals of the temperature: an optimum's last ones are noise betw
 
 
 def main(row: str, repeat: str) -> None:
-    settings = load("train", row, int(repeat))
+    settings = Training(**vars(load("train", row, int(repeat))))
     if settings.launch == "torchrun" and not distributed.launched():
         distributed.relaunch("stages.train", row, repeat)
     with distributed.process_group():
         train_row(row, int(repeat), settings)
 
 
-def train_row(row: str, repeat: int, settings: TrainFile) -> None:
+def train_row(row: str, repeat: int, settings: Training) -> None:
     name, device = f"{row}-{repeat}", choose_device()
     parts = (load_part(part, repeat, settings.train.validation, device) for part in ("train", "validation"))
     train, validation = parts

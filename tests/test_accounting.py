@@ -11,7 +11,8 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from stages import ingest as stage
-from wbc.config import SOURCES, resolve
+from wbc.config.resolve import resolve
+from wbc.config.schema import SOURCES
 from wbc.core.errors import UserError
 from wbc.dataset.ingest import collect, ingest
 from wbc.dataset.listing import MISSING

@@ -23,7 +23,7 @@ from stages import configure, folds, ingest, run, validation
 from study import study_params
 from wbc.__main__ import main as wbc
 from wbc.classical.table import training
-from wbc.config import resolve
+from wbc.config.resolve import resolve
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv
 from wbc.core.tables import read_manifest
@@ -308,7 +308,7 @@ def trained(build):
     def outcome():
         import torch
 
-        from wbc.config import Row
+        from wbc.config.schema import Row
         from wbc.network.pixels import load_part
         from wbc.train.engine import fit
 

@@ -21,7 +21,7 @@ from stages import classical as stage
 from wbc.classical.gridsearch import importance, named, oversample, search
 from wbc.classical.models import classifiers, cross_validate, probabilities
 from wbc.classical.table import Dataset
-from wbc.config import GridSearch
+from wbc.config.schema import GridSearch
 from wbc.parallel import ClusterError
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import cells
 from study import ROOT, clone, dvc, git, ran, run
-from wbc.config import read_yaml
+from wbc.config.files import read_yaml
 
 pytestmark = pytest.mark.slow
 

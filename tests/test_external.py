@@ -19,7 +19,8 @@ from stages import external as classical
 from study import alone, set_knob, write_params
 from wbc.classical.model import Classical, save_classical
 from wbc.cli.classify import classify
-from wbc.config import ConfigError, complete, load, resolve
+from wbc.config.files import ConfigError, load
+from wbc.config.resolve import complete, resolve
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv
 from wbc.core.tables import read_manifest

@@ -20,7 +20,7 @@ from PIL import Image
 from conftest import WIDTHS, ifd
 from study import study_params
 from wbc.cli.unzip import unzip
-from wbc.config import resolve
+from wbc.config.resolve import resolve
 from wbc.core.errors import UserError
 from wbc.dataset.images import decode
 from wbc.dataset.listing import ImageFolder, parse

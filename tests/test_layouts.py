@@ -6,12 +6,12 @@ import os
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from study import dvc, merge, ran, run, start
 from wbc.core.classes import CLASSES
 from wbc.report.results import MEASURED
+from wbc.scoring.predictions import read_predictions
 
 SMALL = {  # of the report's profile all but what would take hours or a download
     "grid": {"n_estimators": [10], "max_depth": [3]},
@@ -40,11 +40,11 @@ def small(source: str) -> dict:
     return {"profile": "report", "data": {"source": source}, **SMALL}
 
 
-def checked(path: Path, row: str) -> list[str]:
-    """The ids of a row's submission, once the checker has passed it against the sample, if the source has one."""
+def checked(path: Path, made_by: str) -> list[str]:
+    """The ids of a submission, once the checker has passed it against the sample, if the source has one."""
     sample = path / "data/raw/sample_submission.csv"
     against = ["--sample", str(sample)] if sample.exists() else []
-    file = f"data/predictions/{row}-0.csv"
+    file = f"runs/{made_by}/submission.csv"
     assert " predictions, complete" in run(path, sys.executable, "-m", "wbc", "submission", file, *against)
     with (path / file).open(encoding="utf-8", newline="") as opened:
         return [row["ID"] for row in csv.DictReader(opened)]
@@ -53,15 +53,11 @@ def checked(path: Path, row: str) -> list[str]:
 @pytest.mark.slow
 def test_a_kaggle_archive_gives_predictions_without_scores_and_submissions(archives, tmp_path):
     reproduced(tmp_path, archives("kaggle"), small("kaggle"), "blend@best-0", "gridsearch@0")
-    for row, metrics in (
-        ("best", "predict/best-0"),
-        ("best_blend", "predict/best_blend-0"),
-        ("gridsearch", "gridsearch/0"),
-    ):
-        measured = json.loads((tmp_path / f"metrics/{metrics}.json").read_text())
+    for made_by in ("best-0/predict", "best-0/blend", "v2-0/gridsearch"):
+        measured = json.loads((tmp_path / f"runs/{made_by}.json").read_text())
         assert "val_f1" in measured
         assert not any("test" in name for name in measured)
-        assert checked(tmp_path, row) == ["00000502", "00000501", "00000500"]
+        assert checked(tmp_path, made_by) == ["00000502", "00000501", "00000500"]
 
 
 @pytest.mark.slow
@@ -69,16 +65,17 @@ def test_a_laptop_trains_what_its_best_model_needs_and_classifies_with_it(archiv
     short = {"profile": "laptop", "ladder": {"best": {"train": {"epochs": 1}}}}
     said = reproduced(tmp_path, archives("folder"), short, "blend@best-0")
     assert {name for name in ran(said) if name.startswith(("train", "classical"))} == {"train@best-0", "classical@v3-0"}
-    model = ("--model", "models/best_blend-0.safetensors", "--out", "found.csv")
+    file = next((tmp_path / "runs/best-0/blend").glob("model.*"))
+    model = ("--model", str(file), "--out", "found.csv")
     run(tmp_path, sys.executable, "-m", "wbc", "classify", "data/raw/test", *model)
     with (tmp_path / "found.csv").open(encoding="utf-8", newline="") as file:
         found = {Path(line["image"]).stem: line for line in csv.DictReader(file)}
     # what it says of an image is what the stage found for it
-    with np.load(tmp_path / "data/predictions/best_blend-0.npz") as stored:
-        assert len(found) == len(stored["test_ids"]) == 8
-        for id, chances in zip(stored["test_ids"], stored["test_probabilities"], strict=True):
-            assert found[Path(id).stem]["label"] == CLASSES[chances.argmax()]
-            assert float(found[Path(id).stem]["probability"]) == pytest.approx(chances.max(), abs=1e-3)
+    stage = read_predictions(tmp_path / "runs/best-0/blend/predictions.npz", "test")
+    assert len(found) == len(stage.ids) == 8
+    for id, probabilities in zip(stage.ids, stage.probabilities, strict=True):
+        assert found[Path(id).stem]["label"] == CLASSES[probabilities.argmax()]
+        assert float(found[Path(id).stem]["probability"]) == pytest.approx(probabilities.max(), abs=1e-3)
 
 
 @WHOLE
@@ -89,22 +86,16 @@ def test_the_whole_study_fills_its_table_whatever_the_layout(archives, tmp_path,
     print((study / "plots/results.md").read_text(encoding="utf-8"))
     with (study / "plots/results.csv").open(encoding="utf-8", newline="") as file:
         measured = {row["row"]: {name for name in MEASURED if row[name]} for row in csv.DictReader(file)}
-    classical = {"classical_v1", "classical_v2", "classical_v3", "gridsearch", "convnext_restarts_tta"}
-    networks = set(measured) - classical
-    assert len(networks) == 9
     hidden = {name for name in MEASURED if name.startswith("test")} if source == "kaggle" else set()
+    folded, blended = {"val_f1", "test_f1", "test_accuracy"}, set(MEASURED) - {"val_f1_last"}
+    special = dict.fromkeys(("v1-classical", "v2-classical", "v3-classical", "v2-gridsearch"), folded)
+    special |= {"best-blend": blended, "convnext_restarts-tta": {"val_f1_tta", "test_f1_tta"}}
     for row, names in measured.items():
-        expected = {
-            "classical_v1": {"val_f1", "test_f1", "test_accuracy"},
-            "classical_v2": {"val_f1", "test_f1", "test_accuracy"},
-            "classical_v3": {"val_f1", "test_f1", "test_accuracy"},
-            "best_blend": set(MEASURED) - {"val_f1_last"},
-            "gridsearch": {"val_f1", "test_f1", "test_accuracy"},
-            "convnext_restarts_tta": {"val_f1_tta", "test_f1_tta"},
-        }.get(row, set(MEASURED))
-        assert names == expected - hidden, row
-    for row in ("gridsearch", *networks):
-        ids = checked(study, row)
+        assert names == special.get(row, set(MEASURED)) - hidden, row
+    rows = measured.keys() - special.keys()
+    assert len(rows) == 8
+    for made_by in ("v2-0/gridsearch", "best-0/blend", *(f"{row}-0/predict" for row in rows)):
+        ids = checked(study, made_by)
         assert len(ids) == {"wbcbench": 11, "kaggle": 3, "folder": 8}[source]
     if source == "kaggle":
         assert ids == ["00000502", "00000501", "00000500"]

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_info
 from stages import say
 from wbc import parallel
 from wbc.classical.models import beside_each_other
-from wbc.config import resolve
+from wbc.config.resolve import resolve
 from wbc.dataset.images import ImageError
 from wbc.parallel import ClusterError, KilledError, parallel_map
 from wbc.progress import Bar

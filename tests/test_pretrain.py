@@ -9,7 +9,9 @@ from safetensors.torch import load_file
 
 from study import ROOT, study_params
 from tools.pretrain import MODEL, SEED, cell, cells, pretrain
-from wbc.config import DRAWN_CELLS, Model, resolve
+from wbc.config.files import DRAWN_CELLS
+from wbc.config.resolve import resolve
+from wbc.config.schema import Model
 from wbc.network.model import build
 from wbc.synthetic import draw, write_dataset
 

@@ -22,7 +22,8 @@ from stages import ingest as ingest_stage
 from study import ROOT
 from wbc.cli.parquet import READ, unpack
 from wbc.cli.sources import markdown
-from wbc.config import ConfigError, complete, resolve
+from wbc.config.files import ConfigError
+from wbc.config.resolve import complete, resolve
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv
 from wbc.core.tables import read_manifest, read_split

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from study import of_the_report, set_knob
-from wbc.config import resolve
+from wbc.config.resolve import resolve
 from wbc.core.classes import CLASSES, TABLE_1
 from wbc.core.errors import UserError
 from wbc.core.io import write_csv, write_json, write_text

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from wbc.config import TTA
+from wbc.config.schema import TTA
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv
 from wbc.core.tables import INGEST, PIXELS, SPLIT, mark

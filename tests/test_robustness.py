@@ -4,13 +4,15 @@ import json
 import shutil
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from stages import pack, robustness, split
-from wbc.config import RobustnessFile, load, resolve
+from wbc.config.files import load
+from wbc.config.resolve import resolve
 from wbc.core.tables import INGEST, PIXELS, read_manifest
 from wbc.network.model import Trained, build, save_model
 from wbc.report.study import Study
@@ -25,7 +27,7 @@ def project(packed, tmp_path, monkeypatch):
     model, normalisation = build(settings.model)
     trained = Trained(model.eval(), settings.model_dump(exclude_none=True), normalisation, 32, None)
     save_model("runs/alone-0/train/model.safetensors", trained)
-    of_stage = RobustnessFile(compute=settings.compute, seed=205)
+    of_stage = SimpleNamespace(compute=settings.compute, seed=205)
     monkeypatch.setattr(robustness, "load", lambda *names: of_stage)
 
 

@@ -395,7 +395,7 @@ def stage(tmp_path, monkeypatch, params):
     from ruamel.yaml import YAML
 
     from stages.ingest import main
-    from wbc.config import resolve
+    from wbc.config.resolve import resolve
 
     monkeypatch.chdir(tmp_path)
 

@@ -20,7 +20,8 @@ from wbc.classical.linear import Linear, save_linear
 from conftest import cells
 from wbc import parallel
 from wbc.__main__ import main
-from wbc.config import TTA, Augment, resolve
+from wbc.config.resolve import resolve
+from wbc.config.schema import TTA, Augment
 from wbc.core.errors import UserError
 from wbc.core.io import write_csv, write_json
 from wbc.dataset.images import SUFFIXES, decode

@@ -19,7 +19,8 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from wbc.config import DRAWN_CELLS, Augment
+from wbc.config.files import DRAWN_CELLS
+from wbc.config.schema import Augment
 from wbc.core.classes import CLASSES
 from wbc.core.io import atomic
 from wbc.dataset.pack import middle, resize

@@ -104,16 +104,22 @@ def classify(arguments: argparse.Namespace) -> None:
 
 def tta_of(settings: Path | None, model: Path):
     """Test-time augmentation acts after training, so that it stands in the settings of the model's row."""
-    from wbc import config
+    from wbc.config.files import read_yaml, settings_path
+    from wbc.config.schema import TTA
     from wbc.core.errors import UserError
 
     row = model.absolute().parent.parent.name.rpartition("-")[0]  # runs/<row>-<repeat>/train/model.safetensors
-    path = settings or config.settings_path("predict", row)
+    path = settings or settings_path("predict", row)
     if not path.is_file():
         raise UserError(
             f"{path}: no such file; name the settings of the model's row, settings/predict/<row>.yaml, by --settings"
         )
-    return config.load_file("predict", path).tta
+    values = read_yaml(path)
+    if "tta" not in values:
+        raise UserError(
+            f"{path}: has no tta; name the model's own settings, settings/predict/<row>.yaml, by --settings"
+        )
+    return TTA(**values["tta"])
 
 
 def write(out: Path | None, columns: Sequence[str], rows: Sequence[Sequence]) -> None:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wbc.config import STUDY
+from wbc.config.files import STUDY
 from wbc.core.errors import UserError
 from wbc.core.tables import read_features, read_manifest, read_split, targets
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 
-from wbc.config import TTA
+from wbc.config.schema import TTA
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.dataset.images import SUFFIXES

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from wbc.config import STUDY
+from wbc.config.files import STUDY
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.core.io import atomic, write_csv, write_text

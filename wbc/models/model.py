@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from wbc.classical.model import Classical, load_classical
-from wbc.config import TTA
+from wbc.config.schema import TTA
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_zip
 from wbc.core.modelfile import WeightsError

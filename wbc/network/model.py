@@ -13,7 +13,7 @@ from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from wbc.config import TTA, Augment, Model
+from wbc.config.schema import TTA, Augment, Model
 from wbc.core.classes import CLASSES
 from wbc.core.modelfile import WeightsError, complete, read_header, write
 from wbc.network.inference import infer

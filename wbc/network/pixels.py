@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from wbc.config import STUDY
+from wbc.config.files import STUDY
 from wbc.core.tables import read_external, read_manifest, read_pixels, read_split, targets
 
 STREAMING = "out of memory with all images on the GPU: they are read as they are needed"

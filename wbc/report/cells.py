@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from wbc.config import STUDY
+from wbc.config.files import STUDY
 from wbc.core.classes import CLASSES
 from wbc.core.tables import RUNS, read_manifest, read_masks, read_pixels
 from wbc.dataset.pack import middle, resize

@@ -19,7 +19,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from wbc.config import Loss, Optim, Row, Schedule
+from wbc.config.schema import Loss, Optim, Schedule, Training
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.core.io import atomic
@@ -72,7 +72,7 @@ def checkpoint_key(*parts: Any) -> str:
 
 
 def fit(
-    row: Row,
+    row: Training,
     train: Part,
     validation: Part,
     checkpoint: Path,
@@ -129,7 +129,7 @@ def fit(
 
 
 def _stages(
-    row: Row, train: Part, validation: Part, checkpoint: Path, on_epoch: Callable[[dict[str, float]], None]
+    row: Training, train: Part, validation: Part, checkpoint: Path, on_epoch: Callable[[dict[str, float]], None]
 ) -> tuple[Classifier, dict[str, list[float]], Progress]:
     """One training or, with `train.retrain`, a second one: of a new head on the first one's best backbone."""
     model, normalisation, before = _fit(row, train, validation, checkpoint, on_epoch)
@@ -147,7 +147,7 @@ def _stages(
     return model, normalisation, after
 
 
-def retraining(row: Row) -> Row:
+def retraining(row: Training) -> Training:
     """Settings of classifier re-training (cRT: Kang et al. 2020, §4): a frozen backbone, every class equally often.
 
     The loss is cross-entropy without class weights or margins, since no class is rare any more.
@@ -162,7 +162,7 @@ def retraining(row: Row) -> Row:
 
 
 def _fit(
-    row: Row,
+    row: Training,
     train: Part,
     validation: Part,
     checkpoint: Path,
@@ -215,7 +215,7 @@ def _fit(
 class Trainer:
     """A model with all that changes it, epoch by epoch."""
 
-    def __init__(self, row: Row, train: Part, backbone: dict[str, torch.Tensor] | None = None):
+    def __init__(self, row: Training, train: Part, backbone: dict[str, torch.Tensor] | None = None):
         self.row, self.train, self.device = row, train, train.pixels.device
         if row.train.batch_size < distributed.world_size():
             raise TrainError(f"train.batch_size = {row.train.batch_size}: fewer than processes")
