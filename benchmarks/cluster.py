@@ -7,11 +7,13 @@ grows with its square) and prints the wall time of each, and whether a smaller p
 """
 
 import argparse
+import contextlib
 import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+
+from wbc.config.files import STUDY
 
 MODELS = ("lda", "gradient_boosting", "logistic_regression")
 PART = 20  # of the images, for the comparison
@@ -19,18 +21,15 @@ PART = 20  # of the images, for the comparison
 
 def main() -> None:
     from wbc.classical.models import classifiers, cross_validate
-    from wbc.core.tables import read_manifest, targets
+    from wbc.core.tables import read_features, read_manifest, read_split, targets
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--models", nargs="*", choices=MODELS, default=MODELS)
     arguments = parser.parse_args()
-    study = arguments.folder / "study"
-    manifest = read_manifest(study / "data/manifest.csv")
-    train = manifest[manifest["part"] == "train"]
-    features = pd.read_parquet(study / "data/features/v1.parquet").loc[train["id"]].to_numpy()
-    folds = pd.read_csv(study / "data/folds/0.csv", dtype={"id": str}).set_index("id")["fold"]
-    target, fold = targets(train), folds.loc[train["id"]].to_numpy()
+    with contextlib.chdir(arguments.folder / "study"):
+        manifest, fold, features = read_manifest(), read_split("folds", 0), read_features(STUDY, "v1").to_numpy()
+    features, target, fold = (each[fold >= 0] for each in (features, targets(manifest), fold))
     known = {name: model for name, model in classifiers("hist", False, 0).items() if name in arguments.models}
     print(f"{len(target):,} images, {features.shape[1]} features, {len(np.unique(fold))} folds")
     for name, model in known.items():

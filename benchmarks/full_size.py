@@ -26,11 +26,10 @@ POOL = {  # labelled images per class of WBCBench 2026: 38,535
     "MMY": 480, "PMY": 152, "PC": 90, "PLY": 14,
 }  # fmt: skip
 LISTS = {"phase1_label.csv": 8288, "phase2_train.csv": 24897, "phase2_eval.csv": 5350}  # rows of each
-STAGES = ("configure", "draw", "ingest", "folds", "validation", "pack", "segment@hsv", "segment@lab", "segment@polar")
-STAGES += ("features@v1", "features@v2", "features@v3")
+STAGES = ("configure", "draw", "ingest", "split@0", "pack@study", "segment@study", "features@study")
 SETTINGS = {r"^profile: \w+": "profile: report", r"^  source: .+": "  source: wbcbench"}
 DVC = [sys.executable, "-m", "dvc"]
-NOTHING_TO_DO = {"repro": [*DVC, "repro", "pack", "features@v2"], "status": [*DVC, "status"]}
+NOTHING_TO_DO = {"repro": [*DVC, "repro", "pack@study", "features@study"], "status": [*DVC, "status"]}
 REPEATS = 5
 
 

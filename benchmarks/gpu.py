@@ -51,7 +51,9 @@ import torch
 from torch import nn
 
 from benchmarks.train_throughput import machine, measure_row, measured, timed
-from wbc.config import Row, read_yaml, resolve
+from wbc.config.files import read_yaml
+from wbc.config.resolve import resolve
+from wbc.config.schema import Training
 from wbc.core.classes import CLASSES, TABLE_1
 from wbc.dataset.images import write_jpeg
 from wbc.network import distributed
@@ -97,17 +99,17 @@ class Bench:
     def settings(self) -> dict[str, dict[str, Any]]:
         """Every row's, from random weights."""
         resolved = resolve(read_yaml(ROOT / "params.yaml") | {"profile": "report"})
-        rows = {name: resolved[name] for name in resolved["report"]["models"]}
+        rows = {name: resolved[f"train/{name}"] for name in resolved["report"]["networks"]}
         for row in rows.values():
             row["model"] |= {"weights": "none"} | ({"name": self.model} if self.model else {})
             row["train"] |= {"batch_size": self.batch_size}
         return rows
 
-    def row(self, epochs: int = 3, **changes: dict[str, Any]) -> Row:
+    def row(self, epochs: int = 3, **changes: dict[str, Any]) -> Training:
         """The ladder's last row, shortened, with a frozen first epoch."""
         values = list(self.settings.values())[-1]
         changes["train"] = {"epochs": epochs, "patience": epochs, "freeze": 1} | changes.get("train", {})
-        return Row(**values | {group: values[group] | keys for group, keys in changes.items()})
+        return Training(**values | {group: values[group] | keys for group, keys in changes.items()})
 
     @functools.cached_property
     def packed(self) -> np.ndarray:
@@ -135,7 +137,7 @@ def rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def train(bench: Bench, row: Row, train: Part | None = None, checkpoint: Path | None = None) -> Fitted:
+def train(bench: Bench, row: Training, train: Part | None = None, checkpoint: Path | None = None) -> Fitted:
     """`fit`, on each image once if not told otherwise."""
     part, validation = train or bench.part(), bench.part()
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()) as printed:
@@ -278,7 +280,8 @@ def classify(bench: Bench) -> Iterator[Line]:
         model, settings, cells = (Path(folder) / name for name in ("m.safetensors", "m.yaml", "cells"))
         tables = []
         row = bench.row()
-        settings.write_text(row.model_dump_json(exclude_none=True))
+        resolved = resolve(read_yaml(ROOT / "params.yaml") | {"profile": "report"})
+        settings.write_text(json.dumps(resolved["predict/final"]))
         trained = train(bench, row).trained
         save_model(model, trained._replace(model=trained.model.cpu()))
         for number, label in enumerate(CLASSES):
@@ -453,7 +456,7 @@ def wbc(*arguments: object, environment: dict[str, str] | None = None) -> str:
     return (ended.stderr.strip() or "failed").splitlines()[-1] if ended.returncode else ""
 
 
-def start(bench: Bench, row: Row, folder: Path, launcher: list[str] | None = None) -> subprocess.Popen:
+def start(bench: Bench, row: Training, folder: Path, launcher: list[str] | None = None) -> subprocess.Popen:
     """A process that trains the row with its checkpoint in `folder`."""
     (folder / "task.pkl").write_bytes(pickle.dumps((asdict(bench), row.model_dump(exclude_none=True))))
     command = [sys.executable, *(launcher or []), "-m", "benchmarks.gpu", "--task", str(folder)]
@@ -478,7 +481,7 @@ def task(folder: Path) -> None:
     with distributed.process_group():
         bench = Bench(**settings | {"device": choose_device()})
         with mock.patch.object(engine, "CHECKPOINT_SHARE", math.inf):  # after every epoch
-            fitted = train(bench, Row(**row), checkpoint=folder / "checkpoint.pt")
+            fitted = train(bench, Training(**row), checkpoint=folder / "checkpoint.pt")
         if not distributed.rank():
             (folder / "result.json").write_text(json.dumps(fitted._replace(trained=None)))
 

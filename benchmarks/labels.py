@@ -1,6 +1,6 @@
 """How well wrong labels are found: `python -m wbc label-check`'s order against cleanlab's (`pip install cleanlab`).
 
-    dvc repro features && python -m benchmarks.labels
+    dvc repro features@study && python -m benchmarks.labels
 
 A share of the sample's training labels is exchanged, for any class or for the one that looks most alike, LDA on `v3` is
 cross-validated on what is then given, and each order of the cells is scored by how early the exchanged ones come: mean
@@ -17,8 +17,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from wbc.classical.models import classifiers
+from wbc.config.files import STUDY
 from wbc.core.classes import CLASSES
-from wbc.core.tables import read_manifest, targets
+from wbc.core.tables import read_features, read_manifest, targets
 from wbc.scoring.calibration import scaled, temperature
 
 ALIKE = {"SNE": "BNE", "LY": "VLY", "MO": "VLY", "BL": "PMY", "EO": "SNE", "MY": "MMY", "BA": "EO", "BNE": "SNE"}
@@ -28,8 +29,8 @@ DRAWS, FOLDS = 5, 5
 
 def main() -> None:
     manifest = read_manifest()
-    train = manifest[(manifest["part"] == "train") & (manifest["label"] != "")]
-    features, true = pd.read_parquet("data/features/v3.parquet").loc[train["id"]].to_numpy(), targets(train)
+    train = ((manifest["part"] == "train") & (manifest["label"] != "")).to_numpy()
+    features, true = read_features(STUDY, "v3").to_numpy()[train], targets(manifest)[train]
     alike = np.array([CLASSES.index(ALIKE[label]) for label in CLASSES])
     model = make_pipeline(StandardScaler(), classifiers("hist", True, 0)["lda"])
     rng, found = np.random.default_rng(0), []

@@ -46,8 +46,8 @@ def compare(home: Path, away: list[Path], sets: list[str], masks: str) -> dict[s
     from scipy.stats import binomtest
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold
-
     from wbc.classical.linear import reference
+
     from wbc.classical.models import classifiers, cross_validate
     from wbc.core.classes import CLASSES
     from wbc.core.tables import SUBMISSION

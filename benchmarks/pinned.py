@@ -25,7 +25,9 @@ from multiprocessing import Process
 from pathlib import Path
 
 from wbc.compute import pin
-from wbc.config import Row, read_yaml, resolve
+from wbc.config.files import read_yaml
+from wbc.config.resolve import resolve
+from wbc.config.schema import Training
 
 UNSET = ""
 VARIANTS = {  # from what `pin` sets
@@ -58,7 +60,8 @@ def main() -> None:
 def serve(name: str, images: int, changes: dict[str, str]) -> None:
     """Train an epoch for every line of the standard input, and answer by its images/s."""
     settings = resolve(read_yaml("params.yaml") | {"profile": "sample"})
-    pin(settings["compute"]["threads"], "avx2")
+    values = settings[f"train/{name}"]
+    pin(values["compute"]["threads"], "avx2")
     os.environ |= changes
     for variable in [variable for variable, value in changes.items() if value == UNSET]:
         del os.environ[variable]
@@ -70,8 +73,8 @@ def serve(name: str, images: int, changes: dict[str, str]) -> None:
     from wbc.network.pixels import Part, Pixels
     from wbc.train.engine import Trainer, drop_last
 
-    row = Row(**settings[name] | {"model": settings[name]["model"] | {"weights": "none"}})
-    size, order = settings["images"]["size"], np.arange(images)
+    row = Training(**values | {"model": values["model"] | {"weights": "none"}})
+    size, order = row.images.size, np.arange(images)
     pixels = np.random.default_rng(0).integers(0, 256, (images, size, size, 3), np.uint8)
     part = Part(order.astype(str), Pixels(pixels, order, torch.device("cpu")), torch.from_numpy(order % 13))
     trainer = Trainer(row, part)

@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 
 SIZES = (38_535, 171_373, 1_000_000)
-STAGES = ("ingest", "folds", "validation", "pack", "segment", "features")
-ARGUMENTS = {"folds": ["0"], "validation": ["0"], "segment": ["hsv"], "features": ["v1", "hsv"]}
+STAGES = {"ingest": "study", "split": "0", "pack": "study", "segment": "study", "features": "study"}
+ONE = {"segment": {"methods": ["hsv"]}, "features": {"masks": {"v1": "hsv"}}}  # of several, what is measured
 CELLS, SIZE = 1000, 32
 CHUNK = 1000  # images of a folder
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where there are 10 GB and as many free inodes as images")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="how many images")
-    parser.add_argument("--stages", nargs="*", choices=STAGES, default=STAGES)
+    parser.add_argument("--stages", nargs="*", choices=STAGES, default=[*STAGES])
     parser.add_argument("--json", type=Path, help="write the figures here too, beside those that it has")
     parser.add_argument("--figure", type=Path, help="draw all that the JSON file has")
     arguments = parser.parse_args()
@@ -35,7 +35,7 @@ def main() -> None:
         draw(arguments.folder / "raw", images)
         study = clone(arguments.folder / "study")
         for stage in arguments.stages:
-            found = measured([sys.executable, "-m", f"stages.{stage}", *ARGUMENTS.get(stage, [])], study)
+            found = measured([sys.executable, "-m", f"stages.{stage}", STAGES[stage]], study)
             results.setdefault(stage, {})[str(images)] = found
             each = {name: f"{value / images:.3g} each" for name, value in found.items()}
             print(f"{images:9,} {stage:10} {found} {each}", flush=True)
@@ -100,6 +100,9 @@ def clone(study: Path) -> Path:
     params["images"]["size"] = SIZE
     yaml.dump(params, study / "params.yaml")
     subprocess.run([sys.executable, "-m", "stages.configure"], cwd=study, check=True, stdout=subprocess.DEVNULL)
+    for stage, chosen in ONE.items():
+        path = study / f"settings/{stage}.yaml"
+        yaml.dump(yaml.load(path) | chosen, path)
     return study
 
 

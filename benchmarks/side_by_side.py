@@ -33,7 +33,7 @@ def main() -> None:
     study = arguments.folder / "study"
     if not study.exists():
         subprocess.run(["git", "clone", "--quiet", ".", study], check=True)
-        subprocess.run([*DVC, "repro", "--quiet", "pack", "validation"], cwd=study, check=True)
+        subprocess.run([*DVC, "repro", "--quiet", "pack@study", "split"], cwd=study, check=True)
     names = subprocess.run(
         [*DVC, "stage", "list", "--name-only"], cwd=study, check=True, capture_output=True, text=True
     )
@@ -43,7 +43,7 @@ def main() -> None:
     for each, jobs in itertools.product(threads, JOBS):
         set_threads(study, each)
         seconds, mib, _ = measured(train(rows, jobs), study)
-        digests = {path.name: digest(path) for path in (study / "models").glob("*.safetensors")}
+        digests = {path.parts[-3]: digest(path) for path in study.glob("runs/*/train/model.safetensors")}
         if models.setdefault(each, digests) != digests:
             sys.exit(f"error: {jobs} at a time left other bytes")
         found = {"s": round(seconds, 1), "mib": round(mib)}

@@ -32,7 +32,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wbc.compute import pin
-from wbc.config import Row, read_yaml, resolve
+from wbc.config.files import read_yaml
+from wbc.config.resolve import resolve
+from wbc.config.schema import Training
 
 ROWS = ("efficientnet", "final")
 CHALLENGE = 368  # pixels a side of the challenge's JPEGs
@@ -47,7 +49,7 @@ def main() -> None:
     arguments = parser.parse_args()
     params = read_yaml("params.yaml") | {"profile": arguments.profile}
     settings = resolve(params)
-    pin(settings["compute"]["threads"] if arguments.profile == "sample" else os.cpu_count(), "native")
+    pin(settings["pack"]["compute"]["threads"] if arguments.profile == "sample" else os.cpu_count(), "native")
 
     from wbc.synthetic import write_dataset
 
@@ -68,7 +70,7 @@ def measure(settings: dict, files: list[Path], images: int, rounds: int) -> dict
     from wbc.dataset.pack import resize
     from wbc.network.inference import choose_device
 
-    device, size = choose_device(), settings["images"]["size"]
+    device, size = choose_device(), settings["pack"]["size"]
     few = np.stack([resize(cv2.imread(str(file)), size) for file in files[:256]])
     results = machine(device) | {
         "size": size,
@@ -78,7 +80,7 @@ def measure(settings: dict, files: list[Path], images: int, rounds: int) -> dict
         "rows": {},
     }
     for row in ROWS:
-        results["rows"][row] = measure_row(measured(settings[row]), few, images, rounds, device, files)
+        results["rows"][row] = measure_row(measured(settings[f"train/{row}"]), few, images, rounds, device, files)
     return results
 
 
@@ -90,13 +92,13 @@ def machine(device) -> dict:
     return {"device": name, "cores": os.cpu_count(), "torch": torch.__version__}
 
 
-def measured(settings: dict) -> Row:
+def measured(settings: dict) -> Training:
     """A row as it runs for most of its epochs, from random weights."""
     changes = {"model": {"weights": "none"}, "train": {"freeze": 0}}
-    return Row(**settings | {group: settings[group] | values for group, values in changes.items()})
+    return Training(**settings | {group: settings[group] | values for group, values in changes.items()})
 
 
-def measure_row(row: Row, few, images: int, rounds: int, device, files: list[Path] | None = None) -> dict:
+def measure_row(row: Training, few, images: int, rounds: int, device, files: list[Path] | None = None) -> dict:
     """The figures of one row.
 
     Args:

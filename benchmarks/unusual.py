@@ -12,7 +12,7 @@ flagged of both at the threshold that `classify` uses, 99 of 100 validation imag
 the rest is pytorch-ood's, on the logits, on the head's middle layer (ViM, whose last layer is the classifier) or on the
 pooled embedding. `Mahalanobis, embedding` is the distance of the last layer, as this project had it before.
 
-Needs `dvc repro train@efficientnet`, or that of another row, and pytorch-ood.
+Needs `dvc repro train@efficientnet-0`, or that of another row, and pytorch-ood.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
     import torch
 
     from wbc.cli.classify import find
-    from wbc.config import load_row
+    from wbc.config.files import load
     from wbc.core.classes import CLASSES
     from wbc.core.tables import SUBMISSION
     from wbc.dataset.listing import read_rows
@@ -63,9 +63,9 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
     from wbc.network.pixels import Part, Pixels, load_part
     from wbc.train.engine import fit
 
-    row, device = load_row(row_name, 0), choose_device()
+    row, device = load("train", row_name), choose_device()
     drawn = {name: load_part(name, 0, row.train.validation, device) for name in ("train", "validation", "test")}
-    trained = load_model(f"models/{row_name}-0.safetensors")
+    trained = load_model(f"runs/{row_name}-0/train/model.safetensors")
 
     def part(files, targets=None) -> Part:
         seen = [look(Path(file), (trained.size, trained.crop), None) for file in files]
@@ -133,7 +133,7 @@ def measure(trained, own: dict, others: dict) -> dict:
             name: torch.from_numpy(known._replace(means=means, precision=precision).distance(values.numpy()))
             for name, values in embedded.items()
         },
-        "ours": {name: torch.from_numpy(trained.distances(part.pixels)) for name, part in parts.items()},
+        "ours": {name: torch.from_numpy(trained.novelty(part.pixels)) for name, part in parts.items()},
     }
 
     def against(score: dict, name: str) -> dict[str, float]:

@@ -3,14 +3,17 @@
 import gc
 import os
 import sys
-from collections.abc import Callable
+import textwrap
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from wbc.compute import pin, used
-from wbc.config import LEFT_OUT, read_yaml, settings_path
+from wbc.config.files import LEFT_OUT, read_yaml, settings_path
 from wbc.core.errors import UserError
 from wbc.core.io import write_text
 
+BEGUN = time.time()  # of this process, before its imports
 # Importing PyTorch leaves half a million objects, hardly any of them garbage; Python would look through them a thousand
 # times, for 1.4 s of the 7.8 s before a training starts
 gc.set_threshold(50_000)
@@ -41,7 +44,7 @@ def leave_out(stage: str, row: str, repeat: str) -> None:
     run = Path(f"runs/{row}-{repeat}")
     for folder in (stage, *["live/plots/metrics"] * (stage == "train")):
         write_text(run / folder / "left_out.csv", "step,left_out\n")
-    if stage != "embed":
+    if stage in ("train", "robustness"):
         write_text(run / f"{stage}.json", "{}\n")
     print(f"{row} is not one of this study's rows: nothing to do")
 
@@ -64,3 +67,13 @@ def run(main: Callable[..., None]) -> None:
         sys.exit("interrupted")
     except OSError as error:  # no space, no permission
         sys.exit(f"error: {error.filename or 'writing the output'}: {error.strerror or error}")
+
+
+def say(text: str, values: Mapping[str, float | str] | None = None) -> None:
+    """Print `text`, and values by name to three decimals, in lines of a page's width."""
+    if values is not None:
+        shown = (
+            f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()
+        )
+        text = f"{text}: {', '.join(shown)}"
+    print(textwrap.fill(text, 120, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False))

@@ -3,12 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from stages import run
-from wbc.classical.linear import load_linear
-from wbc.config import load
-from wbc.core.io import write_json
-from wbc.core.tables import RUNS, write_submission
-from wbc.network.model import load_model, save_model
+from stages import run, say
+from wbc.config.files import STUDY, load
+from wbc.core.tables import RUNS, check, mark, write_submission
+from wbc.models.model import save_blend
+from wbc.network.model import load_model
 from wbc.scoring.calibration import scaled
 from wbc.scoring.predictions import Predictions, read_predictions, write_predictions
 from wbc.scoring.scores import macro_f1
@@ -19,10 +18,13 @@ SHARE = 0.5  # of the classical model; one chosen on the validation part does no
 def main(row: str, repeat: str) -> None:
     settings, folder = load("blend", row), RUNS / f"{row}-{repeat}"
     partner = RUNS / f"{settings.features}-{repeat}"
-    trained = load_model(folder / "train/model.safetensors")
-    linear = load_linear(partner / f"classical/{settings.classifier}.safetensors")
-    parts, metrics = {}, {}
-    for name in ("validation", "test", *load("external").sets):
+    files = folder / "train/model.safetensors", partner / f"classical/{settings.classifier}.skops"
+    trained = load_model(files[0])
+    sets, parts = load("external").sets, {}
+    check(folder / "predict", f"predict@{row}-{repeat}", STUDY, *sets)
+    check(partner / "classical", f"classical@{settings.features}-{repeat}", STUDY)
+    check(partner / "external", f"external@{settings.features}-{repeat}", STUDY, *sets)
+    for name in ("validation", "test", *sets):
         own = read_predictions(folder / "predict/predictions.npz", name)
         if own is None:
             continue
@@ -36,16 +38,13 @@ def main(row: str, repeat: str) -> None:
         both = [each for each in (own.novelty, found.novelty) if each is not None]
         novelty = np.max([each[places] if each is found.novelty else each for each in both], axis=0) if both else None
         parts[name] = Predictions(own.ids, own.target, plain, tta, novelty)
-        known = own.target >= 0
-        for way, probabilities in {"": plain, "_tta": tta}.items() if known.any() and file == "classical" else ():
-            short = name.replace("validation", "val")
-            metrics[f"{short}_f1{way}"] = macro_f1(own.target[known], probabilities.argmax(1)[known])
     write_predictions(folder / "blend/predictions.npz", parts)
+    mark(folder / "blend", STUDY, *sets)
     if "test" in parts:
         write_submission(folder / "blend/submission.csv", parts["test"].ids, parts["test"].tta.argmax(1).tolist())
-    save_model(folder / "blend/model.safetensors", trained._replace(linear=linear, share=SHARE))
-    write_json(folder / "blend.json", metrics)
-    print(f"{row}-{repeat}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()))
+    save_blend(folder / "blend/model.zip", list(zip((1 - SHARE, SHARE), files, strict=True)))
+    shown = {name: macro_f1(it.target, it.tta.argmax(1)) for name, it in parts.items() if (it.target >= 0).all()}
+    say(f"{row}-{repeat}: macro F1 with TTA", shown)
 
 
 if __name__ == "__main__":

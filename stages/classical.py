@@ -3,12 +3,12 @@
 import numpy as np
 
 from stages import run
-from wbc.classical.linear import linear, reference, save_linear
+from wbc.classical.model import Classical, reference, save_classical
 from wbc.classical.models import classifiers, cross_validate
 from wbc.classical.table import test, training
-from wbc.config import load
-from wbc.core.io import write_csv, write_json
-from wbc.core.tables import RUNS
+from wbc.config.files import STUDY, load
+from wbc.core.io import write_csv
+from wbc.core.tables import RUNS, mark
 from wbc.scoring.calibration import scaled, temperature
 from wbc.scoring.predictions import Predictions, write_predictions
 from wbc.scoring.scores import accuracy, macro_f1
@@ -24,29 +24,25 @@ def main(features: str, repeat: str) -> None:
     validated = cross_validate(models, train.features, train.target, train.fold, held.features, backend)
     around = reference(train.features, train.target, train.fold)
 
-    lines, means = [], {}
+    lines = []
     for name, (found, tested, model) in validated.items():
-        # LDA is overconfident, the SVM always certain; the answers stay as they are; a class never shown has 0
+        # LDA is overconfident, AdaBoost far from sure; the answers stay as they are; a class never shown has 0
         t = temperature(train.target, found)
         for probabilities in (found, tested):
             probabilities[:, shown] = scaled(probabilities[:, shown], t)
+        kept = Classical(features, settings.masks, model, t, around)
+        save_classical(out / f"{name}.skops", kept)
         parts = {
             "validation": Predictions(train.ids.astype(str), train.target, found),
-            "test": Predictions(held.ids.astype(str), held.target, tested),
+            "test": Predictions(held.ids.astype(str), held.target, tested, novelty=kept.novelty(held.features)),
         }
-        if model and (served := linear(model, features, settings.masks, t, around)):
-            save_linear(out / f"{name}.safetensors", served)
-            novelty = around.distance(held.features) / around.threshold
-            parts["test"] = parts["test"]._replace(novelty=novelty)
         write_predictions(out / f"{name}.npz", parts)
         predicted = found.argmax(1)
         scores = [(name, macro_f1(*both), accuracy(*both)) for both in ((train.target[i], predicted[i]) for i in folds)]
         lines += scores
-        means[name] = np.mean([f1 for _, f1, _ in scores])
-        print(f"{name}: macro F1 {means[name]:.3f} over {len(folds)} folds")
+        print(f"{name}: macro F1 {np.mean([f1 for _, f1, _ in scores]):.3f} over {len(folds)} folds")
+    mark(out, STUDY)
     write_csv(out / "folds.csv", ["classifier", "f1", "accuracy"], lines)
-    best = max(means, key=means.get)
-    write_json(RUNS / f"{features}-{repeat}/classical.json", {"val_f1": means[best]})
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 
 from stages import run
-from wbc.config import SETTINGS, complete, dumped, image_folders, load, read_yaml, resolve, settings_path
+from wbc.config.files import SETTINGS, dumped, load, read_yaml, settings_path
+from wbc.config.resolve import complete, image_folders, resolve
 from wbc.core.io import write_text
 
 

@@ -1,10 +1,11 @@
-"""Draw the built-in sample, and cells as another laboratory shows them; for another source both folders stay empty."""
+"""Draw the built-in sample, and cells as another laboratory shows them; for another source both folders hold a note."""
 
 import shutil
 from pathlib import Path
 
 from stages import run
-from wbc.config import load
+from wbc.config.files import load
+from wbc.core.io import write_text
 from wbc.synthetic import write_dataset, write_external
 
 HOME, AWAY = Path("data/synthetic"), Path("data/laboratory")
@@ -16,9 +17,11 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     if not settings.synthetic:
+        for folder in (HOME, AWAY):  # DVC warns of an empty one in every stage that depends on it
+            write_text(folder / "none.txt", "Nothing is drawn: the images come from a folder.\n")
         print("nothing to draw: the images come from a folder")
         return
-    drawn = settings.synthetic.model_dump()
+    drawn = dict(settings.synthetic)
     away = drawn.pop("laboratory")
     write_dataset(HOME, **drawn, seed=settings.seed)
     write_external(AWAY, away, drawn["minimum_test"], drawn["size"], settings.seed)

@@ -3,15 +3,16 @@
 import numpy as np
 
 from stages import run
-from wbc.config import load
+from wbc.config.files import STUDY, load
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv
-from wbc.core.tables import RUNS
+from wbc.core.tables import RUNS, check
 from wbc.projection import project
 
 
 def main(row: str, repeat: str) -> None:
     settings, folder = load("embed", row, int(repeat)), RUNS / f"{row}-{repeat}"
+    check(folder / "predict", f"predict@{row}-{repeat}", STUDY, *load("predict", row).sets)
     with np.load(folder / "predict/embeddings.npz") as stored:
         ids, targets, embeddings = (stored[key] for key in ("ids", "targets", "embeddings"))
     points = project(embeddings, settings.perplexity, settings.seed)

@@ -1,23 +1,26 @@
 """Predict the external sets with the classical models of one feature set."""
 
 from stages import run
-from wbc.config import load
-from wbc.core.tables import RUNS, read_features, read_manifest, targets
-from wbc.models.model import load as load_model
-from wbc.models.model import novelty, probabilities
+from wbc.classical.model import load_classical
+from wbc.config.files import STUDY, load
+from wbc.core.tables import RUNS, mark, read_external, read_features, targets
 from wbc.scoring.predictions import Predictions, write_predictions
 
 
 def main(features: str, repeat: str) -> None:
-    folder = RUNS / f"{features}-{repeat}"
-    for file in sorted(folder.glob("classical/*.safetensors")):
-        model, parts = load_model(file), {}
-        for name in load("external").sets:
-            manifest, values = read_manifest(name), read_features(name, features).to_numpy()
-            found = probabilities(model, None, values), None, novelty(model, None, values)
-            parts[name] = Predictions(manifest["id"].to_numpy(str), targets(manifest), *found)
+    folder, sets = RUNS / f"{features}-{repeat}", load("external").sets
+    files = sorted([*folder.glob("classical/*.skops"), *folder.glob("gridsearch/*.skops")])
+    for file in files:
+        model, parts = load_classical(file), {}
+        for name in sets:
+            manifest, values = read_external(name), read_features(name, features).to_numpy()
+            found = model.probabilities(values)
+            parts[name] = Predictions(
+                manifest["id"].to_numpy(str), targets(manifest), found, novelty=model.novelty(values)
+            )
         write_predictions(folder / f"external/{file.stem}.npz", parts)
-    print(f"{features}: " + (", ".join(load("external").sets) or "no external set"))
+    mark(folder / "external", STUDY, *sets)
+    print(f"{features}: {len(files)} models on {', '.join(sets) or 'no external set'}")
 
 
 if __name__ == "__main__":

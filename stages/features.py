@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from stages import run
-from wbc.config import load
+from stages import run, say
+from wbc.config.files import load
 from wbc.core.io import atomic, write_json
-from wbc.core.tables import FEATURES, MASKS, read_manifest
+from wbc.core.tables import FEATURES, mark, read_manifest, read_masks
 from wbc.dataset.images import read
 from wbc.features import degenerate, feature_set
 from wbc.parallel import parallel_map
@@ -22,7 +22,7 @@ def main(of: str) -> None:
     for name, method in load("features").masks.items():
         names = feature_set(name).NAMES
         values = np.empty((len(ids), len(names)))  # all that grows with the number of images, and its table
-        with np.load(MASKS / of / f"{method}.npz") as masks:  # reads a mask when it is asked for
+        with read_masks(of, method) as masks:  # reads a mask when it is asked for
             tasks = ((row.path, row.sha256, masks[row.id], name) for row in manifest.itertuples())
             for i, result in enumerate(parallel_map(measure, tasks, len(ids), name, backend=backend)):
                 values[i] = result
@@ -32,8 +32,9 @@ def main(of: str) -> None:
         counts = degenerate(table)
         metrics[name] = sum(counts.values())
         odd = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "none"
-        print(f"{of}: {len(names)} features {name} of {len(ids)} cells on {method} masks; degenerate: {odd}")
-    write_json(FEATURES / f"{of}.json", {"degenerate": metrics})
+        say(f"{of}: {len(names)} features {name} of {len(ids)} cells on {method} masks; degenerate: {odd}")
+    mark(FEATURES / of, of)
+    write_json(FEATURES / f"{of}.json", {"degenerate": sum(metrics.values())})
 
 
 if __name__ == "__main__":

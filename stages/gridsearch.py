@@ -1,12 +1,12 @@
 """Choose gradient boosting's rounds and depth after SMOTE, refit, and predict the test part (report §4.4)."""
 
-from stages import run
+from stages import run, say
 from wbc.classical.gridsearch import importance, named, search
 from wbc.classical.models import probabilities
 from wbc.classical.table import test, training
-from wbc.config import load
+from wbc.config.files import STUDY, load
 from wbc.core.io import write_csv, write_json
-from wbc.core.tables import RUNS, write_submission
+from wbc.core.tables import RUNS, mark, write_submission
 from wbc.scoring.predictions import Predictions, write_predictions
 
 
@@ -29,8 +29,9 @@ def main(repeat: str) -> None:
     write_submission(out / "submission.csv", held.ids, tested.argmax(1))
     parts = {"test": Predictions(held.ids.astype(str), held.target, tested)}
     write_predictions(out / "predictions.npz", parts)
+    mark(out, STUDY)
     write_json(RUNS / f"v2-{repeat}/gridsearch.json", metrics)
-    print(f"best of {len(points)}: " + ", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
+    say(f"best of {len(points)}", metrics)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from stages import run
-from wbc.config import LEFT_OUT, STUDY, load, read_yaml, settings_path
+from stages import run, say
+from wbc.config.files import LEFT_OUT, STUDY, load, read_yaml, settings_path
 from wbc.core.classes import CLASSES, TABLE_1
 from wbc.core.io import atomic, write_csv, write_json
-from wbc.core.tables import INGEST, read_hashes, read_manifest
+from wbc.core.tables import INGEST, mark, read_hashes, read_manifest
 from wbc.dataset.contact import contact_sheet
 from wbc.dataset.images import read, write_jpeg
 from wbc.dataset.ingest import NOTES, Ingested, collect, ingest, nothing
@@ -26,7 +26,7 @@ def main(name: str) -> None:
         return
     settings, backend = load("ingest", name), load("machine").joblib_backend
     for line in warnings(settings.source):
-        print(f"  {line}")
+        say(f"  {line}")
     source, root, strict = settings.source, Path(settings.path), settings.strict
     if name == STUDY:
         found = ingest(source, root, settings.test_fraction, settings.seed, strict, backend)
@@ -34,7 +34,7 @@ def main(name: str) -> None:
         found = collect(source, root, read_manifest(), read_hashes(), strict, backend)
     write(name, found)
     counts = {kind: int((found.leaks["kind"] == kind).sum()) for kind in KINDS}
-    if settings.leaks == "stop" and any(counts[kind] for kind in LEAKING):
+    if name == STUDY and settings.leaks == "stop" and any(counts[kind] for kind in LEAKING):
         leaking = ", ".join(f"{kind} {counts[kind]}" for kind in LEAKING if counts[kind])
         raise SourceError(
             f"{INGEST / name}/leaks.csv lists leaks: {leaking}; take these images out, or set data.leaks to report"
@@ -47,9 +47,9 @@ def main(name: str) -> None:
     for reason, count in found.rejects["reason"].value_counts().sort_index().items():
         print(f"  rejected: {reason}: {count}")
     for note, values in found.notes.items():
-        print(f"  {NOTES[note]}: {listing(values)}")
+        say(f"  {NOTES[note]}: {listing(values)}")
     if len(found.leaks):
-        print(f"  copies, listed in {INGEST / name}/leaks.csv: " + listing(counts))
+        say(f"  leaks and copies, listed in {INGEST / name}/leaks.csv: " + listing(counts))
     if source == "wbcbench":
         train = found.manifest.query("part == 'train'")["label"].value_counts().to_dict()
         print(f"  the training part {'equals' if train == TABLE_1 else 'differs from'} the report's Table 1")
@@ -61,6 +61,7 @@ def write(name: str, found: Ingested) -> None:
         write_csv(folder / f"{file}.csv", table.columns, table.itertuples(index=False))
     with atomic(folder / "hashes.npy") as path, path.open("wb") as file:
         np.save(file, found.hashes)
+    mark(folder, STUDY)
     parts = manifest["part"].value_counts()
     metrics = {"train": parts.get("train", 0), "test": parts.get("test", 0)}
     write_json(f"{folder}.json", metrics | {"rejected": len(found.rejects), "copies": len(found.leaks)})

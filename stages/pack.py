@@ -1,7 +1,7 @@
 """Scale every image of one set to one size and put all into data/pixels/<set>/images.npy."""
 
 from stages import run
-from wbc.config import load
+from wbc.config.files import load
 from wbc.core.tables import read_manifest
 from wbc.dataset.pack import pack
 

@@ -1,17 +1,18 @@
 """Predict the validation part, the test part and the external sets with one network, plainly and with TTA (§7.5)."""
 
-from stages import run
-from wbc.config import load
-from wbc.core.io import write_json, write_npz
-from wbc.core.tables import RUNS, write_submission
+from stages import run, say
+from wbc.config.files import STUDY, load
+from wbc.config.schema import TTA
+from wbc.core.io import write_npz
+from wbc.core.tables import RUNS, mark, write_submission
 from wbc.network.explain import of_mistakes
 from wbc.network.inference import choose_device
 from wbc.network.model import load_model
 from wbc.network.pixels import load_part, load_set
 from wbc.scoring.predictions import Predictions, write_predictions
-from wbc.scoring.scores import SCORES
+from wbc.scoring.scores import macro_f1
 
-PARTS = {"validation": "val", "test": "test"}
+PARTS = ("validation", "test")
 
 
 def main(row: str, repeat: str) -> None:
@@ -20,29 +21,26 @@ def main(row: str, repeat: str) -> None:
     parts = {part: load_part(part, int(repeat), settings.validation, device) for part in PARTS}
     parts = {name: part for name, part in parts.items() if len(part.ids)}
     parts |= {name: load_set(name, device) for name in settings.sets}
-    metrics, found, maps = {}, {}, []
+    found, maps = {}, []
     for name, (ids, pixels, targets) in parts.items():
         ids, targets = ids.astype(str), targets.numpy()
         embeddings, plain = (each.numpy() for each in trained.outputs(pixels))
-        tta = trained.probabilities(pixels, settings.tta).numpy()
+        tta = trained.probabilities(pixels, TTA(**settings.tta)).numpy()
         found[name] = Predictions(ids, targets, plain, tta, trained.novelty(pixels) if name != "validation" else None)
         if name == "validation":
             write_npz(
                 folder / "predict/embeddings.npz", [("ids", ids), ("targets", targets), ("embeddings", embeddings)]
             )
         if name in PARTS:
-            known = targets >= 0
-            for way, probabilities in {"": plain, "_tta": tta}.items() if known.any() else ():
-                both = targets[known], probabilities.argmax(1)[known]
-                metrics |= {f"{PARTS[name]}_{key}{way}": score(*both) for key, score in SCORES.items()}
             wrong, heats = of_mistakes(trained, pixels, targets, plain.argmax(1))
             maps += [(f"{name}/ids", ids[wrong]), (f"{name}/maps", heats)]
     write_predictions(folder / "predict/predictions.npz", found)
     write_npz(folder / "predict/maps.npz", maps)
+    mark(folder / "predict", STUDY, *settings.sets)
     if "test" in found:
         write_submission(folder / "predict/submission.csv", found["test"].ids, found["test"].tta.argmax(1).tolist())
-    write_json(folder / "predict.json", {key: value for key, value in metrics.items() if "f1" in key})
-    print(f"{row}-{repeat}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items() if "f1" in key))
+    shown = {name: macro_f1(it.target, it.tta.argmax(1)) for name, it in found.items() if (it.target >= 0).all()}
+    say(f"{row}-{repeat}: macro F1 with TTA", shown)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages import run
-from wbc.config import load
+from wbc.config.files import load
 from wbc.core.io import atomic, write_csv, write_json, write_text
 from wbc.report import charts, overlays, tables
 from wbc.report.calibrated import calibrated
@@ -18,7 +18,9 @@ from wbc.report.study import METRICS, PLOTS, Study
 
 
 def main() -> None:
-    study = Study(**load("report").model_dump(exclude={"compute"}))
+    settings = vars(load("report"))
+    del settings["compute"]
+    study = Study(**settings)
     table = results(study, read_public_scores(Path("data/public_scores.csv"), list(study.measured)))
     headlines = {
         row: {key: scores[key] for key in HEADLINES if key in scores} for row, scores in study.measured.items()

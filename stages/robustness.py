@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from stages import run
-from wbc.config import load
+from stages import run, say
+from wbc.config.files import load
 from wbc.core.io import write_csv, write_json
 from wbc.core.tables import RUNS
 from wbc.network.inference import choose_device
@@ -36,7 +36,7 @@ def main(row: str, repeat: str) -> None:
         metrics = {"clean": clean, "mean": float(np.mean(means)), "worst": min(means)}
     write_csv(folder / "robustness/scores.csv", ["corruption", "severity", "f1"], lines)
     write_json(folder / "robustness.json", metrics)
-    print(f"{row}-{repeat}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()))
+    say(f"{row}-{repeat}", metrics)
 
 
 if __name__ == "__main__":

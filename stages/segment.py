@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from stages import run
-from wbc.config import load
+from stages import run, say
+from wbc.config.files import load
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv, write_json, write_npz
-from wbc.core.tables import MASKS, read_manifest
+from wbc.core.tables import MASKS, mark, read_manifest
 from wbc.dataset.images import read, read_mask, write_jpeg
 from wbc.parallel import parallel_map
 from wbc.segment import failed, method, panel, score
@@ -45,7 +45,8 @@ def main(of: str) -> None:
         means = segment(of, name, manifest)
         lines.append({"method": name, "images": len(manifest), **means})
         metrics |= {f"{name}_{key}": means[key] for key in COMPARED if key in means}
-        print(f"{of}, {name}: {len(manifest)} masks" + "".join(f", {k} {v:.3f}" for k, v in means.items()))
+        say(f"{of}, {name}: {len(manifest)} masks", means)
+    mark(MASKS / of, of)
     table = pd.DataFrame(lines)
     write_csv(MASKS / of / "scores.csv", table.columns, table.itertuples(index=False))
     write_json(MASKS / f"{of}.json", metrics)

@@ -1,7 +1,7 @@
 """Draw one repeat's cross-validation folds, and the order in which training images go to the validation part."""
 
 from stages import run
-from wbc.config import load
+from wbc.config.files import load
 from wbc.core.tables import read_manifest, write_split
 from wbc.dataset.split import folds, repeated, validation
 

@@ -3,16 +3,17 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from dvclive import Live
 from filelock import FileLock, Timeout
 
-from stages import run
-from wbc.config import DRAWN_CELLS, STUDY, TrainFile, load
-from wbc.core.errors import UserError
+from stages import BEGUN, run
+from wbc.config.files import DRAWN_CELLS, STUDY, load
+from wbc.config.schema import Training
 from wbc.core.io import rounded, write_csv, write_json
 from wbc.core.tables import INGEST, PIXELS, RUNS, SPLIT
 from wbc.network import distributed
@@ -28,18 +29,20 @@ NARROW = ("none", DRAWN_CELLS.as_posix())
 # Not an output: DVC deletes those before a run, and an unfinished training must survive. Outside the throw-away copy
 # that `dvc exp run --temp` works in, which DVC_ROOT is the way out of.
 SCRATCH = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch" / "train"
+RESULT = "result"  # in a scratch folder: what a finished training wrote
+USEFUL = 600  # seconds in which every process that may take a result has looked for it
 DIGITS = 4  # decimals of the temperature: an optimum's last ones are noise between machines
 
 
 def main(row: str, repeat: str) -> None:
-    settings = load("train", row, int(repeat))
+    settings = Training(**vars(load("train", row, int(repeat))))
     if settings.launch == "torchrun" and not distributed.launched():
         distributed.relaunch("stages.train", row, repeat)
     with distributed.process_group():
         train_row(row, int(repeat), settings)
 
 
-def train_row(row: str, repeat: int, settings: TrainFile) -> None:
+def train_row(row: str, repeat: int, settings: Training) -> None:
     name, device = f"{row}-{repeat}", choose_device()
     parts = (load_part(part, repeat, settings.train.validation, device) for part in ("train", "validation"))
     train, validation = parts
@@ -54,7 +57,10 @@ def train_row(row: str, repeat: int, settings: TrainFile) -> None:
     ]
     scratch = SCRATCH / f"{name}-{checkpoint_key(acting, device.type, distributed.world_size(), *files)}"
     first = not distributed.rank()  # it alone writes
-    with alone(scratch) if first else nullcontext():
+    with alone(scratch):
+        if distributed.broadcast(first and taken(scratch)):
+            log(f"{name}: another process has trained it meanwhile, and this is its result")
+            return
         with dvclive(f"runs/{name}/live") if first else nullcontext(lambda epoch: None) as on_epoch:
             model, normalisation, progress = fit(settings, train, validation, scratch / "checkpoint.pt", on_epoch)
         # in every process, since they share out the inference that this takes, whatever it is made of
@@ -70,7 +76,7 @@ def train_row(row: str, repeat: int, settings: TrainFile) -> None:
         save_model(RUNS / f"{name}/train/model.safetensors", trained._replace(model=model.cpu(), temperature=t))
         write_json(RUNS / f"{name}/train.json", {"val_f1": progress.best_f1, "best_epoch": progress.best_epoch})
         write_csv(RUNS / f"{name}/train/history.csv", HISTORY, progress.history)
-        shutil.rmtree(scratch, ignore_errors=True)  # a rest would harm nothing
+        leave(scratch, [f"runs/{name}/{output}" for output in ("train", "train.json", "live")])
 
 
 def code() -> list[Path]:
@@ -81,17 +87,55 @@ def code() -> list[Path]:
 
 @contextmanager
 def alone(scratch: Path) -> Iterator[None]:
-    """Refuse to train what another process is training: two cannot share a checkpoint, and one result is enough."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    try:  # the operating system's lock: it ends with the process, however that ends
-        lock = FileLock(scratch / "lock").acquire(blocking=False)
-    except Timeout:
-        raise UserError(
-            f"another process trains this row with the same settings and data ({scratch}): "
-            f"run this again when it is done, and DVC takes its result"
-        ) from None
-    with lock:
+    """Wait for a process that trains the same: two cannot share a checkpoint, and one result is enough."""
+    lock = FileLock(scratch / "lock")  # the operating system's: it ends with the process, however that ends
+    waits = False
+    # one of several processes asks, and all of them each time: who waits long for another is taken for dead
+    while not distributed.broadcast(not distributed.rank() and acquired(lock)):
+        if not waits:
+            log("another process trains this row with the same settings and data: waiting for its result")
+        waits = True
+        time.sleep(1)
+    try:
         yield
+    finally:
+        lock.release()
+
+
+def acquired(lock: FileLock) -> bool:
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    with suppress(Timeout):
+        lock.acquire(blocking=False)
+    return lock.is_locked
+
+
+def taken(scratch: Path) -> bool:
+    """Take the result of a training that ended since this process began; an older one is done again, as for --force."""
+    for result in SCRATCH.glob(f"*/{RESULT}"):
+        if result.parent != scratch and result.stat().st_mtime < time.time() - USEFUL:
+            with suppress(Timeout), FileLock(result.parent / "lock").acquire(blocking=False):
+                shutil.rmtree(result.parent, ignore_errors=True)
+    result = scratch / RESULT
+    if found := result.exists() and result.stat().st_mtime > BEGUN:
+        shutil.copytree(result, ".", dirs_exist_ok=True)
+    else:
+        shutil.rmtree(result, ignore_errors=True)
+    return found
+
+
+def leave(scratch: Path, outputs: Sequence[str]) -> None:
+    """Put what a training wrote in the place of its checkpoint, for processes that wait."""
+    part = scratch / f"{RESULT}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    with suppress(OSError):  # a full disk: they train for themselves
+        for output in map(Path, outputs):
+            copy = shutil.copytree if output.is_dir() else shutil.copy
+            (part / output).parent.mkdir(parents=True, exist_ok=True)
+            copy(output, part / output)
+        part.rename(scratch / RESULT)
+    for rest in {*scratch.iterdir()} - {scratch / RESULT, scratch / "lock"}:
+        with suppress(OSError):  # it would harm nothing
+            shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
 
 
 @contextmanager

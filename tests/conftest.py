@@ -29,14 +29,15 @@ def params():
 @pytest.fixture
 def tiny_row(params):
     """Settings of a training that takes seconds."""
-    from wbc.config import TrainFile, resolve
+    from wbc.config.resolve import resolve
+    from wbc.config.schema import Training
 
     params["profile"] = "sample"
     values = resolve(params)["train/convnext_restarts"]
     values["model"] |= {"name": "test_convnext", "weights": "none"}
     values["train"] |= {"epochs": 4, "patience": 4, "batch_size": 8}
     values["schedule"]["period"] = 2
-    return TrainFile(**values)
+    return Training(**values)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Settings of trainings for tests."""
 
-from wbc.config import Augment
+from wbc.config.schema import Augment
 
 STILL = Augment(
     flip=0.0, rotation=0.0, translate=0.0, scale=[1.0, 1.0], brightness=0.0, contrast=0.0, saturation=0.0,

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from ruamel.yaml import YAML
 
-from wbc.config import read_yaml
+from wbc.config.files import read_yaml
 from wbc.features import feature_set
 from wbc.report import published
 

@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,7 +23,7 @@ from stages import configure, folds, ingest, run, validation
 from study import study_params
 from wbc.__main__ import main as wbc
 from wbc.classical.table import training
-from wbc.config import resolve
+from wbc.config.resolve import resolve
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv
 from wbc.core.tables import read_manifest
@@ -165,6 +166,23 @@ def same_content(root):
     shutil.copy(root / "images/0.png", root / "images/case.png")
 
 
+def saved_again(root):
+    """Of 20 times the size, since a perceptual hash says nothing of 8×6 pixels that were compressed."""
+    same_content(root)
+    for name in ("0", "case"):
+        large = Image.open(root / f"images/{name}.png").resize((160, 120), Image.Resampling.BICUBIC)
+        large.save(root / f"images/{name}.png", "PNG" if name == "0" else "JPEG")
+
+
+def deep_colours(path):
+    path.write_bytes(cv2.imencode(".png", flat(4080, 4080, 4080, dtype=np.uint16))[1])
+
+
+def paged(*pages):
+    first, *others = (Image.fromarray(page) for page in pages)
+    return lambda path: first.save(path, save_all=True, append_images=others)
+
+
 def no_utf_8(root):
     shutil.rmtree(root / "images")
     for name in ("a", "b", "c"):
@@ -192,9 +210,9 @@ def one_list_of_three(root):
     write_csv(root / "phase1_label.csv", ["ID", "labels"], [("0.png", "SNE")])
 
 
-def other_part(root):
-    lines = ("0.png,SNE,train", "1.png,SNE,validation", "2.png,SNE,test")
-    rows(*lines, header="ID,labels,part", images=())(root)
+def other_part(name):
+    lines = ("0.png,SNE,train", f"1.png,SNE,{name}", "2.png,SNE,test")
+    return source(rows(*lines, header="ID,labels,part", images=()))
 
 
 def no_usable_test(root):
@@ -290,7 +308,7 @@ def trained(build):
     def outcome():
         import torch
 
-        from wbc.config import Row
+        from wbc.config.schema import Row
         from wbc.network.pixels import load_part
         from wbc.train.engine import fit
 
@@ -504,7 +522,8 @@ CASES = {
     "the label `NaN`": source(rows("0.png,NaN", images=range(1, 8))),
     "an unknown label": source(rows("0.png,Lymphocyte", images=range(1, 8))),
     "a label in lower case": source(rows("0.png,sne", images=range(1, 8))),
-    "another part than `train` or `test`": source(other_part),
+    "another part than `train` or `test`": other_part("dev"),
+    "a validation part": other_part("Validation"),
     "no id": source(rows(",SNE")),
     "an id twice": source(rows("0.png,SNE")),
     "an id twice, with two labels": source(rows("0.png,LY")),
@@ -533,6 +552,11 @@ CASES = {
     "grey": picture("case.png", flat(200)),
     "black and white": one("case.png", lambda path: Image.fromarray(flat(200)).convert("1").save(path)),
     "16 bits, of the value 65280 = 254 · 257 + 2": picture("case.png", flat(65280, dtype=np.uint16)),
+    "12 bits in 16": picture("case.tif", flat(4080, dtype=np.uint16)),
+    "colours of 12 bits in 16": one("case.png", deep_colours),
+    "32-bit integers of 16 bits": picture("case.tif", flat(65280, dtype=np.int32)),
+    "a TIFF of three grey pages": one("case.tif", paged(*(flat(value) for value in (200, 60, 70)))),
+    "a TIFF of two pages": one("case.tif", paged(flat(255, 255, 255), flat(200, 60, 60))),
     "a palette": one("case.png", lambda path: Image.fromarray(flat(200, 60, 60)).quantize(4).save(path)),
     "RGBA, transparent": picture("case.png", flat(200, 60, 60, 0)),
     "RGBA, opaque": picture("case.png", flat(200, 60, 60, 255)),
@@ -543,10 +567,12 @@ CASES = {
     "8000×8000 pixels": picture("case.png", np.full((8000, 8000), 200, np.uint8)),
     "a size other than the others'": picture("case.png", np.full((30, 40, 3), 200, np.uint8)),
     "the same image under two labels": source(same_content),
+    "an image saved again under another label": source(saved_again),
     "an image that changed after `ingest`": packed(lambda path: put(path, flat(1, 2, 3))),
     "an image that vanished after `ingest`": packed(Path.unlink),
     "a true mask that is no image": masked(lambda path: (path.parent.mkdir(), path.write_text("hello"))),
     "a true mask of other values": masked(lambda path: put(path, flat(7))),
+    "a true mask of colours": masked(lambda path: put(path, flat(128, 0, 0))),
     "a true mask of another size": masked(lambda path: put(path, np.ones((9, 9), np.uint8))),
     # classes and parts
     "one image in a class": source(one_of_a_class),

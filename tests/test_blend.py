@@ -8,46 +8,57 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from wbc.classical.linear import Linear, save_linear
 
 from stages import blend
-from wbc.classical.linear import Linear, save_linear
 from wbc.core.classes import CLASSES
-from wbc.core.io import write_npz
 from wbc.network.model import Trained, build, load_model, save_model
+from wbc.scoring.predictions import Predictions, read_predictions, write_predictions
 
 
 def test_a_blend_is_the_mean_of_calibrated_probabilities_of_the_same_image(tiny_row, tmp_path, monkeypatch):
     """The network's temperature of a half squares 0.8 : 0.2 to 16 : 1; the classical model comes calibrated."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(blend, "load", lambda _: SimpleNamespace(rows=["mine"], features="v2", classifier="lda"))
+    settings = {"blend": {"features": "v2", "classifier": "lda"}, "external": {"sets": ["elsewhere"]}}
+    monkeypatch.setattr(blend, "load", lambda stage, *row: SimpleNamespace(**settings[stage]))
     model, normalisation = build(tiny_row.model)
-    settings = tiny_row.model_dump(exclude_none=True)
-    trained = Trained(model, settings, normalisation, 32, None, temperature=0.5)
-    save_model(Path("models/mine-0.safetensors"), trained)
-    partner = Linear("v2", "lab", np.ones((13, 3)), np.zeros(13), 1.5)
-    save_linear(Path("models/classical/v2-0/lda.safetensors"), partner)
+    of_row = tiny_row.model_dump(exclude_none=True)
+    save_model("runs/mine-0/train/model.safetensors", Trained(model, of_row, normalisation, 32, None, temperature=0.5))
+    save_linear("runs/v2-0/classical/lda.safetensors", Linear("v2", "lab", np.ones((13, 3)), np.zeros(13), 1.5))
     sure, other = np.zeros(13), np.zeros(13)
     sure[:2], other[:2] = (0.8, 0.2), (0.1, 0.9)
-    network = np.stack([sure, sure])
-    arrays = []
-    for part, ids in (("val", ["a", "b"]), ("test", ["t", "u"])):
-        arrays += [(f"{part}_ids", np.array(ids)), (f"{part}_targets", np.array([0, -1 if part == "test" else 1]))]
-        arrays += [(f"{part}_probabilities", network), (f"{part}_probabilities_tta", network[:, ::-1])]
-    write_npz("data/predictions/mine-0.npz", arrays)
-    stored = [("out_of_fold_ids", np.array(["x", "b", "a"])), ("test_ids", np.array(["u", "t"]))]
-    stored += [("lda_out_of_fold", np.stack([sure, other, sure])), ("lda_test", np.stack([other, sure]))]
-    write_npz("data/predictions/v2-0.npz", stored)
+
+    def of(ids, targets, *probabilities, novelty=None):
+        return Predictions(np.array(ids), np.array(targets), np.stack(probabilities), None, novelty)
+
+    far = np.array([0.5, 2.0])
+    network = {
+        "validation": of(["a", "b"], [0, 1], sure, sure),
+        "test": of(["t", "u"], [0, -1], sure, sure, novelty=far),
+        "elsewhere": of(["t", "u"], [0, 1], sure, sure, novelty=far),
+    }
+    network = {name: part._replace(tta=part.probabilities[:, ::-1]) for name, part in network.items()}
+    write_predictions("runs/mine-0/predict/predictions.npz", network)
+    near = np.array([1.0, 1.0])
+    partner = {  # of more images, and in another order
+        "validation": of(["x", "b", "a"], [0, 1, 0], sure, other, sure),
+        "test": of(["u", "t"], [-1, 0], other, sure, novelty=near),
+    }
+    write_predictions("runs/v2-0/classical/lda.npz", partner)
+    write_predictions("runs/v2-0/external/lda.npz", {"elsewhere": of(["u", "t"], [1, 0], other, sure)})
 
     blend.main("mine", "0")
-    with np.load("data/predictions/mine_blend-0.npz") as found:
-        for part in ("val", "test"):
-            first, second = found[f"{part}_probabilities"][:, 0]
-            assert (first, second) == (pytest.approx((16 / 17 + 0.8) / 2), pytest.approx((16 / 17 + 0.1) / 2))
-            assert found[f"{part}_probabilities_tta"][0, 12] == pytest.approx(8 / 17)
-    metrics = json.loads(Path("metrics/predict/mine_blend-0.json").read_text())
-    assert (metrics["val_accuracy"], metrics["test_accuracy"], metrics["test_f1_tta"]) == (0.5, 1.0, 0.0)
-    with Path("data/predictions/mine_blend-0.csv").open() as file:
+    for part in network:
+        found = read_predictions("runs/mine-0/blend/predictions.npz", part)
+        assert found.ids.tolist() == network[part].ids.tolist()
+        assert found.probabilities[:, 0] == pytest.approx([(16 / 17 + 0.8) / 2, (16 / 17 + 0.1) / 2])
+        assert found.tta[0, 12] == pytest.approx(8 / 17)
+        expected = {"validation": None, "test": [1.0, 2.0], "elsewhere": [0.5, 2.0]}[part]  # of the farther one
+        assert (found.novelty if expected is None else found.novelty.tolist()) == expected
+    metrics = json.loads(Path("runs/mine-0/blend.json").read_text())
+    assert metrics == {"val_f1": pytest.approx(1 / 3), "val_f1_tta": 0.0, "test_f1": 1.0, "test_f1_tta": 0.0}
+    with Path("runs/mine-0/blend/submission.csv").open() as file:
         assert [line["labels"] for line in csv.DictReader(file)] == [CLASSES[12]] * 2
-    both = load_model("models/mine_blend-0.safetensors")
+    both = load_model("runs/mine-0/blend/model.safetensors")
     assert (both.linear.temperature, both.share, both.temperature) == (1.5, 0.5, 0.5)
     assert all(torch.equal(*pair) for pair in zip(both.model.parameters(), model.parameters(), strict=True))

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +108,8 @@ def project(packed, tmp_path, monkeypatch):
 
 SECOND = """
 import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
 from stages import run, train
 train.SCRATCH, train.code = Path(sys.argv.pop(1)), list
@@ -113,7 +117,16 @@ run(train.main)
 """
 
 
-def test_a_second_process_is_refused_in_a_line_and_disturbs_nothing(project, tmp_path, monkeypatch):
+def written(path):
+    """The content of what a training wrote into a folder, by name."""
+    files = [file for folder in ("models", "metrics/train", "plots/train") for file in (path / folder).rglob("*.*")]
+    return {file.relative_to(path): file.read_bytes() for file in files if file.is_file()}
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_second_process_waits_and_takes_the_result_or_goes_on_from_the_checkpoint(
+    project, tmp_path, monkeypatch, ends
+):
     other = shutil.copytree(project, tmp_path / "other")  # as `dvc exp run --temp` has it, but for the scratch folder
     came, real = [], engine.Trainer.evaluate
 
@@ -121,19 +134,44 @@ def test_a_second_process_is_refused_in_a_line_and_disturbs_nothing(project, tmp
         if not came:
             command = [sys.executable, "-c", SECOND, project / "scratch", "alone", "0"]
             env = os.environ | {"PYTHONPATH": str(ROOT)}
-            came.append(subprocess.run(command, cwd=other, env=env, capture_output=True, text=True))
+            came.append(subprocess.Popen(command, cwd=other, env=env, stdout=subprocess.PIPE, text=True))
+            while not came[0].stdout.readline().endswith("data: waiting for its result\n"):
+                assert came[0].poll() is None
+        elif not ends:
+            raise KeyboardInterrupt
         return real(trainer, part)
 
-    monkeypatch.setattr(engine.Trainer, "evaluate", meanwhile)
-    monkeypatch.setattr(train, "code", list)  # this process has imported more than that one
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.Trainer, "evaluate", meanwhile)
+        patch.setattr(train, "code", list)  # this process has imported more than that one
+        with nullcontext() if ends else pytest.raises(KeyboardInterrupt):
+            train.main("alone", "0")
+    said = came[0].communicate()[0]
+    assert came[0].returncode == 0
+    assert ("this is its result" in said, "resuming after epoch 1" in said) == (ends, not ends)
+    assert said.count("\nepoch ") == (0 if ends else 9)
+    if not ends:
+        shutil.rmtree(project / "scratch")
+        train.main("alone", "0")
+    assert len(written(other)) > 9
+    assert written(project) == written(other)
+
+
+def test_a_result_is_for_those_who_waited_and_does_not_stay(project, monkeypatch):
+    """Somebody who trains again, with --force, wants a training."""
     train.main("alone", "0")
-    assert came[0].returncode == 1
-    last = came[0].stderr.splitlines()[-1]
-    assert last.startswith("error: another process trains this row with the same settings and data")
-    assert "Traceback" not in came[0].stderr
-    assert not (other / "runs/alone-0/train").exists()
-    assert load_model("runs/alone-0/train/model.safetensors").size == 32
-    assert not list((project / "scratch").iterdir())
+    (scratch,) = (project / "scratch").iterdir()
+    assert {path.name for path in scratch.iterdir()} == {"lock", "result"}
+    assert train.taken(scratch)
+    monkeypatch.setattr(train, "BEGUN", time.time())
+    assert not train.taken(scratch)
+    assert not (scratch / "result").exists()
+    (scratch / "result").mkdir()
+    train.taken(project / "scratch/another")
+    assert scratch.exists()
+    os.utime(scratch / "result", (0, 0))
+    train.taken(project / "scratch/another")
+    assert not scratch.exists()
 
 
 def test_a_scratch_folder_that_does_not_go_away_costs_no_training(project, monkeypatch):

@@ -4,21 +4,24 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from distributed import LocalCluster
 from imblearn.pipeline import Pipeline
+from scipy.special import softmax
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
+from sklearn.metrics import log_loss
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from wbc.classical.linear import load_linear
 
 from stages import classical as stage
 from wbc.classical.gridsearch import importance, named, oversample, search
-from wbc.classical.linear import load_linear
 from wbc.classical.models import classifiers, cross_validate, probabilities
 from wbc.classical.table import Dataset
-from wbc.config import GridSearch
+from wbc.config.schema import GridSearch
 from wbc.parallel import ClusterError
 
 
@@ -46,7 +49,7 @@ def test_the_classifiers_are_weighted_where_the_report_says():
     }
     limits = ("max_depth", "max_leaf_nodes", "min_samples_leaf", "early_stopping")
     boosting = {("gradient_boosting", key) for key in limits}
-    shrunk = {("lda", "solver"), ("lda", "shrinkage")}
+    shrunk = {("lda", "solver"), ("lda", "shrinkage"), ("svm_rbf", "decision_function_shape")}
     assert tuned == boosting | shrunk | {("logistic_regression", "max_iter")}  # otherwise scikit-learn's defaults
     assert isinstance(plain["gradient_boosting"], HistGradientBoostingClassifier)
     assert isinstance(classifiers("exact", False, 1)["gradient_boosting"], GradientBoostingClassifier)
@@ -61,8 +64,29 @@ def test_shrinkage_tells_classes_apart_by_more_features_than_cells():
     assert (model.predict(features[60:]) == target[60:]).mean() > 0.65
 
 
+@pytest.mark.parametrize("kinds", [2, 4])
+def test_an_svm_is_as_sure_as_it_is_right(kinds):
+    """Of classes that overlap. All for the class that it names would be 7 nats for each image."""
+    rng = np.random.default_rng(0)
+    target = rng.integers(0, kinds, 1000)
+    features = 2.0 * np.eye(kinds)[target] + rng.normal(size=(1000, kinds))
+    model = classifiers("hist", balanced=False, seed=1)["svm_rbf"].fit(features[:500], target[:500])
+    found, target = model.predict_proba(features[500:]), target[500:]
+    assert (found.argmax(1) == model.predict(features[500:])).mean() > 0.97
+    assert found.max(1).mean() == pytest.approx((found.argmax(1) == target).mean(), abs=0.1)
+    exact = softmax(2.0 * features[500:], axis=1)  # Bayes: the densities are normal
+    assert log_loss(target, found) < 1.25 * log_loss(target, exact)
+
+
+def test_five_neighbours_make_no_class_impossible(blobs):
+    features, target, _ = blobs
+    model = classifiers("hist", balanced=False, seed=1)["knn"].fit(features, target)
+    found = model.predict_proba(np.array([[0.0, 0.0]]))  # all of whose neighbours are of class 0
+    np.testing.assert_allclose(found, [[(5 + 1 / 3) / 6, 1 / 18, 1 / 18]])
+
+
 def test_the_stage_writes_probabilities_that_mean_what_they_say(tmp_path, monkeypatch):
-    """Noise in 60 features of 100 cells: LDA as it is is far too sure."""
+    """Noise in 60 features of 100 cells: LDA as it is is far too sure, and so is the SVM; AdaBoost is far from it."""
     rng = np.random.default_rng(0)
     parts = []
     for count in (100, 400):
@@ -72,14 +96,16 @@ def test_the_stage_writes_probabilities_that_mean_what_they_say(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stage, "training", lambda *_: parts[0])
     monkeypatch.setattr(stage, "test", lambda *_: parts[1])
+    monkeypatch.setattr(stage, "read_manifest", lambda: pd.DataFrame({"id": range(500)}))
     settings = SimpleNamespace(implementation="hist", seed=1, joblib_backend="loky", masks={"v2": "lab"})
     monkeypatch.setattr(stage, "load", lambda _: settings)
     stage.main("v2", "0")
     with np.load("data/predictions/v2-0.npz") as stored:
-        chances = stored["lda_test"]
-        right = (chances.argmax(1) == stored["test_targets"]).mean()
-    assert chances.max(1).mean() == pytest.approx(right, abs=0.12)
-    np.testing.assert_allclose(chances.sum(1), 1)
+        for name in ("adaboost", "knn", "svm_rbf", "lda"):
+            chances = stored[f"{name}_test"]
+            right = (chances.argmax(1) == stored["test_targets"]).mean()
+            assert chances.max(1).mean() == pytest.approx(right, abs=0.12), name
+            np.testing.assert_allclose(chances.sum(1), 1)
     # what is served is what was scored
     served = load_linear(Path("models/classical/v2-0/lda.safetensors"))
     assert (served.features, served.masks) == ("v2", "lab")

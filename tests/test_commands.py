@@ -9,7 +9,7 @@ import pytest
 
 from conftest import cells
 from study import ROOT, clone, dvc, git, ran, run
-from wbc.config import read_yaml
+from wbc.config.files import read_yaml
 
 pytestmark = pytest.mark.slow
 
@@ -137,6 +137,7 @@ def test_an_experiment_beside_the_working_tree_finds_images_that_neither_git_nor
         cells([label] * 8, path / "data/raw" / label, first=ord(label[0]))
     output = dvc(path, "exp", "run", "--temp", "--name", "own", "-S", "data.source=folder", "ingest")
     assert "12 training and 4 test images, 0 rejected" in output
+    assert "is empty" not in output
     dvc(path, "exp", "branch", "own", "own")
     assert "data/raw" not in git(path, "ls-tree", "-r", "--name-only", "own")
     assert len(list((path / "data/raw").glob("*/*"))) == 16

@@ -34,6 +34,46 @@ def test_the_pinned_libraries_take_the_branch_of_all_makes_and_hardly_spin():
     assert "GOMP_SPINCOUNT = '20000'" in found.stderr
 
 
+DISPATCHED = """
+import hashlib
+from wbc.compute import pin
+pin(1, "avx2")
+import cv2
+import numpy as np
+image = np.random.default_rng(0).integers(0, 256, (97, 131, 3), np.uint8)
+grey, mask = np.float32(image[..., 0]), np.uint8(cv2.blur(image, (9, 9))[..., 0] > 127)
+results = [
+    cv2.resize(image, (240, 177), interpolation=cv2.INTER_CUBIC),
+    cv2.resize(grey, (240, 177), interpolation=cv2.INTER_CUBIC),
+    cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE),
+    cv2.GaussianBlur(grey, (0, 0), 2.7),
+    cv2.cvtColor(np.float32(image) / 255, cv2.COLOR_RGB2HSV),
+    cv2.filter2D(image, -1, np.float32(image[:7, :7, 0]) / 1e4),
+    np.exp(grey / 99),
+]
+print(*(hashlib.sha256(result.tobytes()).hexdigest()[:12] for result in results))
+print(cv2.getCPUFeaturesLine(), cv2.ipp.getIppVersion())
+"""
+
+
+@pytest.mark.skipif((sys.platform, platform.machine()) != ("linux", "x86_64"), reason="disables x86 instructions")
+@pytest.mark.parametrize(
+    "other", [{"OPENCV_IPP": "sse42"}, {"OPENCV_CPU_DISABLE": "AVX2"}, {"NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3"}]
+)
+def test_opencv_and_numpy_give_the_same_bytes_as_on_another_processor(other):
+    """The other processor is this one with instructions taken away, or, where it has AVX-512, the one without."""
+
+    def run(env):
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("OPENCV_", "NPY_"))}
+        found = subprocess.run([sys.executable, "-c", DISPATCHED], capture_output=True, text=True, env=clean | env)
+        assert found.stderr == ""
+        return found.stdout
+
+    here = run({})
+    assert run(other) == here
+    assert "*AVX2 *AVX512-SKX? ippIP AVX2 (l9)" in here
+
+
 def test_ci_shows_where_each_result_differs(tmp_path):
     def run(*command):
         return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout

@@ -5,6 +5,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from conftest import ifd
 from wbc.core.classes import CLASSES, TABLE_1
-from wbc.dataset.images import ImageError, decode, read, read_mask, sha256, write_jpeg
+from wbc.dataset.images import ImageError, decode, grey_levels, read, read_mask, sha256, write_jpeg
 from wbc.dataset.pack import middle, pack, resize
 from wbc.dataset.split import folds, held_back, repeated, validation
 
@@ -38,14 +39,146 @@ def test_every_mode_becomes_8_bit_rgb():
     grey = np.full((4, 6), 128, np.uint8)
     deep = np.full((4, 6), 128 * 257, np.uint16)
     clear = np.dstack([grey, grey, grey, np.zeros_like(grey)])
+    clear[0, 0, 3] = 255
     for content in (encoded(grey), encoded(deep)):
         assert decode(content).shape == (4, 6, 3)
         assert (decode(content) == 128).all()
-    assert (decode(encoded(clear)) == 255).all()  # transparent: the white behind it
+    assert decode(encoded(clear))[0, :2].tolist() == [[128] * 3, [255] * 3]  # transparent: the white behind it
     assert decode(encoded(np.zeros((4, 6, 4), np.uint8), "CMYK", "JPEG")).shape == (4, 6, 3)
     buffer = io.BytesIO()
     Image.fromarray(grey).convert("P").save(buffer, "PNG")
     assert decode(buffer.getvalue()).shape == (4, 6, 3)
+
+
+GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
+RGB = np.dstack([GREY, GREY.T, GREY[::-1]])
+DEEP = GREY.astype(np.uint16)
+
+
+def tiff(data, bits, photometric=1, **tags):
+    """A TIFF of 16×16 pixels, uncompressed, with these bytes of pixels; `tags` by hexadecimal number."""
+
+    def header(offset):
+        short = {0x100: 16, 0x101: 16, 0x103: 1, 0x106: photometric} | {int(tag[1:], 16): tags[tag] for tag in tags}
+        entries = {tag: (3, struct.pack("<H", value)) for tag, value in short.items()}
+        entries[0x102] = 3, struct.pack(f"<{len(bits)}H", *bits)
+        entries |= {0x111: (4, struct.pack("<I", offset)), 0x117: (4, struct.pack("<I", len(data)))}
+        return ifd([(tag, *entries[tag]) for tag in sorted(entries)])
+
+    return header(len(header(0))) + data
+
+
+def twelve(values):
+    """Pairs of 12 bits in three bytes."""
+    one, other = values.reshape(-1, 2).T
+    return np.stack([one >> 4, (one & 15) << 4 | other >> 8, other & 255], 1).astype(np.uint8).tobytes()
+
+
+def saved(image, suffix="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, suffix, **options)
+    return buffer.getvalue()
+
+
+def paged(*pages, suffix="TIFF", **options):
+    first, *others = (Image.fromarray(page) for page in pages)
+    for page in others:
+        page.encoderinfo = {"tiffinfo": {}}  # ImageJ describes the stack in its first page alone
+    return saved(first, suffix, save_all=True, append_images=others, **options)
+
+
+def png16(*planes):
+    """A PNG of red, green, blue and perhaps opacity, which Pillow cannot write."""
+    blue_first = [*planes[2::-1], *planes[3:]]
+    return cv2.imencode(".png", np.dstack([plane.astype(np.uint16) for plane in blue_first]))[1].tobytes()
+
+
+def with_thumbnail():
+    small = Image.fromarray(RGB[::4, ::4])
+    small.encoderinfo = {"tiffinfo": {0xFE: 1}}
+    return saved(Image.fromarray(RGB), "TIFF", save_all=True, append_images=[small])
+
+
+STORED = {
+    "12 bits": (tiff(twelve(DEEP << 4 | DEEP >> 4), [12]), GREY),
+    "12 bits in 16, which it says": (tiff((DEEP << 4 | DEEP >> 4).tobytes(), [16], x119=4095), GREY),
+    "16 bits, the brightest of which it says": (tiff((DEEP * 257).tobytes(), [16], x119=60000), GREY),
+    "16 bits, most significant first": (encoded((DEEP * 257).astype(">u2"), suffix="TIFF"), GREY),
+    "16 bits, 0 for white": (tiff((65535 - DEEP * 257).tobytes(), [16], 0), GREY),
+    "16 bits in a PNG": (encoded(DEEP * 257), GREY),
+    "32 bits": (tiff((DEEP * np.uint32(0x01010101)).tobytes(), [32]), GREY),
+    "8 bits, 0 for white": (tiff((255 - GREY).tobytes(), [8], 0), GREY),
+    "1 bit, 0 for white": (tiff(np.packbits(GREY <= 127).tobytes(), [1], 0), np.where(GREY > 127, 255, 0)),
+    "colours of 16 bits": (png16(*np.moveaxis(RGB * np.uint16(257), 2, 0)), RGB),
+    "opaque colours of 16 bits": (png16(*np.moveaxis(RGB * np.uint16(257), 2, 0), np.full((16, 16), 65535)), RGB),
+    "red, green and blue pages": (paged(*np.moveaxis(RGB, 2, 0).copy()), RGB),
+    "pages that it calls channels": (
+        paged(*np.moveaxis(RGB, 2, 0).copy(), tiffinfo={0x10E: '<Pixels SizeC="3" SizeZ="1" SizeT="1"/>'}),
+        RGB,
+    ),
+    "pages of 16 bits": (paged(*np.moveaxis(RGB * np.uint16(257), 2, 0).copy()), RGB),
+    "a page and its thumbnail": (with_thumbnail(), RGB),
+    "a camera's JPEG of two views": (paged(np.full_like(RGB, 90), RGB, suffix="MPO"), np.full_like(RGB, 90)),
+    "a palette": (
+        saved(Image.fromarray(RGB).quantize(256)),
+        np.array(Image.fromarray(RGB).quantize(256).convert("RGB")),
+    ),
+    "opaque grey": (encoded(np.dstack([GREY, np.full_like(GREY, 255)])), GREY),
+}
+
+
+@pytest.mark.parametrize(("content", "original"), STORED.values(), ids=STORED)
+def test_an_image_stored_otherwise_is_its_8_bit_original(content, original):
+    assert (decode(content) == (original if original.ndim == 3 else original[..., None])).all()
+
+
+REFUSED = {
+    "12 bits in 16": (tiff((DEEP << 4).tobytes(), [16]), "unknown white: 16-bit pixels of 0 to 4080"),
+    "14 bits in 16": (encoded(DEEP << 6), "unknown white: 16-bit pixels of 0 to 16320"),
+    "more than it says": (
+        tiff((DEEP << 5).tobytes(), [16], x119=4095),
+        "unknown white: 16-bit pixels of 0 to 8160",
+    ),
+    "16 bits in 32": (
+        encoded(GREY.astype(np.int32) << 8, suffix="TIFF"),
+        "unknown white: 32-bit pixels of 0 to 65280",
+    ),
+    "below 0": (
+        tiff((-DEEP.astype(np.int32)).tobytes(), [32], x153=2),
+        "unknown white: 32-bit pixels of -255 to 0",
+    ),
+    "colours of 12 bits in 16": (png16(*np.moveaxis(RGB, 2, 0) * np.uint16(16)), "unknown white: 16-bit colours"),
+    "16-bit planes": (
+        tiff(bytes(1536), [16] * 3, 2, x115=3, x11c=2),
+        "unreadable image: 16-bit colours in separate",
+    ),
+    "bits that Pillow does not read": (tiff(bytes(320), [10]), "unreadable image: a TIFF with"),
+    "a blank page first": (
+        paged(np.full_like(RGB, 255), RGB),
+        "several pages: 2; expected one, or three grey ones",
+    ),
+    "three pages of colours": (paged(RGB, RGB, RGB), "several pages: 3"),
+    "three pages of two sizes": (paged(GREY, GREY, GREY[:8]), "several pages: 3"),
+    "three slices": (paged(GREY, GREY, GREY, tiffinfo={0x10E: "ImageJ=1.53\nslices=3\n"}), "several pages: 3"),
+    "an animation": (paged(RGB, RGB[::-1].copy(), suffix="PNG"), "several pages: 2"),
+    "no opaque pixel": (encoded(np.dstack([RGB, GREY // 128])), "transparent: no pixel is even half opaque"),
+    "a palette of 8 bits": (
+        encoded(GREY, "P", "TIFF", tiffinfo={0x140: tuple(range(256)) * 3}),
+        "unknown white: a palette of 16 bits",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "why"), REFUSED.values(), ids=REFUSED)
+def test_what_does_not_say_how_bright_it_is_is_refused(content, why):
+    with pytest.raises(ImageError) as error:
+        decode(content)
+    assert str(error.value).startswith(why)
+
+
+def test_grey_levels_are_those_of_the_richest_channel():
+    assert grey_levels(np.dstack([GREY, GREY // 16, GREY // 128])) == 256
+    assert grey_levels(np.dstack([GREY // 16, GREY.T // 32, GREY // 128])) == 16
 
 
 def test_a_cameras_rotation_is_applied():
@@ -110,10 +243,50 @@ def test_a_changed_or_missing_image_is_noticed(tmp_path):
         read(tmp_path / "b.png", good)
 
 
-def test_masks_of_both_conventions_are_read(tmp_path):
-    for values in ([0, 1, 2], [0, 128, 255]):
-        Image.fromarray(np.array([values], np.uint8)).save(tmp_path / "m.png")
-        assert read_mask(tmp_path / "m.png", (1, 3)).tolist() == [[0, 1, 2]]
+MASK = np.array([[0, 1, 2, 1]], np.uint8)
+BRIGHT = MASK * np.uint8(128) - (MASK == 2)
+
+
+def palette(pixels, colours):
+    """A palette image whose indices are in another order than its colours."""
+    image = Image.fromarray(2 - pixels, "P")
+    image.putpalette([value for colour in reversed(colours) for value in colour])
+    return image
+
+
+MASKS = {
+    "0, 1, 2": (Image.fromarray(MASK), MASK),
+    "0, 128, 255": (Image.fromarray(BRIGHT), MASK),
+    "palette of 0, 1, 2": (palette(MASK, [[0] * 3, [1] * 3, [2] * 3]), MASK),
+    "palette of 0, 128, 255": (palette(MASK, [[0] * 3, [128] * 3, [255] * 3]), MASK),
+    "1 bit": (Image.fromarray(MASK == 2), (MASK == 2) * 2),
+    "16 bits of 0, 1, 2": (Image.fromarray(MASK.astype(np.uint16)), MASK),
+    "16 bits": (Image.fromarray(BRIGHT * np.uint16(257)), MASK),
+    "colours": (Image.fromarray(BRIGHT).convert("RGB"), MASK),
+    "opaque": (Image.fromarray(BRIGHT).convert("RGBA"), MASK),
+}
+
+
+@pytest.mark.parametrize(("image", "expected"), MASKS.values(), ids=MASKS)
+def test_a_mask_is_read_by_its_grey_values_however_it_is_stored(tmp_path, image, expected):
+    image.save(tmp_path / "m.png")
+    mask = read_mask(tmp_path / "m.png", (1, 4))
+    assert (mask.dtype, mask.tolist()) == (np.uint8, expected.tolist())
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        palette(MASK, [[0, 0, 0], [128, 0, 0], [0, 128, 0]]),
+        Image.fromarray(MASK + np.uint8(5)),
+        Image.fromarray(np.dstack([BRIGHT, BRIGHT])),
+    ],
+    ids=["coloured", "other values", "transparent"],
+)
+def test_a_mask_that_says_no_regions_is_refused(tmp_path, image):
+    image.save(tmp_path / "m.png")
+    with pytest.raises(ImageError, match="a mask has one channel of 0, 1, 2 or 0, 128, 255"):
+        read_mask(tmp_path / "m.png", (1, 4))
 
 
 def test_a_figure_keeps_its_colours(tmp_path):

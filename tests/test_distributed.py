@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from settings import STILL, changed
 from study import ROOT, alone, dvc, environment, start
-from wbc.config import dumped, read_yaml
+from wbc.config.files import dumped, read_yaml
 
 STAGE = ("repro", "-s", "--force", "train@alone-0")  # forced: DVC would take what it knows from an earlier run
 

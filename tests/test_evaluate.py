@@ -9,11 +9,12 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from benchmarks.coverage import IMAGES, matrix, predict, simulate
 from wbc.core.classes import CLASSES
-from wbc.core.io import write_npz
 from wbc.report.calibrated import calibrated
 from wbc.report.mistakes import SHOWN, hardest
+from wbc.report.study import Model
 from wbc.robustness import BLOOD, corrupt
 from wbc.scoring.calibration import BINS, calibration, reliability, scaled, temperature
+from wbc.scoring.predictions import Predictions, write_predictions
 from wbc.statistics import bounded, confusion_matrix, differences, every_pair, intervals, patients, scores
 from wbc.synthetic import draw
 
@@ -231,7 +232,7 @@ def overconfident(images, factor, seed=0):
     return target, scaled(true, 1 / factor).astype(np.float32)
 
 
-@pytest.mark.parametrize("factor", [0.6, 1.0, 2.0])
+@pytest.mark.parametrize("factor", [0.003, 0.6, 1.0, 2.0])
 def test_temperature_undoes_a_factor_of_the_logits(factor):
     target, probabilities = overconfident(4000, factor)
     heat = temperature(target, probabilities)
@@ -249,15 +250,27 @@ def test_probabilities_of_0_are_no_infinity():
     assert np.isfinite(temperature(np.array([0, 2]), probabilities))
 
 
+def test_where_all_are_right_no_temperature_is_best_and_the_probabilities_stay():
+    _, probabilities = overconfident(50, 1.0)
+    assert temperature(probabilities.argmax(1), probabilities) == 1.0
+
+
+def of_networks(*repeats):
+    """What `calibrated` makes of one network whose predictions of validation and test are written, of each repeat."""
+    for repeat, parts in enumerate(repeats):
+        found = {
+            name: Predictions(np.arange(len(target)).astype(str), target, probabilities, probabilities)
+            for name, (target, probabilities) in zip(("validation", "test"), parts, strict=True)
+        }
+        write_predictions(f"runs/a-{repeat}/predict/predictions.npz", found)
+    kinds = {"network": [Model("a", "network", "a")], "blend": []}
+    return calibrated(SimpleNamespace(of_kind=kinds.get, repeats=range(len(repeats))))
+
+
 def test_a_temperature_of_1_has_its_lines_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("wbc.report.calibrated.temperature", lambda *of_validation: 1.0)
-    arrays = dict(zip(("test_targets", "test_probabilities"), overconfident(100, 2.0), strict=True))
-    arrays["test_ids"] = np.arange(100)
-    arrays |= {name.replace("test", "val"): value for name, value in arrays.items()}
-    arrays |= {f"{name}_tta": value for name, value in arrays.items() if "prob" in name}
-    write_npz("data/predictions/a-0.npz", arrays.items())
-    errors, _ = calibrated(SimpleNamespace(models=["a"], blends={}, repeats=[0]))
+    errors, _ = of_networks([overconfident(100, 2.0)] * 2)
     assert errors["probabilities"].tolist() == ["plain", "plain", "with TTA", "with TTA"]
 
 
@@ -291,13 +304,8 @@ def test_the_temperature_is_of_the_validation_part(test_is, tmp_path, monkeypatc
     validation, (target, probabilities) = overconfident(1000, 2.0), overconfident(1000, 2.0, seed=1)
     if test_is == "of others":  # other labels there change nothing that is chosen
         target = np.zeros_like(target)
-    for repeat, part in enumerate((slice(500), slice(500, None))):  # pooled, as folds that share out the test part are
-        arrays = {"val_targets": validation[0], "val_probabilities": validation[1]}
-        arrays |= {"val_ids": np.arange(1000), "test_ids": np.arange(500)}
-        arrays |= {"test_targets": target[part], "test_probabilities": probabilities[part]}
-        arrays |= {f"{name}_tta": value for name, value in arrays.items() if "prob" in name}
-        write_npz(f"data/predictions/a-{repeat}.npz", arrays.items())
-    errors, curves = calibrated(SimpleNamespace(models=["a"], blends={}, repeats=[0, 1]))
+    halves = [(target[part], probabilities[part]) for part in (slice(500), slice(500, None))]  # pooled
+    errors, curves = of_networks(*((validation, half) for half in halves))
     plain, tempered = errors[errors["probabilities"] == "plain"].to_dict("records")
     assert plain == {"row": "a", "probabilities": "plain", "temperature": 1, **calibration(target, probabilities)}
     assert tempered["temperature"] == temperature(*validation) != temperature(target, probabilities)

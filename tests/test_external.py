@@ -1,36 +1,38 @@
-"""Images of another laboratory: how they are collected, what each row scores on them, what the report makes of it."""
+"""Images of another laboratory: how they are collected, what each model scores on them, what the report makes of it."""
 
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
+from wbc.classical.linear import Linear, save_linear
 
 from conftest import cells
-from stages import collect as collecting
-from stages import configure
-from stages import external as scoring
+from stages import configure, features, ingest, pack, predict, segment
+from stages import external as classical
 from study import alone, set_knob, write_params
-from wbc.classical.linear import Linear, save_linear
 from wbc.cli.classify import classify
-from wbc.config import ConfigError, complete, load_row, resolve
+from wbc.config.files import ConfigError, load
+from wbc.config.resolve import complete, resolve
 from wbc.core.classes import CLASSES
+from wbc.core.tables import read_manifest
 from wbc.dataset.images import decode
-from wbc.dataset.ingest import collect, ingest
-from wbc.models.model import load
+from wbc.dataset.ingest import collect
+from wbc.dataset.ingest import ingest as ingested
+from wbc.models.model import load as load_model
 from wbc.network.model import Trained, build, save_model
 from wbc.network.pixels import load_part
 from wbc.network.reference import reference
 from wbc.report import external as reported
+from wbc.report.external import external, novelty_scores, scored
+from wbc.report.study import Study
 from wbc.scoring.calibration import scaled
-from wbc.scoring.external import scored, told_apart
 from wbc.scoring.novelty import Reference
+from wbc.scoring.predictions import Predictions, read_predictions, write_predictions
 from wbc.sources import SourceError
 from wbc.synthetic import AWAY, draw, write_dataset, write_external
 
@@ -51,13 +53,13 @@ def test_images_of_other_classes_do_not_count_and_naming_such_a_class_is_wrong()
 
 
 def test_calibration_elsewhere_is_that_of_the_same_images():
-    said = 0.8 * certain(SNE, SNE, SNE) + 0.2 * certain(LY, LY, LY)
-    found = scored(np.array([SNE, LY, MO]), said, np.array([SNE, LY]))
+    probabilities = 0.8 * certain(SNE, SNE, SNE) + 0.2 * certain(LY, LY, LY)
+    found = scored(np.array([SNE, LY, MO]), probabilities, np.array([SNE, LY]))
     assert (found["ece"], found["nll"]) == (pytest.approx(0.5), pytest.approx(-np.log(0.8 * 0.2) / 2))
 
 
 def test_shares_beyond_the_threshold_and_how_well_the_distance_tells_them_apart():
-    found = told_apart(np.array([0.3, 0.6, 0.9, 1.2]), np.array([1.1, 1.5]))
+    found = novelty_scores(np.array([0.3, 0.6, 0.9, 1.2]), np.array([1.1, 1.5]))
     assert found == {"unusual_at_home": 0.25, "unusual": 1.0, "auroc": 0.875}
 
 
@@ -91,7 +93,7 @@ def folders(tmp_path, monkeypatch):
     names = [*(f"{100 + i:08d}" for i in range(4)), "again", "same"]
     listed = pd.DataFrame({"ID": names, "labels": ["SNE", "LY", "MO", "", "LY", "MO"]})
     listed.to_csv("away/labels.csv", index=False)
-    return ingest("folder", Path("home"), 0.25, 0)
+    return ingested("folder", Path("home"), 0.25, 0)
 
 
 def test_what_the_study_has_already_is_not_tested_on(folders):
@@ -103,22 +105,17 @@ def test_what_the_study_has_already_is_not_tested_on(folders):
         ["same", "copy of an image at home", "00000002"],
     ]
     assert len(found.hashes) == 3
-    with pytest.raises(
-        SourceError, match="away: 'again': copy of an image at home: 00000001; correct it or take it out"
+    for folder, strict, message in (
+        ("away", True, "away: 'again': copy of an image at home: 00000001; correct it or take it out"),
+        ("home", False, "home: no usable labelled image among 8 images; first reason: '00000000': copy"),
     ):
-        collect("folder", Path("away"), folders.manifest, folders.hashes, strict=True)
-
-
-def test_a_set_of_nothing_but_copies_stops(folders):
-    with pytest.raises(
-        SourceError, match="home: no usable labelled image among 8 images; first reason: '00000000': copy"
-    ):
-        collect("folder", Path("home"), folders.manifest, folders.hashes)
+        with pytest.raises(SourceError, match=message):
+            collect("folder", Path(folder), folders.manifest, folders.hashes, strict=strict)
 
 
 @pytest.fixture
-def project(packed, folders, tmp_path, monkeypatch):
-    """A folder with the row `alone`, untrained, and a set of elsewhere."""
+def study(packed, folders, tmp_path, monkeypatch, params):
+    """A study of the row `alone`, untrained, and a linear model, with a set of elsewhere, all predicted."""
     path = shutil.copytree(packed, tmp_path / "project")
     shutil.copytree("away", path / "away")
     monkeypatch.chdir(path)
@@ -129,81 +126,80 @@ def project(packed, folders, tmp_path, monkeypatch):
 
     write_params(path, elsewhere)
     configure.main()
-    row = load_row("alone", 0)
+    settings = load("train", "alone")
     torch.manual_seed(0)
-    model, normalisation = build(row.model)
-    settings = row.model_dump(exclude_none=True)
-    trained = Trained(model.eval(), settings, normalisation, 32, None, temperature=0.5)
-    known = reference(
-        model.backbone, normalisation, *(load_part(name, 0, 0.34, CPU) for name in ("train", "validation"))
-    )
-    save_model("models/alone-0.safetensors", trained._replace(reference=known))
-    test = load_part("test", 0, 0.34, CPU)
-    table = pd.DataFrame(np.zeros((len(test.ids), 9)), index=pd.Index(test.ids, name="id"))
-    Path("data/features").mkdir()
-    table.add_prefix("feature").iloc[::-1].to_parquet("data/features/v1.parquet")  # in another order
+    model, normalisation = build(settings.model)
+    parts = (load_part(name, 0, 0.34, CPU) for name in ("train", "validation"))
+    known = reference(model.backbone, normalisation, *parts)
+    trained = Trained(model.eval(), settings.model_dump(exclude_none=True), normalisation, 32, known, temperature=0.5)
+    save_model("runs/alone-0/train/model.safetensors", trained)
+    for stage in (ingest, pack, segment, features):
+        stage.main("elsewhere")
+    predict.main("alone", "0")
+
     around = Reference(np.zeros((1, 9)), np.eye(9), 1.0)
-    partner = Linear("v1", "hsv", np.zeros((13, 9)), np.eye(13)[LY] * 5, 1.0, around)  # whatever it sees is an LY
-    save_linear(Path("models/classical/v1-0/lda.safetensors"), partner)
-    return path
+    partner = Linear("v1", "hsv", np.zeros((13, 9)), np.eye(13)[LY] * 50, 1.0, around)  # whatever it sees is an LY
+    save_linear("runs/v1-0/classical/lda.safetensors", partner)
+    test = load_part("test", 0, 0.34, CPU)
+    home = Predictions(test.ids.astype(str), test.targets.numpy(), certain(*[LY] * 4), novelty=np.zeros(4))
+    write_predictions("runs/v1-0/classical/lda.npz", {"test": home})
+    classical.main("v1", "0")
+    of_report = load("report").model_dump(exclude={"compute"}) | {"features": {"v1": "hsv"}}
+    return lambda **changes: Study(**of_report | changes)
 
 
-def test_every_trained_row_is_scored_there_and_at_home(project):
-    collecting.main("elsewhere")
-    scoring.main("elsewhere", "0")
-    metrics = json.loads(Path("metrics/external/elsewhere-0.json").read_text())
-    assert set(metrics) == {"alone", "v1-lda"}
-    assert metrics["v1-lda"]["home_accuracy"] == 0.5
-    assert metrics["v1-lda"]["accuracy"] == pytest.approx(2 / 3, abs=1e-6)  # the two monocytes are of no class at home
-    assert metrics["v1-lda"]["f1"] == pytest.approx(0.8 / 2)
-    assert [metrics["v1-lda"][name] for name in ("unusual_at_home", "unusual", "auroc")] == [0.0, 1.0, 1.0]
-    test, alone = load_part("test", 0, 0.34, CPU), load("models/alone-0.safetensors")
-    own = scored(test.targets.numpy(), scaled(alone.outputs(test.pixels)[1].numpy(), 0.5), np.array([SNE, LY]))
-    assert metrics["alone"]["home_nll"] == pytest.approx(own["nll"], abs=1e-6)
-    assert {"f1_tta", "unusual", "unusual_at_home", "auroc"} <= set(metrics["alone"])
-    assert "f1_tta" not in metrics["v1-lda"]
-    with np.load("data/predictions/external/elsewhere-0.npz") as stored:
-        assert stored["targets"].tolist() == [SNE, LY, MO, LY, MO]
-        assert stored["common"].tolist() == [SNE, LY]
-        names = (*(f"{100 + i:08d}" for i in range(3)), "again", "same")
-        files = [Path(f"away/images/{name}.jpg") for name in names]
-        alone = list(classify(load("models/alone-0.safetensors"), files, CPU))
-        for said, served in zip(stored["alone"], alone, strict=True):
-            assert (CLASSES[said.argmax()], said.max()) == (served.label, pytest.approx(served.probability, abs=1e-5))
-    assert metrics["alone"]["unusual"] == np.mean(["unlike" in served.note for served in alone])
-
-
-def test_in_the_report_a_set_has_intervals_and_repeats_are_means(project):
-    collecting.main("elsewhere")
-    scoring.main("elsewhere", "0")
-    for suffix in ("json", "npz"):
-        folder = Path("metrics/external" if suffix == "json" else "data/predictions/external")
-        shutil.copy(folder / f"elsewhere-0.{suffix}", folder / f"elsewhere-1.{suffix}")
-    metrics = json.loads(Path("metrics/external/elsewhere-1.json").read_text())
-    metrics["v1-lda"]["f1"] += 0.2
-    Path("metrics/external/elsewhere-1.json").write_text(json.dumps(metrics))
-    table = reported.external(SimpleNamespace(external=["elsewhere"], repeats=[0, 1]))
+def test_every_model_is_scored_there_and_at_home(study):
+    there = read_predictions("runs/alone-0/predict/predictions.npz", "elsewhere")
+    assert there.target.tolist() == [SNE, LY, MO, LY, MO]
+    assert reported.common_classes(study(), "elsewhere").tolist() == [SNE, LY]
+    table = external(study())
     assert list(table.columns) == list(reported.COLUMNS)
-    line = table.set_index("row").loc["v1-lda"]
-    assert (line["images"], line["classes"]) == (3, 2)
-    assert line["f1"] == pytest.approx(0.4 + 0.1)
+    table = table.set_index("row")
+    assert list(table.index) == ["alone", "v1-lda"]
+    line = table.loc["v1-lda"]
+    assert (line["images"], line["classes"], line["home_accuracy"]) == (3, 2, 0.5)
+    assert line["accuracy"] == pytest.approx(2 / 3)  # the two monocytes are of no class at home
+    assert line["f1"] == pytest.approx(0.8 / 2)
+    assert [line[name] for name in ("unusual_at_home", "unusual", "auroc")] == [0.0, 1.0, 1.0]
     assert line["accuracy_low"] == line["accuracy_high"] == pytest.approx(2 / 3)  # drawn within each class
     assert np.isnan(line["f1_tta"])
-    assert reported.external(SimpleNamespace(external=[], repeats=[0])).empty
+    assert table.loc["alone", ["f1_tta", "home_ece", "unusual", "unusual_at_home", "auroc"]].notna().all()
 
 
-def test_drawn_cells_are_left_out_where_the_images_are_real(project, params):
+def test_a_served_model_says_of_a_file_there_what_was_scored(study):
+    there = read_predictions("runs/alone-0/predict/predictions.npz", "elsewhere")
+    files = [Path(path) for path in read_manifest("elsewhere")["path"]]
+    served = list(classify(load_model("runs/alone-0/train/model.safetensors"), files, CPU))
+    found = scaled(there.probabilities, 0.5)
+    assert [it.label for it in served] == [CLASSES[each] for each in found.argmax(1)]
+    assert [it.probability for it in served] == pytest.approx(found.max(1), abs=1e-5)
+    assert (there.novelty > 1).tolist() == ["unlike" in it.note for it in served]
+
+
+def test_repeats_are_means(study):
+    found = read_predictions("runs/v1-0/external/lda.npz", "elsewhere")
+    shutil.copytree("runs/alone-0", "runs/alone-1")
+    shutil.copytree("runs/v1-0/classical", "runs/v1-1/classical")
+    right = found._replace(probabilities=certain(*found.target))
+    write_predictions("runs/v1-1/external/lda.npz", {"elsewhere": right})
+    table = external(study(repeats=[0, 1])).set_index("row")
+    assert table.loc["v1-lda", "f1"] == pytest.approx((0.4 + 1) / 2)
+    assert external(study(external=[])).empty
+
+
+def test_drawn_cells_are_left_out_where_the_images_are_real(params, tmp_path, monkeypatch):
     params["data"]["source"] = {"report": "folder"}
     settings = resolve(params)
-    assert not settings["external"]["sets"]["laboratory"]["used"]
-    assert settings["report"]["external"] == []
-    text = yaml.safe_load(Path("configs/external.yaml").read_text())
-    text["sets"]["elsewhere"]["used"] = False
-    Path("configs/external.yaml").write_text(yaml.safe_dump(text))
-    collecting.main("elsewhere")
-    scoring.main("elsewhere", "0")
-    assert not list(Path("data/external/elsewhere").iterdir())
-    assert json.loads(Path("metrics/external/elsewhere-0.json").read_text()) == {}
+    assert settings["ingest/laboratory"] == {"left_out": True}
+    assert settings["report"]["external"] == settings["external"]["sets"] == settings["predict/final"]["sets"] == []
+    monkeypatch.chdir(tmp_path)
+    for name in ("ingest/laboratory", "pack", "machine"):
+        Path(f"settings/{name}.yaml").parent.mkdir(exist_ok=True, parents=True)
+        Path(f"settings/{name}.yaml").write_text(json.dumps(settings[name]))
+    for stage in (ingest, pack):
+        stage.main("laboratory")
+    assert read_manifest("laboratory").empty
+    assert len(np.load("data/pixels/laboratory/images.npy")) == 0
 
 
 @pytest.mark.parametrize(
@@ -216,6 +212,7 @@ def test_drawn_cells_are_left_out_where_the_images_are_real(project, params):
     ],
 )
 def test_a_set_that_cannot_be_is_refused(params, change, message):
+    networks = resolve(params)["report"]["networks"].values()
     set_knob(params, change)
     with pytest.raises(ConfigError, match=message):
-        complete(resolve(params), {row["model"]["name"] for row in resolve(params).values() if "model" in row})
+        complete(resolve(params), networks)

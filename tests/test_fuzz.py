@@ -20,7 +20,7 @@ from PIL import Image
 from conftest import WIDTHS, ifd
 from study import study_params
 from wbc.cli.unzip import unzip
-from wbc.config import resolve
+from wbc.config.resolve import resolve
 from wbc.core.errors import UserError
 from wbc.dataset.images import decode
 from wbc.dataset.listing import ImageFolder, parse
@@ -83,6 +83,7 @@ def small_images():
     yield from (encoded(image, "BMP") for image in (colour, grey))
     for compression in ("raw", "tiff_lzw", "tiff_deflate", "jpeg", "packbits"):
         yield encoded(colour, "TIFF", compression=compression, exif=exif)
+    yield encoded(grey, "TIFF", save_all=True, append_images=[grey, grey])
     yield from (encoded(image, "TIFF") for image in (deep, colour.convert("LAB"), grey.convert("F"), grey.convert("I")))
 
 

@@ -17,7 +17,9 @@ from dvc.utils.hydra import apply_overrides
 
 from stages import configure
 from study import ROOT, git, set_knob, study_params
-from wbc.config import RowKnobs, read_yaml, resolve
+from wbc.config.files import read_yaml
+from wbc.config.resolve import resolve
+from wbc.config.schema import RowKnobs
 
 TEXT = (ROOT / "docs/knobs.md").read_text(encoding="utf-8")
 TABLE = re.findall(r"^\| `(.+)` \| (.+) \|$", TEXT, re.M)

@@ -45,7 +45,7 @@ def checked(path: Path, made_by: str) -> list[str]:
     sample = path / "data/raw/sample_submission.csv"
     against = ["--sample", str(sample)] if sample.exists() else []
     file = f"runs/{made_by}/submission.csv"
-    assert "complete and in order" in run(path, sys.executable, "-m", "wbc", "submission", file, *against)
+    assert " predictions, complete" in run(path, sys.executable, "-m", "wbc", "submission", file, *against)
     with (path / file).open(encoding="utf-8", newline="") as opened:
         return [row["ID"] for row in csv.DictReader(opened)]
 

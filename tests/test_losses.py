@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wbc.config import Loss, Mix, Schedule
+from wbc.config.schema import Loss, Mix, Schedule
 from wbc.core.classes import CLASSES, TABLE_1
 from wbc.train.losses import (
     CLASS_WEIGHTS,

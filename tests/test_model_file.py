@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from wbc.config import Augment, Model
+from wbc.config.schema import Augment, Model
 from wbc.core.modelfile import FORMAT, WeightsError
 from wbc.network import model as files
 from wbc.network.model import load_model, save_model

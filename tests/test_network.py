@@ -8,9 +8,10 @@ import torch
 from skimage.color import combine_stains, hed_from_rgb, rgb_from_hed, separate_stains
 
 from settings import STILL
+from wbc.network.explain import of_mistakes
 from wbc.network.inference import MemoryShort, choose_device, infer
 from wbc.network.model import Trained, WeightsError, build, load_model, save_model
-from wbc.network.pixels import Pixels, fits
+from wbc.network.pixels import Part, Pixels, fits
 from wbc.network.prepare import Prepare, StainJitter
 from wbc.network.reference import channel_means, reference
 from wbc.scoring.novelty import Reference
@@ -147,6 +148,38 @@ def test_a_transformer_takes_the_size_of_its_images(tiny_row, tmp_path):
     values = tiny_row.model_dump(exclude_none=True) | {"model": settings.model_dump(exclude_none=True)}
     save_model(tmp_path / "vit", Trained(model, values, normalisation, 64, known))
     assert torch.equal(load_model(tmp_path / "vit").model(x), model.eval()(x))
+
+
+FAMILIES = """mobilenetv3_small_050 mobilenetv4_conv_small_035 ghostnet_050 lcnet_035 efficientvit_b0 hgnetv2_b0
+fasternet_t0 test_mambaout hiera_tiny_224 twins_svt_small mvitv2_tiny resnet10t test_vit"""
+
+
+@pytest.mark.parametrize("name", FAMILIES.split())
+def test_every_family_trains_and_is_known_and_explained_or_not(tiny_row, name):
+    """Their own heads widen what the backbone returns, or timm names other arguments and modules in them."""
+    settings = tiny_row.model.model_copy(update={"name": name})
+    model, normalisation = build(settings, 64)
+    model.train()(torch.zeros(2, 3, 64, 64)).sum().backward()
+    pixels = Pixels(np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3)).astype(np.uint8), np.arange(6), CPU)
+    part = Part(np.arange(6), pixels, torch.arange(6) % 2)
+    known = reference(model.backbone, normalisation, part, part)
+    trained = Trained(model, {"model": {"name": name}}, normalisation, 64, known)
+    assert np.isfinite(trained.distances(pixels)).all()
+    embeddings, _ = trained.outputs(pixels)
+    assert embeddings.shape == (6, model.head[1].in_features)
+    wrong, heats = of_mistakes(trained, pixels, np.zeros(6, int), np.arange(6) % 2)
+    assert len(wrong) == len(heats) in (0, 3)
+
+
+@pytest.mark.parametrize(("name", "own"), [("inception_v3", 299), ("crossvit_tiny_240", 240), ("halonet26t", 256)])
+def test_an_architecture_that_takes_no_such_images_is_refused_before_it_trains(tiny_row, name, own):
+    settings = tiny_row.model.model_copy(update={"name": name})
+    with pytest.raises(
+        WeightsError, match=f"^model.name = '{name}' takes no images of 64 pixels: .* = {own} "
+    ) as error:
+        build(settings, 64)
+    assert len(str(error.value)) < 200
+    build(settings, own)
 
 
 def test_weights_of_another_model_do_not_load(tiny_row, tmp_path):

@@ -1,10 +1,12 @@
 """Results in order, and never many more than were asked for; on a cluster the same ones."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import dask
@@ -14,10 +16,13 @@ from joblib import cpu_count
 from ruamel.yaml import YAML
 from threadpoolctl import threadpool_info
 
+from stages import say
 from wbc import parallel
-from wbc.config import resolve
+from wbc.classical.models import beside_each_other
+from wbc.config.resolve import resolve
 from wbc.dataset.images import ImageError
 from wbc.parallel import ClusterError, KilledError, parallel_map
+from wbc.progress import Bar
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +167,31 @@ def test_a_cluster_that_cannot_be_used_is_said_in_a_line(monkeypatch, workers):
         refused(f"no worker at '{empty.scheduler_address}' after 0.5 s")
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "nonsense")
     refused("no scheduler at 'nonsense'")
+
+
+# --- what is told meanwhile
+
+
+@pytest.mark.parametrize("work", ["images", "fits"])
+def test_without_a_terminal_a_line_comes_now_and_then(monkeypatch, capsys, work):
+    """However long one step takes. What is over before says nothing."""
+    monkeypatch.setattr("wbc.progress.EVERY", 0.2)
+    monkeypatch.setattr("wbc.parallel.Bar", partial(Bar, disable=False))  # the tests' environment turns it off
+    for seconds in (0, 0.5):
+        if work == "images":
+            assert list(parallel_map(time.sleep, [(seconds,)], 1, "cells", threads=True)) == [None]
+        else:
+            with beside_each_other("loky"):
+                time.sleep(seconds)
+        lines = capsys.readouterr().out.splitlines()
+        assert bool(lines) == (seconds > 0)
+    told = {"images": r"cells: 0 of 1, \? left, 00:00 so far", "fits": r"fits: 00:00 so far"}
+    assert all(re.fullmatch(told[work], line) for line in lines)
+
+
+def test_lines_are_no_wider_than_a_page_and_numbers_no_longer_than_they_tell(capsys):
+    say("best-0", {"mean": 0.123456789012345, "which": "defocus", **{f"test_score_{i}": 1 / 3 for i in range(12)}})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("best-0: mean 0.123, which defocus, test_score_0 0.333")
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= 120

@@ -22,14 +22,15 @@ from stages import ingest as ingest_stage
 from study import ROOT
 from wbc.cli.parquet import READ, unpack
 from wbc.cli.sources import markdown
-from wbc.config import ConfigError, complete, resolve
+from wbc.config.files import ConfigError
+from wbc.config.resolve import complete, resolve
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv
 from wbc.core.tables import read_manifest, read_split
 from wbc.dataset.ingest import ingest
 from wbc.dataset.public import SETS
 from wbc.dataset.split import folds as dealt
-from wbc.sources import SourceError, scan, scan_all
+from wbc.sources import UNUSED, SourceError, scan, scan_all
 from wbc.sources.wbcbench_hf import COLUMNS
 from wbc.synthetic import draw
 
@@ -56,7 +57,7 @@ def labels(scanned):
 
 def test_the_table_has_every_public_source_and_no_label_of_another_name():
     for name, public in SETS.items():
-        assert (ROOT / f"wbc/data/sources/{name}.py").exists()
+        assert (ROOT / f"wbc/sources/{name}.py").exists()
         assert {label.ours for label in public.labels.values()} <= {*CLASSES, ""}
         counts = [label.images for label in public.labels.values()]
         assert None in counts or sum(counts) == public.images
@@ -180,7 +181,7 @@ def test_what_lmus_list_and_folders_do_not_share_is_said(lmu):
         "MYB/MYB_0002.tiff": "annotation contradicts the folder: MYO in MYB",
         "NGS/NGS_0009.tiff": "no such file",
     }
-    assert scanned.left_out == {"EBO": 2, "KSC": 2, "PMB": 2, "not in annotations.dat": 1}
+    assert scanned.left_out == {"EBO": 2, "KSC": 2, "PMB": 2, UNUSED: 1}
     assert (scanned.difference["MYO"], scanned.difference["NGS"]) == (2 - 3268, 2 - 8484)
     rejects = ingest("aml_lmu", lmu, 0.25, 1).rejects
     assert rejects["reason"].tolist() == ["annotation contradicts the folder", "no such file"]
@@ -546,7 +547,7 @@ def test_each_of_several_folders_may_be_a_link(several, tmp_path):
     found = ingest(["pbc", "mll23"], tmp_path / "linked", 0.3, 1)
     assert found.rejects.empty
     (several / "mll23/lymphocyte/out.jpg").symlink_to(several / "pbc/lymphocyte/LY_3.jpg")
-    assert ingest(["pbc", "mll23"], several, 0.3, 1).rejects["reason"].tolist() == ["path outside the folder"]
+    assert ingest(["pbc", "mll23"], several, 0.3, 1).rejects["reason"].tolist() == ["link out of the folder"]
 
 
 def test_the_order_of_the_sources_changes_no_part(several):
@@ -649,5 +650,5 @@ def test_real_cells_in_pbcs_layout_are_ingested_and_divided(tmp_path, monkeypatc
     assert manifest["label"].value_counts().to_dict() == listed["labels"].value_counts().to_dict()
     assert len(pd.read_csv("data/rejects.csv")) == 0
     assert (manifest["part"] == "test").sum() == round(len(listed) / 4)
-    sizes = np.bincount(read_split(Path("data/folds"), 0)[manifest["part"] == "train"])
+    sizes = np.bincount(read_split(Path("data/folds"), 0, manifest)[manifest["part"] == "train"])
     assert sizes.max() - sizes.min() <= 9  # one of each class at most

@@ -11,7 +11,8 @@ from dvc.cli.parser import get_main_parser
 
 import wbc.__main__
 from study import ROOT, clone, git, run, set_knob, study_params
-from wbc.config import read_yaml, resolve
+from wbc.config.files import read_yaml
+from wbc.config.resolve import resolve
 
 README = ROOT / "README.md"
 STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]

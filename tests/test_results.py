@@ -6,11 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from wbc.config.schema import TTA
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv
-from wbc.core.tables import PIXELS, read_manifest
+from wbc.core.tables import INGEST, PIXELS, SPLIT
 from wbc.projection import project
 from wbc.report.calibrated import calibrated
+from wbc.report.study import Model
+from wbc.scoring.predictions import read_predictions
 from wbc.scoring.scores import accuracy, confusion, macro_f1, per_class
 
 
@@ -22,15 +25,9 @@ def test_macro_f1_by_hand():
     assert [(row[0], row[4]) for row in per_class(target, predicted)] == [("SNE", 3), ("LY", 2), ("MO", 1)]
     assert per_class(target, predicted)[0][1:4] == pytest.approx((2 / 3, 2 / 3, 2 / 3))
     assert confusion(target, predicted)[:3] == [("SNE", "SNE"), ("SNE", "SNE"), ("SNE", "LY")]
-
-
-def test_an_unlabelled_part_has_no_scores_by_class():
     nothing = np.array([], np.int64)
     assert per_class(nothing, nothing) == confusion(nothing, nothing) == []
-
-
-def test_a_class_nobody_has_and_nobody_claims_is_no_failure():
-    assert macro_f1(np.array([0, 5]), np.array([0, 5])) == 1.0
+    assert macro_f1(np.array([0, 5]), np.array([0, 5])) == 1.0  # a class nobody has and nobody claims is no failure
 
 
 def test_tsne_separates_what_is_apart_and_repeats_itself():
@@ -46,48 +43,43 @@ def test_tsne_separates_what_is_apart_and_repeats_itself():
 
 
 @pytest.mark.parametrize("test", [["SNE", "LY", "SNE"], ["", "LY", ""], []], ids=["labelled", "partly", "none"])
-def test_each_part_leaves_its_confusions_and_one_without_labels_an_empty_table(
-    tmp_path, monkeypatch, tiny_row, coloured, test
-):
+def test_each_part_is_predicted_and_one_without_labels_has_no_scores(tmp_path, monkeypatch, tiny_row, coloured, test):
     from stages import predict
     from wbc.network.model import Trained, build, save_model
     from wbc.network.reference import reference
 
     monkeypatch.chdir(tmp_path)
-    labels = ["SNE", "LY", "SNE", "LY", *test]
-    images = [(str(i), "", "", 32, 32, label, "train" if i < 4 else "test", "", "") for i, label in enumerate(labels)]
-    write_csv(
-        "data/manifest.csv", ["id", "path", "sha256", "width", "height", "label", "part", "mask", "group"], images
-    )
-    places = [(str(i), 0.0 if i < 4 else "") for i in range(len(labels))]
-    write_csv("data/validation/0.csv", ["id", "validation"], places)
-    np.save(PIXELS, coloured.pixels.packed[: len(labels)])
-    (tmp_path / "configs").mkdir()
-    settings = tiny_row.model_dump(exclude_none=True)
-    (tmp_path / "configs/a.yaml").write_text(json.dumps(settings))
+    settings = SimpleNamespace(validation=0.5, tta=TTA(passes=1, temperature=0.8), sets=["elsewhere"])
+    monkeypatch.setattr(predict, "load", lambda *names: settings)
+    labels = {"study": ["SNE", "LY", "SNE", "LY", *test], "elsewhere": ["LY", "MO"]}
+    for name, of_set in labels.items():
+        images = [(f"{name}-{i}", label) for i, label in enumerate(of_set)]
+        write_csv(INGEST / name / "manifest.csv", ["id", "label"], images)
+        (PIXELS / name).mkdir(parents=True)
+        np.save(PIXELS / name / "images.npy", coloured.pixels.packed[: len(images)])
+    write_csv(SPLIT / "0/validation.csv", ["id", "validation"], [(i, "" if i > 3 else 0) for i in range(4 + len(test))])
     model, normalisation = build(tiny_row.model)
     known = reference(model.backbone, normalisation, coloured, coloured)
-    save_model(tmp_path / "models/a-0.safetensors", Trained(model.eval(), settings, normalisation, 32, known))
+    trained = Trained(model.eval(), tiny_row.model_dump(exclude_none=True), normalisation, 32, known)
+    save_model("runs/a-0/train/model.safetensors", trained)
 
     predict.main("a", "0")
-    with np.load("data/predictions/a-0.npz") as stored:
-        probabilities = {part: stored.get(f"{part}_probabilities") for part in ("val", "test")}
-    manifest = read_manifest()
-    for name, part, short in (("confusion.csv", "train", "val"), ("confusion_test.csv", "test", "test")):
-        rows = manifest[manifest["part"] == part]
-        found = [] if probabilities[short] is None else probabilities[short].argmax(1)
-        pairs = [(CLASSES.index(label), c) for label, c in zip(rows["label"], found, strict=True) if label]
-        expected = [f"{CLASSES[actual]},{CLASSES[predicted]}" for actual, predicted in sorted(pairs)]
-        assert (tmp_path / "plots/predict/a-0" / name).read_text().splitlines() == ["actual,predicted", *expected]
-
+    found = {part: read_predictions("runs/a-0/predict/predictions.npz", part) for part in ("validation", "test")}
+    assert found["validation"].ids.tolist() == [f"study-{i}" for i in range(4)]
+    elsewhere = read_predictions("runs/a-0/predict/predictions.npz", "elsewhere")
+    assert elsewhere.target.tolist() == [1, 2]
+    assert elsewhere.novelty.shape == (2,)
+    np.testing.assert_allclose(elsewhere.probabilities, found["validation"].probabilities[:2], atol=1e-5)  # same pixels
+    if test:
+        assert found["test"].target.tolist() == [CLASSES.index(label) if label else -1 for label in test]
+    metrics = json.loads((tmp_path / "runs/a-0/predict.json").read_text())
     known = sum(label != "" for label in test)
-    metrics = json.loads((tmp_path / "metrics/predict/a-0.json").read_text())
-    assert "val_f1" in metrics
-    for score in ("test_f1", "test_f1_tta", "test_accuracy"):
-        assert (score in metrics) == (known > 0)
-    with np.load("data/embeddings/a-0.npz") as stored:
+    assert set(metrics) == {f"{part}_f1{way}" for part in ["val", *["test"] * (known > 0)] for way in ("", "_tta")}
+    assert (found["test"] is None) == (not test) == (not (tmp_path / "runs/a-0/predict/submission.csv").exists())
+    with np.load("runs/a-0/predict/embeddings.npz") as stored:
         assert stored["embeddings"].shape == (4, model.backbone.num_features)
-    errors, curves = calibrated(SimpleNamespace(models=["a"], blends={}, repeats=[0]))
+    kinds = {"network": [Model("a", "network", "a")], "blend": []}
+    errors, curves = calibrated(SimpleNamespace(of_kind=kinds.get, repeats=[0]))
     images = curves.groupby("probabilities")["images"].sum()
     assert images.to_dict() == ({"plain": known, "with TTA": known} if known else {})
     assert errors["probabilities"].tolist() == ["plain", "plain", "with TTA", "with TTA"] * (known > 0)

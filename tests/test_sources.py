@@ -4,6 +4,7 @@ import os
 import shutil
 import tracemalloc
 from itertools import combinations
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,10 +14,11 @@ from PIL import Image
 from scipy.sparse.csgraph import connected_components
 
 from benchmarks.full_size import POOL
-from wbc.core.classes import TABLE_1
+from wbc.core.classes import CLASSES, TABLE_1
 from wbc.core.errors import UserError
 from wbc.core.io import write_csv
 from wbc.dataset import leaks
+from wbc.dataset.images import decode, sha256
 from wbc.dataset.ingest import ingest
 from wbc.dataset.leaks import copies, copy_of, near_copies, perceptual_hash, two_labels
 from wbc.dataset.split import folds, held_back, validation
@@ -105,7 +107,7 @@ def test_a_link_to_the_whole_folder_is_followed(archives, tmp_path):
 def test_class_folders_with_and_without_parts(tmp_path):
     put(tmp_path / "LY" / "a.png")
     put(tmp_path / "LY" / "._a.png")
-    put(tmp_path / "LY" / "notes.txt")
+    (tmp_path / "LY" / "notes.txt").write_text("smear 3")
     assert [(i.id, i.label, i.part) for i in scan("folder", tmp_path).items] == [("LY/a.png", "LY", "")]
     put(tmp_path / "train" / "SNE" / "b.png")
     put(tmp_path / "test" / "SNE" / "c.png")
@@ -195,19 +197,58 @@ def test_a_test_image_seen_in_training_is_reported_beside_it(tmp_path):
 
 
 def test_one_image_under_two_labels_is_rejected_on_both_sides_and_reported(tmp_path):
+    """Whether its bytes are the same or it was saved again."""
     copied(tmp_path, label="BNE")
     result = found(tmp_path)
-    pair = ["test/SNE/same.png", "train/BNE/cell.png"]
-    assert result.rejects["name"].tolist() == sorted(pair, reverse=True)
+    again, same, cell = "test/SNE/again.jpg", "test/SNE/same.png", "train/BNE/cell.png"
+    assert set(result.rejects["name"]) == {again, same, cell}
     assert set(result.rejects["reason"]) == {"same image under two labels"}
     assert set(result.leaks["kind"]) == {"two_labels"}
-    assert result.leaks[["id", "other"]].to_numpy().tolist() == [pair[::-1], pair]
-    assert not set(pair) & set(result.manifest["id"])
+    listed = result.leaks.set_index("id")
+    assert listed["other"].to_dict() == {again: cell, same: cell, cell: same}
+    assert (listed.loc[[same, cell], "distance"] == 0).all()
+    assert 0 < listed.loc[again, "distance"] <= leaks.THRESHOLD
+    assert not {again, same, cell} & set(result.manifest["id"])
 
 
-def test_an_unlabelled_copy_contradicts_no_label():
-    manifest = pd.DataFrame({"id": ["a", "b"], "sha256": ["x", "x"], "label": ["SNE", ""]})
-    assert two_labels(manifest).empty
+def test_a_copy_contradicts_another_label_if_it_is_near_labelled_and_not_blank():
+    rng = np.random.default_rng(0)
+    bits = np.repeat(rng.random((4, 256)) < 0.4, 2, axis=0)
+    bits[1, :16] ^= True  # near
+    bits[3, :17] ^= True  # too far
+    bits[4:6] = False
+    bits[4, :3] = True  # blank, and its bytes are not the other's
+    manifest = pd.DataFrame({"id": [*"abcdefgh"], "sha256": [*"stuvwxyz"], "label": ["SNE", "LY"] * 3 + ["SNE", ""]})
+    expected = [("two_labels", "a", "b", 16), ("two_labels", "b", "a", 16)]
+    prints = np.packbits(bits, axis=1).view(np.uint64)
+    assert list(two_labels(manifest, prints).itertuples(index=False, name=None)) == expected
+    manifest.loc[[4, 5], "sha256"] = "same"
+    expected += [("two_labels", "e", "f", 3), ("two_labels", "f", "e", 3)]
+    assert list(two_labels(manifest, prints).itertuples(index=False, name=None)) == expected
+
+
+@pytest.mark.skipif("WBC_REAL_DATA" not in os.environ, reason="WBC_REAL_DATA names no folder that holds pbc/")
+def test_of_real_cells_only_copies_contradict_each_other():
+    root = Path(os.environ["WBC_REAL_DATA"], "pbc/PBC_dataset_normal_DIB")
+    items = [item for item in scan("pbc", root.parent).items if item.label in CLASSES]
+    contents = [item.path.read_bytes() for item in items]
+    prints = [perceptual_hash(decode(content)) for content in contents]
+    again = [
+        cv2.imencode(".jpg", decode(content)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 70])[1].tobytes()
+        for content in contents[::20]
+    ]
+    prints += [perceptual_hash(decode(content)) for content in again]
+    manifest = pd.DataFrame(
+        {
+            "id": [*range(len(items)), *range(-len(again), 0)],
+            "sha256": [sha256(content) for content in contents + again],
+            "label": [item.label for item in items] + ["PLY"] * len(again),
+        }
+    )
+    whole = two_labels(manifest[: len(items)], np.array(prints[: len(items)]))
+    assert manifest["sha256"][whole["id"]].tolist() == manifest["sha256"][whole["other"]].tolist()
+    relabelled = two_labels(manifest, np.array(prints)).set_index("id")["other"]
+    assert relabelled[range(-len(again), 0)].tolist() == list(range(0, len(items), 20))
 
 
 def test_different_cells_of_one_class_are_far_apart_and_changed_copies_close():
@@ -342,7 +383,7 @@ def test_copies_within_training_are_counted_and_no_reason_to_stop(stage, pool):
         metrics = stage(seed=seed, source="folder", path=str(pool), leaks="stop")
         if metrics["leaks"]["within_training"]:
             break
-    assert metrics["leaks"] == {"identical": 0, "near_identical": 0, "two_labels": 0, "within_training": 4}
+    assert metrics["leaks"] == {"identical": 0, "near_identical": 0, "two_labels": 0, "group": 0, "within_training": 4}
 
 
 # --- the stage
@@ -354,7 +395,7 @@ def stage(tmp_path, monkeypatch, params):
     from ruamel.yaml import YAML
 
     from stages.ingest import main
-    from wbc.config import resolve
+    from wbc.config.resolve import resolve
 
     monkeypatch.chdir(tmp_path)
 
@@ -375,14 +416,26 @@ def test_the_stage_counts_reasons_and_leaks_and_stops_at_leaks_if_told_to(stage,
     copied(tmp_path / "raw", label="BNE")
     (tmp_path / "raw/train/LY/bad.png").touch()
     metrics = stage(source="folder", path="raw")
-    assert metrics["reasons"] == {"empty file": 1, "same image under two labels": 2}
-    assert metrics["leaks"] == {"identical": 0, "near_identical": 0, "two_labels": 2, "within_training": 0}
-    assert (metrics["train"], metrics["test"], metrics["rejected"]) == (1, 2, 3)
+    assert metrics["reasons"] == {"empty file": 1, "same image under two labels": 3}
+    assert metrics["leaks"] == {"identical": 0, "near_identical": 0, "two_labels": 3, "group": 0, "within_training": 0}
+    assert (metrics["train"], metrics["test"], metrics["rejected"]) == (1, 1, 4)
     assert "table_1" not in metrics
-    assert len(pd.read_csv(tmp_path / "data/rejects.csv")) == 3
-    with pytest.raises(UserError, match=r"data/leaks\.csv lists leaks: two_labels 2; take these images out, or set"):
+    assert len(pd.read_csv(tmp_path / "data/rejects.csv")) == 4
+    with pytest.raises(UserError, match=r"data/leaks\.csv lists leaks: two_labels 3; take these images out, or set"):
         stage(leaks="stop")
-    assert len(pd.read_csv(tmp_path / "data/leaks.csv")) == 2
+    assert len(pd.read_csv(tmp_path / "data/leaks.csv")) == 3
+
+
+def test_the_stage_says_that_a_set_has_lost_its_grey_levels(stage, tmp_path, capsys):
+    for i in range(40):
+        put(tmp_path / f"raw/{'SNE' if i % 2 else 'LY'}/{i}.png")
+    line = "at most 16 grey levels, so that bits may have been lost before: images 3, of 40"
+    for dark in range(4):
+        metrics = stage(source="folder", path="raw")
+        assert (line in capsys.readouterr().out) == (dark == 3)
+        assert metrics.get("few_levels") == ({"images": 3, "of": 40} if dark == 3 else None)
+        path = tmp_path / f"raw/LY/{2 * dark}.png"
+        Image.fromarray(np.array(Image.open(path)) // 16).save(path)
 
 
 def test_the_stage_says_whether_the_pool_is_the_reports(stage, archives):

@@ -18,7 +18,7 @@ def test_what_is_written_passes_and_a_damaged_copy_exits_with_1(tmp_path, capsys
     assert path.read_text() == "ID,labels\nb,LY\na,SNE\nc,LY\n"
     write_csv(sample, ["ID", "labels"], [(id, "SNE") for id in IDS])
     main(["submission", str(path), "--sample", str(sample)])
-    assert "3 predictions, complete and in order" in capsys.readouterr().out
+    assert "3 predictions, complete\n" in capsys.readouterr().out
     path.write_text(path.read_text().replace("a,SNE\n", ""))
     with pytest.raises(SystemExit) as stop:
         main(["submission", str(path), "--sample", str(sample)])
@@ -41,7 +41,43 @@ def test_an_id_that_the_sample_lists_twice_is_wanted_once(tmp_path, capsys):
     write_submission(tmp_path / "row.csv", IDS, [1, 0, 1])
     write_csv(tmp_path / "sample.csv", ["ID"], [(id,) for id in [*IDS, IDS[0]]])
     main(["submission", str(tmp_path / "row.csv"), "--sample", str(tmp_path / "sample.csv")])
-    assert "complete and in order" in capsys.readouterr().out
+    assert "3 predictions, complete\n" in capsys.readouterr().out
+
+
+HEADER = "the first line is {}; expected ID,labels and no other column"
+
+
+@pytest.mark.parametrize(
+    ("content", "refused"),
+    [
+        (b"ID,labels\nc,LY\nb,LY\na,SNE\n", ""),  # Kaggle matches rows by ID and columns by name
+        (b"labels,ID\nLY,b\nSNE,a\nLY,c\n", ""),
+        (b'\xef\xbb\xbf"ID","labels"\r\nb,LY\r\n\r\na,SNE\r\nc,LY\r\n', ""),
+        (b",ID,labels\n0,b,LY\n1,a,LY\n2,c,LY\n", HEADER.format("',ID,labels'")),
+        (b"ID,labels,p\nb,LY,1\na,LY,1\nc,LY,1\n", HEADER.format("'ID,labels,p'")),
+        (b"ID;labels\nb;LY\na;LY\nc;LY\n", HEADER.format("'ID;labels'")),
+        (b"ID, labels\nb,LY\na,LY\nc,LY\n", HEADER.format("'ID, labels'")),
+        (b"b,LY\na,LY\nc,LY\n", HEADER.format("'b,LY'")),
+        (b"", HEADER.format("''")),
+        (b"ID,labels\nb, LY \na,LY\nc,LY\n", "row 1: label ' LY ' is none of SNE"),
+        (b"ID,labels\nb ,LY\na,LY\nc,LY\n", "row 1: ID 'b ' is not in the test part"),
+        (b"ID,labels\nb,LY,\na,LY\nc,LY\n", "row 1 has 3 values for 2 columns"),
+        (b"ID,labels\nb,LY\na\nc,LY\n", "row 2 has 1 values for 2 columns"),
+        (b'ID,labels\nb,LY\na,LY\nc,"LY\n', "not a CSV file in UTF-8"),
+        ("ID,labels\nb,LY\na,LY\nc,LY\n".encode("utf-16"), "not a CSV file in UTF-8"),
+    ],
+)
+def test_a_file_is_read_as_a_leaderboard_reads_it(tmp_path, capsys, content, refused):
+    path, sample = tmp_path / "row.csv", tmp_path / "sample.csv"
+    path.write_bytes(content)
+    write_csv(sample, ["ID", "labels"], [(id, "SNE") for id in IDS])
+    try:
+        main(["submission", str(path), "--sample", str(sample)])
+        said = ""
+    except SystemExit as stop:
+        said = capsys.readouterr().out + str(stop.code)
+    assert refused in said
+    assert bool(said) == bool(refused)
 
 
 def test_checking_needs_no_pytorch():

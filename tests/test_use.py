@@ -1,31 +1,32 @@
 """A trained model in a person's hands: classify, explain, export."""
 
 import csv
+import json
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import ClassVar
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from torchvision.ops import Permute
+from wbc.classical.linear import Linear, save_linear
 
 from conftest import cells
 from wbc import parallel
 from wbc.__main__ import main
-from wbc.classical.linear import Linear, save_linear
-from wbc.cli.classify import classify, find, layer_cam
-from wbc.cli.export import Resize, export_onnx
-from wbc.config import TTA, Augment
-from wbc.core.classes import CLASSES
+from wbc.config.resolve import resolve
+from wbc.config.schema import TTA, Augment
 from wbc.core.errors import UserError
-from wbc.core.io import write_json
+from wbc.core.io import write_csv, write_json
 from wbc.dataset.images import SUFFIXES, decode
 from wbc.dataset.pack import middle, resize
 from wbc.features import feature_set
-from wbc.models.model import load
-from wbc.network.explain import SIDE, of_mistakes
 from wbc.network.inference import infer
 from wbc.network.model import PLAIN, Trained, build, load_model, save_model
 from wbc.network.pixels import Pixels
@@ -364,6 +365,145 @@ def test_tta_takes_the_passes_and_the_temperature_of_the_row(trained, tiny_row, 
             [row.probability for row in classify(trained, find([str(folder)]), CPU, tta)], abs=1e-6
         )
     main([*command[:3], "m_blend-1.safetensors", *command[4:]])  # a blend's is its row's
+
+
+def test_tta_of_a_model_that_is_called_as_other_settings_are_is_said(trained, folder, params, tmp_path, monkeypatch):
+    """A blend under another name: configs/blend.yaml is no row's."""
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "blend.safetensors", trained)
+    write_json("configs/blend.yaml", resolve(params)["blend"])
+    with pytest.raises(
+        SystemExit, match=r"error: configs/blend\.yaml: not the settings of a row; name .* by --settings"
+    ):
+        main(["classify", str(folder), "--model", "blend.safetensors", "--tta"])
+
+
+@pytest.mark.parametrize(
+    ("out", "why"),
+    [
+        ("in", "Is a directory"),
+        ("model.safetensors/p.csv", "File exists|Not a directory"),
+        ("x" * 250 + ".csv", "File name too long"),
+        ("locked/p.csv", "Permission denied"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("classify", "in", "--model", "model.safetensors", "--out"),
+        ("classify", "in", "--model", "model.safetensors", "--explain"),
+        ("export", "--model", "model.safetensors", "--out"),
+        ("label-check", "v3-0.npz", "--out"),
+    ],
+    ids=["classify", "explain", "export", "label-check"],
+)
+def test_where_nothing_can_be_written_no_work_is_done(trained, folder, tmp_path, monkeypatch, command, out, why):
+    if command[-1] == "--explain":
+        if out == "in" or out.startswith("x"):
+            pytest.skip("a folder that can be")
+        out = out.removesuffix("/p.csv")
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "model.safetensors", trained)
+    Path("locked").mkdir(mode=0o555)
+    Path(".").chmod(0o755)
+    for work in ("use.classify.classify", "use.export.export_onnx", "report.labels.suspects"):
+        monkeypatch.setattr(f"wbc.{work}", lambda *_: pytest.fail("worked"))
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        with pytest.raises(SystemExit, match=f"^error: .*({why})$"):
+            main([*command, out])
+    finally:
+        os.seteuid(user)
+    assert not list(tmp_path.rglob(".*.tmp"))
+
+
+def test_a_name_that_is_no_utf_8_is_written_as_it_is_printed(trained, folder, tmp_path, capfd):
+    save_model(tmp_path / "m.safetensors", trained)
+    shutil.copy(folder / "a ü.png", os.fsencode(folder) + b"/\xff.png")
+    command = ["classify", str(folder), "--model", str(tmp_path / "m.safetensors")]
+    main([*command, "--out", str(tmp_path / "p.csv")])
+    subprocess.run([sys.executable, "-m", "wbc", *command], check=True)
+    for text in ((tmp_path / "p.csv").read_text(encoding="utf-8"), capfd.readouterr().out):
+        lines = [line.partition(",")[2] for line in text.splitlines() if "a ü.png," in line or "\\udcff.png," in line]
+        assert len(lines) == 2
+        assert lines[0] == lines[1]  # of the same image
+
+
+# --- where the labels are known
+
+
+@pytest.fixture
+def labelled(linear, smear, tmp_path):
+    """The model and a folder `images` of its images under names, and what it says of each."""
+    save_linear(tmp_path / "m.safetensors", linear)
+    shutil.copytree(smear, tmp_path / "cells/images")
+    files = find([str(tmp_path / "cells")])
+    return files, [row.label for row in classify(linear, files, CPU)]
+
+
+def scored(tmp_path, *options):
+    main(["classify", str(tmp_path / "cells"), "--model", str(tmp_path / "m.safetensors"), *options])
+
+
+@pytest.mark.usefixtures("one_core")
+def test_images_with_labels_are_scored_and_what_is_left_out_is_said(labelled, tmp_path, capsys):
+    files, said = labelled
+    ids = [file.stem for file in files]
+    other = next(c for c in CLASSES if c not in (*said, "PLY"))
+    truth = [said[0], other, "PLY", "Lymphocyte"]  # of the last image nothing is known
+    lines = [*zip(ids, truth, strict=False), ("gone", "LY")]
+    write_csv(tmp_path / "cells/labels.csv", ["ID", "labels"], lines)
+    scored(tmp_path, "--out", str(tmp_path / "p.csv"))
+    printed = capsys.readouterr().out
+    found = json.loads((tmp_path / "p.scores.json").read_text())
+    classes = sorted(set(truth[:3]))
+    assert found["f1"] == pytest.approx(
+        f1_score(truth[:3], said[:3], labels=classes, average="macro", zero_division=0), abs=1e-6
+    )
+    assert found["accuracy"] == pytest.approx(1 / 3, abs=1e-6)
+    assert found["accuracy_low"] <= found["accuracy"] <= found["accuracy_high"]
+    assert found["images"] == 3
+    assert sum(n for row in found["confusion"].values() for n in row.values()) == 3
+    assert found["confusion"][other][said[1]] == 1
+    assert found["left_out"] == {"in the list: no such file": 1, "unknown label 'Lymphocyte'": 1, "no label": 1}
+    assert found["never_seen"] == {"PLY": 1}
+    for line in ("accuracy 0.333 (95% interval ", "left out, no label: 1", "PLY: 1 images of a class that the model"):
+        assert line in printed
+
+
+@pytest.mark.usefixtures("one_core")
+@pytest.mark.parametrize("layout", ["beside", "elsewhere", "folders"])
+def test_labels_are_found_beside_the_images_elsewhere_or_in_folders_names(labelled, tmp_path, capsys, layout):
+    files, said = labelled
+    options, lines = [], [(file.name, label) for file, label in zip(files, said, strict=True)]
+    if layout == "folders":
+        for file, label in zip(files, said, strict=True):
+            (tmp_path / "cells" / label / "P1").mkdir(parents=True, exist_ok=True)
+            file.rename(tmp_path / "cells" / label / "P1" / file.name)
+    else:
+        table = tmp_path / ("cells/labels.csv" if layout == "beside" else "truth.csv")
+        write_csv(table, ["ID", "labels"], lines)
+        options = ["--labels", str(table)] if layout == "elsewhere" else []
+    scored(tmp_path, *options)
+    printed = capsys.readouterr()
+    assert "accuracy 1.000" in printed.err
+    assert len(list(csv.DictReader(printed.out.splitlines()))) == 5  # a pipe takes the table alone
+
+
+@pytest.mark.usefixtures("one_core")
+def test_labels_that_cannot_be_used_are_said_before_the_work(labelled, tmp_path, monkeypatch, capsys):
+    table = tmp_path / "cells/labels.csv"
+    table.write_text("file,class\nx,LY\n")
+    scored(tmp_path)  # nobody asked for scores
+    assert "no scores: " in capsys.readouterr().err
+    monkeypatch.setattr("wbc.cli.classify.classify", lambda *_: pytest.fail("worked"))
+    with pytest.raises(SystemExit, match="no column 'ID'"):
+        scored(tmp_path, "--labels", str(table))
+    table.write_text("ID,labels\nx,LY\n")
+    with pytest.raises(SystemExit, match=r"labels\.csv: labels no image in .*cells; name the folder of its images"):
+        scored(tmp_path, "--labels", str(table))
 
 
 def test_the_commands_write_what_they_say(trained, linear, folder, tmp_path):

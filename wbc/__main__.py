@@ -2,15 +2,14 @@
 
 import argparse
 import csv
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from wbc.dataset.public import SETS
 
-MODEL = Path("models/final-0.safetensors")
-PREDICTIONS = Path("data/predictions/v3-0.npz")
+MODEL = Path("runs/final-0/train/model.safetensors")
+PREDICTIONS = Path("runs/v3-0/classical")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -25,8 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("images", nargs="+", help="files, folders or patterns")
     command.add_argument("--model", type=Path, default=MODEL, help="(default: %(default)s)")
     command.add_argument("--tta", action="store_true", help="average over augmented views: slower, steadier")
-    command.add_argument("--settings", type=Path, help="where its tta stands (default: configs/ its row .yaml)")
+    command.add_argument(
+        "--settings", type=Path, help="where its tta stands (default: settings/predict/<its row>.yaml)"
+    )
     command.add_argument("--out", type=Path, help="write a CSV file instead of printing")
+    command.add_argument(
+        "--labels", type=Path, help="a list ID,labels to score against (default: the folder's labels.csv)"
+    )
     command.add_argument("--explain", type=Path, metavar="FOLDER", help="write LayerCAM overlays there")
     command = commands.add_parser("export", help="write a model as ONNX")
     command.set_defaults(run=export)
@@ -44,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from wbc.core.errors import UserError
 
+    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no UTF-8
     try:
         options.run(options)
     except UserError as error:
@@ -63,32 +68,58 @@ def fetch(arguments: argparse.Namespace) -> None:
 
 def classify(arguments: argparse.Namespace) -> None:
     """One line per image: class, probability, runner-up and what to beware of."""
-    from wbc import config
-    from wbc.classical.linear import Linear
     from wbc.cli.classify import Classified, find, layer_cam
     from wbc.cli.classify import classify as classified
+    from wbc.cli.score import lines, read_labels, score
     from wbc.core.errors import UserError
+    from wbc.core.io import check_writable, write_json
     from wbc.dataset.images import decode, write_jpeg
     from wbc.models.model import load
     from wbc.network.inference import choose_device
     from wbc.network.model import PLAIN
 
     files, model = find(arguments.images), load(arguments.model)
-    if isinstance(model, Linear) and (arguments.tta or arguments.explain):
-        raise UserError(f"{arguments.model}: --tta and --explain need a network; this is a linear model alone")
-    tta = PLAIN
-    if arguments.tta:  # it acts after training, so a model file cannot know it
-        row = re.sub(f"({config.BLEND})?(-[0-9]+)?$", "", arguments.model.stem)
-        tta = config.load(arguments.settings or f"configs/{row}.yaml").tta
+    labels = read_labels(arguments.images, arguments.labels)
+    if not model.network and (arguments.tta or arguments.explain):
+        raise UserError(f"{arguments.model}: --tta and --explain need a network; this is a classical model")
+    tta = tta_of(arguments.settings, arguments.model) if arguments.tta else PLAIN
+    scores = arguments.out.with_suffix(".scores.json") if arguments.out and any(labels.label.values()) else None
+    for path in filter(None, (arguments.out, scores, arguments.explain and arguments.explain / "00001.jpg")):
+        check_writable(path)
     rows = list(classified(model, files, choose_device(), tta))
     write(arguments.out, Classified._fields, rows)
+    if any(labels.label.values()):
+        found = score(model, files, rows, labels)
+        print(*lines(found), sep="\n", file=sys.stdout if scores else sys.stderr)  # a pipe takes the lines of the table
+        if scores:
+            write_json(scores, found)
     if arguments.explain:
         for number, (file, row) in enumerate(zip(files, rows, strict=True), 1):
             if row.label:  # numbered, since files of two folders may share a name
-                overlay = layer_cam(model, decode(file.read_bytes()), row.label)
+                overlay = layer_cam(model.network, decode(file.read_bytes()), row.label)
                 write_jpeg(arguments.explain / f"{number:05d}-{file.stem}-{row.label}.jpg", overlay)
     if unread := sum(not row.label for row in rows):
         sys.exit(f"error: {unread} of {len(rows)} files could not be read; the notes say why")
+
+
+def tta_of(settings: Path | None, model: Path):
+    """Test-time augmentation acts after training, so that it stands in the settings of the model's row."""
+    from wbc.config.files import read_yaml, settings_path
+    from wbc.config.schema import TTA
+    from wbc.core.errors import UserError
+
+    row = model.absolute().parent.parent.name.rpartition("-")[0]  # runs/<row>-<repeat>/train/model.safetensors
+    path = settings or settings_path("predict", row)
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file; name the settings of the model's row, settings/predict/<row>.yaml, by --settings"
+        )
+    values = read_yaml(path)
+    if "tta" not in values:
+        raise UserError(
+            f"{path}: has no tta; name the model's own settings, settings/predict/<row>.yaml, by --settings"
+        )
+    return TTA(**values["tta"])
 
 
 def write(out: Path | None, columns: Sequence[str], rows: Sequence[Sequence]) -> None:
@@ -107,30 +138,33 @@ def write(out: Path | None, columns: Sequence[str], rows: Sequence[Sequence]) ->
 def export(arguments: argparse.Namespace) -> None:
     """Write the model as ONNX."""
     from wbc.cli.export import export_onnx
+    from wbc.core.io import check_writable
     from wbc.models.model import load
 
     out = arguments.out or arguments.model.with_suffix(".onnx")
+    check_writable(out)
     export_onnx(load(arguments.model), out)
     print(out)
 
 
 def submission(arguments: argparse.Namespace) -> None:
     """What is wrong with a submission, one line each; the exit status is 1 if anything is."""
-    from wbc.cli.submission import expected_ids, problems
-    from wbc.core.tables import SUBMISSION
-    from wbc.dataset.listing import read_rows
+    from wbc.cli.submission import expected_ids, problems, read_submission
 
-    rows = read_rows(arguments.file, SUBMISSION)
+    rows = read_submission(arguments.file)
     if found := problems(rows, expected_ids(arguments.sample)):
         print(*found, sep="\n")
         sys.exit(1)
-    print(f"{arguments.file}: {len(rows)} predictions, complete and in order")
+    print(f"{arguments.file}: {len(rows)} predictions, complete")
 
 
 def label_check(arguments: argparse.Namespace) -> None:
     """One line per suspicious cell: its label, what a model that was not trained on it says, and how surely."""
+    from wbc.core.io import check_writable
     from wbc.report.labels import COLUMNS, suspects
 
+    if arguments.out:
+        check_writable(arguments.out)
     write(arguments.out, COLUMNS, suspects(arguments.predictions).to_numpy().tolist())
 
 

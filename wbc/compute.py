@@ -7,6 +7,7 @@ over a training, everything after them. The libraries read these variables when 
 import os
 import sys
 import time
+from pathlib import Path
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 AVX2 = {
@@ -15,7 +16,9 @@ AVX2 = {
     "MKL_CBWR": "COMPATIBLE",  # matrix products in PyTorch; of its branches the only one that is not Intel's alone
     "OPENBLAS_CORETYPE": "Haswell",  # matrix products in NumPy and SciPy
     "NPY_ENABLE_CPU_FEATURES": "X86_V3",  # NumPy's vectorised loops
+    "OPENCV_IPP": "avx2",  # some of OpenCV's functions, such as cubic scaling and the distance transform
 }
+CPUINFO = Path("/proc/cpuinfo")  # on Linux
 
 
 def pin(threads: int, isa: str) -> None:
@@ -29,6 +32,10 @@ def pin(threads: int, isa: str) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     if isa == "avx2":
         os.environ |= AVX2
+        os.environ.pop("NPY_DISABLE_CPU_FEATURES", None)  # beside the other one NumPy would not start
+        # OpenCV's own loops; of a processor without what is to be disabled it would print a line in each process
+        wide = CPUINFO.exists() and "avx512vl" in CPUINFO.read_text()
+        os.environ["OPENCV_CPU_DISABLE"] = "AVX512-SKX" if wide else ""
 
 
 def used() -> str:

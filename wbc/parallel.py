@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from joblib import cpu_count
 from joblib.externals.loky import ProcessPoolExecutor
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from wbc.compute import AVX2, THREADS
 from wbc.core.errors import UserError
+from wbc.progress import Bar
 
 if TYPE_CHECKING:
     from distributed import Client, WorkerPlugin
@@ -45,7 +45,7 @@ def parallel_map(
     threads: bool = False,
     backend: str = "loky",
 ) -> Iterator[Any]:
-    """`function(*args)` for all of `arguments`, in their order, with a progress bar.
+    """`function(*args)` for all of `arguments`, in their order, with `Bar`.
 
     At most `AHEAD * BATCH` results per core wait to be taken; joblib's own generator makes all of them, however slowly
     they are taken, and a host of many cores with a slow disk then holds gigabytes.
@@ -54,7 +54,7 @@ def parallel_map(
         function: what to do; where it runs in processes, it and `arguments` must pickle.
         arguments: of each call, read no farther than the calls are made.
         total: how many there are.
-        title: of the progress bar.
+        title: of the bar.
         threads: whether threads of this process serve, as for what waits for disks or releases the interpreter.
         backend: `loky`, for this machine, or `dask`, for `cluster`, where paths mean what they mean here.
 
@@ -63,7 +63,10 @@ def parallel_map(
         KilledError: a process was killed; on a cluster, with each of four workers that tried.
     """
     run = _on_cluster if backend == "dask" else _on_threads if threads else _on_processes
-    return tqdm(run(function, arguments, total), title, total, disable=None)
+    with Bar(title, total) as bar:
+        for result in run(function, arguments, total):
+            bar.update()
+            yield result
 
 
 def _on_threads(function: Callable[..., Any], arguments: Iterable[tuple], total: int) -> Iterator[Any]:

@@ -9,8 +9,10 @@ def project(embeddings: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
     """t-SNE (van der Maaten and Hinton 2008) of (N, D) embeddings: (N, 2) float32 coordinates.
 
     The perplexity is lowered to (N - 1) / 3 for small sets. One thread: a parallel sum would vary between runs.
+    Fewer than 3 embeddings, or equal ones, are all put at the origin.
     """
-    if len(embeddings) < 3:  # nothing to arrange
+    # scikit-learn divides by the spread, and crashes the process where it is 0, or so small that its square is 0
+    if len(embeddings) < 3 or not (embeddings - embeddings[0]).var(axis=0).any():
         return np.zeros((len(embeddings), 2), np.float32)
     perplexity = min(perplexity, (len(embeddings) - 1) / 3)
     with threadpool_limits(1):

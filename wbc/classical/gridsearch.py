@@ -10,7 +10,7 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.preprocessing import StandardScaler
 
 from wbc.classical.models import beside_each_other, gradient_boosting, rounds_name
-from wbc.config import GridSearch
+from wbc.config.schema import GridSearch
 
 SHUFFLES = 5  # of each feature
 

@@ -1,11 +1,14 @@
 """The report's six classifiers (§3.4, Tables 3 and 4), a seventh, and their cross-validation."""
 
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed, parallel_config
+from scipy.special import log_expit, softmax
 from sklearn.base import ClassifierMixin, clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import (
@@ -23,6 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from wbc.core.classes import CLASSES
 from wbc.parallel import cluster
+from wbc.progress import Bar
 
 PROGRESS = 5  # joblib's verbosity: a line now and then with what is done and how long the rest takes
 
@@ -46,6 +50,32 @@ def rounds_name(implementation: str) -> str:
     return "n_estimators" if implementation == "exact" else "max_iter"
 
 
+class PairwiseSVC(SVC):
+    """SVC with probabilities. SVC's own are deprecated, and CalibratedClassifierCV needs several images of every class.
+
+    A pair's decision value is half the log-odds of its classes, and a class's probability is proportional to the
+    product of those that its pairs give it.
+    """
+
+    def predict_proba(self, features: np.ndarray) -> np.ndarray:
+        values = self.decision_function(features).reshape(len(features), -1)
+        if len(self.classes_) == 2:  # scikit-learn's sign is that of the second class there, else of a pair's first
+            values = -values
+        logs = np.zeros((len(features), len(self.classes_)))
+        for value, (one, other) in zip(values.T, combinations(range(len(self.classes_)), 2), strict=True):
+            logs[:, one] += log_expit(2 * value)
+            logs[:, other] += log_expit(-2 * value)
+        return softmax(logs, axis=1)
+
+
+class SmoothedKNN(KNeighborsClassifier):
+    """Nearest neighbours with one vote more, shared by all classes, so that no class has probability 0."""
+
+    def predict_proba(self, features: np.ndarray) -> np.ndarray:
+        votes = self.n_neighbors * super().predict_proba(features)
+        return (votes + 1 / len(self.classes_)) / (self.n_neighbors + 1)
+
+
 def classifiers(implementation: str, balanced: bool, seed: int) -> dict[str, ClassifierMixin]:
     """The report's six classifiers with scikit-learn's defaults, and linear discriminant analysis, unfitted.
 
@@ -60,8 +90,8 @@ def classifiers(implementation: str, balanced: bool, seed: int) -> dict[str, Cla
     weight = "balanced" if balanced else None
     return {
         "logistic_regression": LogisticRegression(class_weight=weight, max_iter=2000),
-        "knn": KNeighborsClassifier(),
-        "svm_rbf": SVC(class_weight=weight),
+        "knn": SmoothedKNN(),
+        "svm_rbf": PairwiseSVC(class_weight=weight, decision_function_shape="ovo"),
         "random_forest": RandomForestClassifier(class_weight=weight, random_state=seed),
         "adaboost": AdaBoostClassifier(random_state=seed),
         "gradient_boosting": gradient_boosting(implementation, seed),
@@ -74,7 +104,7 @@ class Validated(NamedTuple):
 
     out_of_fold: np.ndarray  # (N, 13) float64: of each sample by the classifier trained on the other folds
     test: np.ndarray  # (M, 13) float64: of the test part by the one trained on all of them
-    model: Pipeline | None  # that one, where it is linear
+    model: Pipeline  # that one
 
 
 def cross_validate(
@@ -114,14 +144,14 @@ def _trained_on(
     model: Pipeline, features: np.ndarray, target: np.ndarray, rows: np.ndarray | slice, test: np.ndarray
 ) -> tuple[np.ndarray, Pipeline | None]:
     model = clone(model).fit(features[rows], target[rows])
-    # a forest alone may be hundreds of megabytes on its way back
-    return probabilities(model, test), model if hasattr(model[-1], "coef_") else None
+    # of the folds' the predictions suffice: a forest may be hundreds of megabytes on its way back
+    return probabilities(model, test), model if isinstance(rows, slice) else None
 
 
 def probabilities(model: ClassifierMixin, features: np.ndarray) -> np.ndarray:
     """(N, 13) float64 probabilities that a fitted classifier gives (N, D) features, 0 for a class it was never shown.
 
-    Of one that gives none, as SVC, all of it goes to the class that it names.
+    Of one that gives none all of it goes to the class that it names.
     """
     found = np.zeros((len(features), len(CLASSES)))
     if not len(features):
@@ -144,8 +174,9 @@ def beside_each_other(backend: str) -> Iterator[None]:
         ClusterError: see `wbc.parallel.cluster`.
     """
     if backend == "loky":
-        with parallel_config(backend="loky", inner_max_num_threads=1, verbose=PROGRESS), threadpool_limits(1):
-            yield
-        return
-    with cluster(), parallel_config(backend="dask", verbose=PROGRESS), threadpool_limits(1):
+        where, options = nullcontext(), {"backend": "loky", "inner_max_num_threads": 1}
+    else:
+        where, options = cluster(), {"backend": "dask"}
+    beat = Bar("fits", disable=sys.stderr.isatty())  # on a terminal joblib's lines suffice
+    with where, parallel_config(**options, verbose=PROGRESS), threadpool_limits(1), beat:
         yield

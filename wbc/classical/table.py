@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wbc.config import STUDY
+from wbc.config.files import STUDY
 from wbc.core.errors import UserError
 from wbc.core.tables import read_features, read_manifest, read_split, targets
 
@@ -25,7 +25,7 @@ def training(features: str, repeat: int) -> Dataset:
     """A repeat's training part of a feature set such as `v1`.
 
     Raises:
-        UserError: it is too small to be cross-validated.
+        UserError: it is too small to be cross-validated; or see `wbc.core.tables.check`.
     """
     table = _part(features, repeat, test=False)
     for fold in np.unique(table.fold):

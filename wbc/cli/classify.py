@@ -10,15 +10,14 @@ import cv2
 import numpy as np
 import torch
 
-from wbc.classical.linear import Linear
-from wbc.config import TTA
+from wbc.config.schema import TTA
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.dataset.images import SUFFIXES
-from wbc.dataset.listing import ImageFolder
+from wbc.dataset.listing import ImageFolder, is_image
 from wbc.dataset.pack import middle, resize
-from wbc.models.inputs import Seen, look
-from wbc.models.model import novelty, parts, probabilities
+from wbc.models.inputs import ImageInputs, read_inputs
+from wbc.models.model import Inputs, Model
 from wbc.network.explain import evidence
 from wbc.network.inference import BATCH
 from wbc.network.model import PLAIN, Trained
@@ -42,6 +41,8 @@ class Classified(NamedTuple):
 def find(patterns: Sequence[str]) -> list[Path]:
     """The image files that folders (with all below them but hidden ones), files and patterns name, each once, sorted.
 
+    In a folder, what looks like an image counts, whatever its suffix: what cannot be read is said of each.
+
     Raises:
         UserError: a pattern names nothing.
     """
@@ -49,54 +50,57 @@ def find(patterns: Sequence[str]) -> list[Path]:
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            files = set(ImageFolder(path).paths)
+            folder = ImageFolder(path)
+            files = {*folder.paths, *folder.unread}
         else:
             names = [path] if path.exists() else map(Path, glob.glob(pattern))
-            files = {name for name in names if name.is_file() and (name == path or name.suffix.lower() in SUFFIXES)}
+            files = {name for name in names if name.is_file() and (name == path or is_image(name))}
         if not files:
             raise UserError(f"{pattern}: no image; expected a file, a folder or a pattern of {', '.join(SUFFIXES)}")
         found |= files
     return sorted(found)
 
 
-def classify(
-    model: Trained | Linear, files: Sequence[Path], device: torch.device, tta: TTA = PLAIN
-) -> Iterator[Classified]:
+def classify(model: Model, files: Sequence[Path], device: torch.device, tta: TTA = PLAIN) -> Iterator[Classified]:
     """Classify image files, in their order, `BATCH` at a time. Probabilities are calibrated by the model's temperature.
 
     An image is called unusual where it lies farther from the training images than 99 of 100 that were held out
-    (`wbc.scoring.novelty`): its class is then a guess, whatever its probability. So it is, for a linear model, where
-    the mask is wrong on the face of it (`wbc.segment.failed`).
+    (`wbc.scoring.novelty`): its class is then a guess, whatever its probability. So it is, for a classical model,
+    where the mask cannot be right (`wbc.segment.failed`).
 
     Args:
-        model: as `load` gives it. What a network and its partner say is averaged.
+        model: as `wbc.models.model.load` gives it.
         files: any common image format.
         device: the network's.
         tta: test-time augmentation, the network's.
     """
-    network, linear = parts(model)
-    square = (network.size, network.crop) if network else None
-    measured = (linear.features, linear.masks) if linear else None
-    tasks = ((file, square, measured) for file in files)
-    looked = zip(files, parallel_map(look, tasks, len(files), "classify", threads=not linear), strict=True)
-    while some := list(islice(looked, BATCH)):
-        seen = [each for _, each in some if isinstance(each, Seen)]
-        said = iter(_said(model, seen, device, tta) if seen else ())
+    tasks = ((file, *model.needs) for file in files)
+    read = parallel_map(read_inputs, tasks, len(files), "classify", threads=not model.needs.measured)
+    pairs = zip(files, read, strict=True)
+    while some := list(islice(pairs, BATCH)):
+        images = [each for _, each in some if isinstance(each, ImageInputs)]
+        lines = iter(_lines(model, images, device, tta) if images else ())
         for file, each in some:
-            yield Classified(str(file), *next(said)) if isinstance(each, Seen) else Classified(str(file), note=each)
+            if isinstance(each, ImageInputs):
+                yield Classified(str(file), *next(lines))
+            else:
+                yield Classified(str(file), note=each)
 
 
-def _said(model: Trained | Linear, seen: Sequence[Seen], device: torch.device, tta: TTA) -> Iterator[tuple]:
+def _lines(model: Model, images: Sequence[ImageInputs], device: torch.device, tta: TTA) -> Iterator[tuple]:
     """Of each of the images, at least one, what `Classified` has beside its name."""
-    network, linear = parts(model)
-    pixels = Pixels(np.stack([each.pixels for each in seen]), np.arange(len(seen)), device) if network else None
-    features = np.stack([each.features for each in seen]) if linear else None
-    notes = [["no whole cell found"] if each.lost else [] for each in seen]
-    if (distances := novelty(model, pixels, features)) is not None:
-        for note, distance in zip(notes, distances, strict=True):
-            if distance > 1:
-                note.insert(0, f"unlike the training images ({distance:.2g}× as far as 99 of 100)")
-    likeliest = torch.from_numpy(probabilities(model, pixels, features, tta)).topk(2)
+    pixels = features = None
+    if model.needs.square:
+        pixels = Pixels(np.stack([each.pixels for each in images]), np.arange(len(images)), device)
+    if model.needs.measured:
+        features = np.stack([each.features for each in images])
+    inputs = Inputs(pixels, features)
+    notes = [["no whole cell found"] if each.bad_mask else [] for each in images]
+    if (novelty := model.novelty(inputs)) is not None:
+        for note, value in zip(notes, novelty, strict=True):
+            if value > 1:
+                note.insert(0, f"unlike the training images ({value:.2g}× as far as 99 of 100)")
+    likeliest = torch.from_numpy(model.probabilities(inputs, tta)).topk(2)
     for (first, second), (best, other), note in zip(*(values.tolist() for values in likeliest), notes, strict=True):
         yield CLASSES[best], first, CLASSES[other], second, "; ".join(note)
 

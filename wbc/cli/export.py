@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from wbc.classical.linear import Linear
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.core.io import atomic
 from wbc.dataset.pack import HALF_UP
+from wbc.models.model import Model
 from wbc.network.model import Trained
 
 
@@ -57,7 +57,7 @@ class EndToEnd(nn.Module):
         return (self.model(self.prepare(self.resize(pixels))) / self.temperature).softmax(1)
 
 
-def export_onnx(trained: Trained | Linear, path: Path) -> None:
+def export_onnx(model: Model, path: Path) -> None:
     """Write one ONNX file: input `pixels` (N, H, W, 3) uint8 RGB, output `probabilities` (N, 13) float32.
 
     N, H and W are free: the file scales images, and calibrates, as `classify` does. The classes, in the order of the
@@ -66,11 +66,12 @@ def export_onnx(trained: Trained | Linear, path: Path) -> None:
     Raises:
         UserError: the model is no network alone.
     """
-    if isinstance(trained, Linear) or trained.linear:
+    if model.needs.measured:
         raise UserError(
-            "ONNX cannot segment the cells for a linear model; "
-            "export the network's own file, models/<row>-<repeat>.safetensors"
+            "ONNX cannot segment the cells for a classical model; "
+            "export the network's own file, runs/<row>-<repeat>/train/model.safetensors"
         )
+    trained = model.network
     import onnx
 
     example = torch.zeros(2, trained.size + 1, trained.size + 2, 3, dtype=torch.uint8)
@@ -85,6 +86,6 @@ def export_onnx(trained: Trained | Linear, path: Path) -> None:
             verbose=False,
         )
         program.save(temporary, external_data=False)
-        model = onnx.load(temporary)
-        model.metadata_props.add(key="classes", value=",".join(CLASSES))
-        onnx.save(model, temporary)
+        exported = onnx.load(temporary)
+        exported.metadata_props.add(key="classes", value=",".join(CLASSES))
+        onnx.save(exported, temporary)

@@ -133,7 +133,7 @@ def _unpack(archive: Path, target: Path, name: str, published: Published | None)
         raise Damaged(f"{name}: its {algorithm} is {digest}, but {published.digest} was published")
     unzip(archive, target, name)
     if not published:
-        print(f"{name}: sha256 {digest}, compared with none; to be pinned in wbc/data/public.py")
+        print(f"{name}: sha256 {digest}, compared with none; to be pinned in wbc/dataset/public.py")
 
 
 def _unpack_parquet(folder: Path) -> None:

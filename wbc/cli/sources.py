@@ -1,4 +1,4 @@
-"""Prints docs/sources.md: `python -m wbc.data > docs/sources.md`."""
+"""Prints docs/sources.md: `python -m wbc.cli.sources > docs/sources.md`."""
 
 from wbc.core.classes import CLASSES, NAMES
 from wbc.dataset.public import SETS, Label
@@ -67,8 +67,8 @@ def _cell(label: str, known: Label) -> str:
 
 HEAD = """# Public sets of labelled cells
 
-Written by `python -m wbc.data > docs/sources.md` from the table in `wbc/data/public.py`, where a licence, an address or
-a label is corrected.
+Written by `python -m wbc.cli.sources > docs/sources.md` from the table in `wbc/dataset/public.py`, where a licence, an
+address or a label is corrected.
 
 How to get the challenge's images from Kaggle is in [your-data.md](your-data.md#the-challenges-images-wbcbench-2026).
 Most of these sets have other stains, cameras and patients, and some of the 13 classes.
@@ -99,7 +99,7 @@ Each then lies in the folder of its name, `data/raw/pbc` and `data/raw/aml_lmu`,
   copies stay on one side.
 - Where a source has a test part, that is what is tested, and the sources without one are for training alone. An image
   of which another source tests a copy is rejected.
-- The same bytes under two labels are rejected in both sources.
+- Copies under two labels, byte for byte or nearly, are rejected in both sources.
 - Classes that only one source has are printed, and listed as `in_one_source` in `metrics/ingest.json`. There a network
   can learn the laboratory, its stain and camera, instead of the cell.
 

@@ -1,14 +1,15 @@
 """Files that are either whole or absent, and the same bytes for the same content."""
 
 import csv
+import errno
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 DIGITS = 6  # decimals of every number in a tracked text file: the last bits of a double are noise between machines
 
@@ -36,6 +37,23 @@ def atomic(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class _Nothing(Exception):
+    """Leaves `atomic` without a file."""
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise now, before the work, what writing a file there would raise after it.
+
+    Raises:
+        OSError: it is a folder, or its folder cannot be made or written to.
+    """
+    if Path(path).is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    with suppress(_Nothing), atomic(path) as temporary:
+        temporary.touch()
+        raise _Nothing
 
 
 def _sync_folder(path: Path) -> None:
@@ -71,23 +89,31 @@ def write_json(path: str | Path, values: Mapping[str, Any]) -> None:
 
 def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write `rows` under the header `columns`, floats rounded, lines ending in a single newline."""
-    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}  # a file's name may be no UTF-8
+    with atomic(path) as temporary, temporary.open("w", **text) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rounded(list(row)) for row in rows)
 
 
 def write_npz(path: str | Path, arrays: Iterable[tuple[str, Any]]) -> None:
-    """Write named arrays as a compressed `.npz`, one at a time, so that memory holds a single one.
+    """Write named arrays as a compressed `.npz`, one at a time, so that memory holds a single one."""
+    import numpy as np
+
+    def entry(array: Any) -> Callable[[IO[bytes]], None]:
+        return lambda file: np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+
+    write_zip(path, ((f"{name}.npy", entry(array)) for name, array in arrays))
+
+
+def write_zip(path: str | Path, entries: Iterable[tuple[str, Callable[[IO[bytes]], Any]]]) -> None:
+    """Write a zip file whose bytes depend on its entries alone: their names, and functions that write the content.
 
     Compressed by bzip2, which has a single implementation: the bytes that zlib's several ones write differ.
     """
-    import numpy as np
-
     with atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, array in arrays:
-            # ZipInfo's own date is fixed at 1980, so the bytes depend on the arrays alone
-            entry = zipfile.ZipInfo(f"{name}.npy")
+        for name, write in entries:
+            entry = zipfile.ZipInfo(name)  # its own date is fixed at 1980
             entry.compress_type = zipfile.ZIP_BZIP2  # ZipFile's own setting does not reach an entry given like this
             with archive.open(entry, "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+                write(file)

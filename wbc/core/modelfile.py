@@ -41,7 +41,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
     """
     if not Path(path).exists():
         raise WeightsError(
-            f"{path}: no such file; dvc repro leaves trained models in models/<row>-<repeat>.safetensors"
+            f"{path}: no such file; dvc repro leaves trained models in runs/<row>-<repeat>/train/model.safetensors"
         )
     try:
         with safe_open(path, "np") as file:

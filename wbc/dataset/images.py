@@ -2,20 +2,20 @@
 
 import hashlib
 import io
+import re
 import struct
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
+from PIL.ExifTags import Base as Tag
 
 from wbc.core.errors import UserError
 from wbc.core.io import atomic
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff")
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF")  # Pillow knows some that run programs
 TURNED = {  # what puts upright an image with this EXIF orientation (EXIF 2.32, 4.6.5.1)
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -26,6 +26,9 @@ TURNED = {  # what puts upright an image with this EXIF orientation (EXIF 2.32, 
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+DEEP = ("I;16", "I;16B", "I;16L", "I", "F")  # Pillow's modes of more than 8 bits
+STACK = re.compile(r'\b(slices|frames|Size[ZT])=(?!"?1\b)')  # ImageJ and OME-TIFF: pages that are no colours
+FEW_LEVELS = 16  # what is left of 12 bits in 16 whose upper 8 were kept
 MAX_PIXELS = 64_000_000  # 8000 × 8000; beyond it a file is taken for a decompression bomb
 
 warnings.filterwarnings("ignore", module="PIL")  # of odd metadata and of many pixels; catch_warnings is not for threads
@@ -42,50 +45,131 @@ def sha256(content: bytes) -> str:
 def decode(content: bytes) -> np.ndarray:
     """Decode an image file's bytes.
 
-    Grey, palette, CMYK and 16-bit images are converted, transparency is laid over white, and a camera's rotation
-    flag is applied.
+    Grey, palette, CMYK and deeper images are converted, three grey pages of a TIFF are its red, green and blue,
+    transparency is laid over white, and a camera's rotation flag is applied.
 
     Returns:
         (H, W, 3) uint8, RGB.
 
     Raises:
-        ImageError: not an image of `FORMATS`, truncated, larger than `MAX_PIXELS`, or of floating-point pixels.
+        ImageError: not an image of `FORMATS`, truncated, larger than `MAX_PIXELS`, transparent all over, of several
+            pages, or of more than 8 bits with an unknown white.
     """
-    with _opened(content) as image:
-        if image.mode == "F":
-            raise ImageError("floating-point pixels: their white is unknown")
-        image.load()  # a TIFF is turned here already, and then says so
-        if image.mode == "P" and image.palette is None:  # Pillow only asserts that there is one
-            raise ImageError("unreadable image: a palette image without its palette")
-        # ImageOps.exif_transpose would write the other tags again, and fail on values that it can read but not write
-        if turn := TURNED.get(image.getexif().get(ExifTags.Base.Orientation)):
-            image = image.transpose(turn)
-        if image.mode.startswith("I"):  # 16 bits a pixel; Pillow would clip instead of scaling
-            image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) // 257).astype(np.uint8))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return np.array(image.convert("RGB"))
+    image = _converted(content)
+    if image.mode == "RGBA":
+        if image.getextrema()[3][1] < 128:
+            raise ImageError("transparent: no pixel is even half opaque")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return np.array(image)
 
 
-@contextmanager
-def _opened(content: bytes) -> Iterator[Image.Image]:
-    """The image of a file's bytes; whatever Pillow finds wrong with them, at once or later, is an `ImageError`."""
+def grey_levels(image: np.ndarray) -> int:
+    """How many values an (H, W, 3) uint8 image has, in the channel that has most."""
+    return max(np.count_nonzero(cv2.calcHist([image], [c], None, [256], [0, 256])) for c in range(3))
+
+
+def _converted(content: bytes, labels: bool = False) -> Image.Image:
+    """The upright image of a file's bytes, 8-bit RGB or RGBA.
+
+    With `labels`, deeper values are kept as they are if all are below 256. Whatever Pillow finds wrong is an
+    `ImageError`.
+    """
     if not content:
         raise ImageError("empty file")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"too large: {image.width}×{image.height} pixels, more than {MAX_PIXELS:,}")
-            yield image
+            pages = _pages(image)
+            if len(pages) == 1 and image.mode not in DEEP:
+                upright = _upright(image, *pages)
+                return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+            values = _eight_bits(np.dstack([np.array(_upright(image, page)) for page in pages]), image, labels)
+            return Image.fromarray(np.broadcast_to(values, (*values.shape[:2], 3)))
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
+        if content[:4] in (b"II*\0", b"MM\0*"):
+            raise ImageError("unreadable image: a TIFF with a damaged header or with pixels of a rare kind") from None
         raise ImageError(f"not a {', '.join(FORMATS)} image") from None
     except Image.DecompressionBombError:
         raise ImageError(f"too large: more than {MAX_PIXELS:,} pixels") from None
-    except (OSError, SyntaxError, ValueError, TypeError, struct.error) as error:  # the last two of odd EXIF or XMP
-        raise ImageError(f"unreadable image: {error}") from None
+    except (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, struct.error) as error:
+        raise ImageError(f"unreadable image: {error}") from None  # the last three come of odd EXIF or XMP
+
+
+def _pages(image: Image.Image) -> list[int]:
+    """The numbers of the image's one page or, in a TIFF, of three grey ones: its red, green and blue.
+
+    Smaller copies that are marked as such do not count, nor the further views of a camera's JPEG.
+    """
+    count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if count == 1:
+        return [0]
+    kinds, description = {}, getattr(image, "tag_v2", {}).get(Tag.ImageDescription)
+    for page in range(count) if image.format == "TIFF" else ():
+        image.seek(page)
+        if not _tag(image, Tag.NewSubfileType, 0) & 1:
+            bits, photometric = _tag(image, Tag.BitsPerSample, 1), _tag(image, Tag.PhotometricInterpretation, 0)
+            kinds[page] = image.mode, image.size, bits, photometric
+    image.seek(next(iter(kinds), 0))
+    colours = len(kinds) == 3 and len(set(kinds.values())) == 1 and image.mode in ("L", *DEEP)
+    if len(kinds) != 1 and not (colours and not STACK.search(str(description))):
+        raise ImageError(f"several pages: {count}; expected one, or three grey ones for red, green and blue")
+    return list(kinds)
+
+
+def _upright(image: Image.Image, page: int) -> Image.Image:
+    """A page, loaded and turned as its camera was."""
+    image.seek(page)
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(f"too large: {image.width}×{image.height} pixels, more than {MAX_PIXELS:,}")
+    deep = ";16" in str(image.tile)
+    if _tag(image, Tag.BitsPerSample, 8) == 16 and not deep:
+        raise ImageError("unreadable image: 16-bit colours in separate planes")  # Pillow takes their bytes for pixels
+    image.load()  # a TIFF is turned here already, and then says so
+    if image.mode == "P" and image.palette is None:  # Pillow only asserts that there is one
+        raise ImageError("unreadable image: a palette image without its palette")
+    if image.mode in ("P", "PA") and max(getattr(image, "tag_v2", {}).get(Tag.ColorMap, [256])) < 256:
+        raise ImageError("unknown white: a palette of 16 bits with no value above 255")
+    # ImageOps.exif_transpose would write the other tags again, and fail on values that it can read but not write
+    turn = TURNED.get(image.getexif().get(Tag.Orientation))
+    upright = image.transpose(turn) if turn else image
+    # Pillow keeps the upper 8 of a colour's 16 bits
+    if deep and image.mode not in DEEP and max(high for _, high in upright.convert("RGB").getextrema()) < 128:
+        raise ImageError("unknown white: 16-bit colours with no value in the upper half")
+    return upright
+
+
+def _eight_bits(values: np.ndarray, image: Image.Image, labels: bool) -> np.ndarray:
+    """Scale the values of more than 8 bits that `image` has, from black to white.
+
+    White is the largest value that a TIFF states, else that of all bits, if any pixel uses the highest one: cameras
+    store 10 to 14 bits in 16, and no file of these says so.
+    """
+    if values.dtype == np.uint8:
+        return values
+    if image.mode == "F":
+        raise ImageError("floating-point pixels: their white is unknown")
+    bits, signed = _tag(image, Tag.BitsPerSample, 16), _tag(image, Tag.SampleFormat, 1) == 2
+    if bits == 32 and not signed:
+        values = values.view(np.uint32)  # which Pillow takes for signed ones
+    low, high = int(values.min()), int(values.max())
+    if labels and 0 <= low <= high < 256:
+        return values.astype(np.uint8)
+    stated = _tag(image, Tag.MaxSampleValue, 0)
+    known = stated in [2**n - 1 for n in range(8, bits)]  # any other is the brightest pixel's
+    white = stated if known else 2**bits - 1
+    if low < 0 or high > white or (high <= white // 2 and not known and bits > 12):
+        raise ImageError(f"unknown white: {bits}-bit pixels of {low} to {high}")
+    scaled = (values.astype(np.int64) * 255 + white // 2) // white
+    if _tag(image, Tag.PhotometricInterpretation, 1) == 0:  # WhiteIsZero, which Pillow heeds up to 8 bits
+        scaled = 255 - scaled
+    return scaled.astype(np.uint8)
+
+
+def _tag(image: Image.Image, tag: int, default: int) -> int:
+    """The first value of a TIFF's tag."""
+    value = getattr(image, "tag_v2", {}).get(tag, default)
+    return value[0] if isinstance(value, tuple) else value
 
 
 def read(path: str | Path, expected_sha256: str) -> np.ndarray:
@@ -121,16 +205,17 @@ def read_mask(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
         ImageError: missing or unreadable, of another shape, or it holds another value.
     """
     try:
-        with _opened(Path(path).read_bytes()) as image:
-            mask = np.array(image)
+        pixels = np.array(_converted(Path(path).read_bytes(), labels=True))
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror}") from None
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
-    if mask.shape[:2] != shape:
-        sizes = "{1}×{0} pixels for an image of {3}×{2} pixels".format(*mask.shape[:2], *shape)
+    if pixels.shape[:2] != shape:
+        sizes = "{1}×{0} pixels for an image of {3}×{2} pixels".format(*pixels.shape[:2], *shape)
         raise ImageError(f"{path}: {sizes}")
-    mask = np.where(mask == 128, 1, np.where(mask == 255, 2, mask)).astype(np.uint8)
-    if mask.ndim != 2 or mask.max(initial=0) > 2:
+    mask = pixels[..., 0]
+    coloured = (pixels[..., 1:3] != mask[..., None]).any() or (pixels[..., 3:] < 255).any()
+    mask = np.where(mask == 128, 1, np.where(mask == 255, 2, mask))
+    if coloured or mask.max(initial=0) > 2:
         raise ImageError(f"{path}: a mask has one channel of 0, 1, 2 or 0, 128, 255")
     return mask

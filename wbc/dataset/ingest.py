@@ -13,17 +13,20 @@ import numpy as np
 import pandas as pd
 
 from wbc.core.classes import CLASSES
-from wbc.dataset.images import ImageError, decode, sha256
-from wbc.dataset.leaks import copies, copy_of, first_copy, perceptual_hash, two_labels
+from wbc.dataset.images import FEW_LEVELS, ImageError, decode, grey_levels, sha256
+from wbc.dataset.leaks import copies, copy_of, divided_groups, first_copy, perceptual_hash, two_labels
 from wbc.dataset.split import held_back
 from wbc.parallel import parallel_map
-from wbc.sources import Item, Scanned, SourceError, mask_of, scan_all
+from wbc.sources import UNUSED, VALIDATION, Item, Scanned, SourceError, mask_of, scan_all
 
 NOTES = {  # what is said of `Ingested.notes`
     "left_out": "left out",
+    "other": "other files",
     "difference": "more images than the published archive has, fewer if negative",
+    "few_levels": f"at most {FEW_LEVELS} grey levels, so that bits may have been lost before",
     "in_one_source": "in one source alone, so that a network may learn the laboratory instead",
 }
+FEW_SHARE = 0.05  # of images with so few grey levels, above which it is no chance
 COLUMNS = ["id", "path", "sha256", "width", "height", "label", "part", "mask", "group", "copy_of"]
 
 
@@ -34,7 +37,7 @@ class Ingested(NamedTuple):
     rejects: pd.DataFrame  # the others: name, reason (of a dozen), detail
     leaks: pd.DataFrame  # as `wbc.dataset.leaks` returns them
     hashes: np.ndarray  # (N, 4) uint64 perceptual hashes of the usable images
-    notes: dict[str, dict]  # `left_out`, `difference` of `scan`; `in_one_source`: classes; each only if not empty
+    notes: dict[str, dict]  # `left_out`, `other`, `difference` of `scan`; `in_one_source`: classes; none is empty
 
 
 def ingest(
@@ -57,20 +60,20 @@ def ingest(
     what a source's own parts share, its publisher decided, but nobody did of two sources.
 
     Returns:
-        The manifest, with the columns `COLUMNS`: `path` and `mask` relative to the working directory (`mask` is ""
-        where there is none), sizes in pixels, `label` one of `CLASSES` or "" in an unlabelled test part, `part`
-        train or test, `group` such as the patient ("": unknown), `copy_of` the first image that this one is a copy of
-        ("": none); rejects and leaks.
+        The manifest, with the columns `COLUMNS`: `path` and `mask` ("" where there is none) begin with `root` as it is
+        given, so that they are the same wherever the working directory lies; sizes in pixels, `label` one of `CLASSES`
+        or "" in an unlabelled test part, `part` train or test, `group` such as the patient ("": unknown), `copy_of` the
+        first image that this one is a copy of ("": none); rejects and leaks.
 
     Raises:
         SourceError: the source cannot be read, no labelled training image or no test image is usable, or `strict` and
-            any is not, or a public set's archive is not whole.
+            any is not, an image is unused, or a public set's archive is not whole.
         ListError, OSError: see `wbc.sources.scan`.
         ClusterError: see `wbc.parallel.cluster`.
     """
     scanned = scan_all(source, root)
     items = [item for one in scanned for item in one.items]
-    manifest, hashes, rejects, contradicted = _checked(scanned, root, strict, backend)
+    manifest, hashes, rejects, contradicted, notes = _checked(scanned, root, strict, backend)
     manifest["copy_of"] = copy_of(manifest["id"], hashes)
     if len(scanned) > 1 and (elsewhere := _tested_elsewhere(manifest)):
         for id, other in elsewhere.items():
@@ -88,8 +91,8 @@ def ingest(
         if tested:
             raise SourceError(f"{root}: no usable test image{rejects.first}")
         raise SourceError(f"{root}: data.test_fraction = {test_fraction} holds back none of {len(manifest)} images")
-    leaks = pd.concat([copies(manifest, hashes), contradicted], ignore_index=True)
-    notes = _notes(scanned)
+    leaks = [copies(manifest, hashes), divided_groups(manifest, hashes), contradicted]
+    leaks = pd.concat(leaks, ignore_index=True)
     if len(scanned) > 1 and (alone := _in_one_source(manifest)):
         notes["in_one_source"] = alone
     return Ingested(manifest, rejects.table, leaks, hashes, notes)
@@ -123,8 +126,11 @@ def collect(
         ListError, OSError: see `wbc.sources.scan`.
     """
     (scanned,) = scan_all(source, root)
-    items = [replace(item, part="train") for item in scanned.items if item.label]  # where a label must be
-    manifest, found, rejects, contradicted = _checked([scanned._replace(items=items)], root, strict, backend)
+    # in the training part a label must be
+    items = [replace(item, part="train") for item in scanned.items if item.label or item.fault]
+    left_out = scanned.left_out | ({"no label": n} if (n := len(scanned.items) - len(items)) else {})
+    scanned = scanned._replace(items=items, left_out=left_out)
+    manifest, found, rejects, contradicted, notes = _checked([scanned], root, strict, backend)
     ids = pd.concat(["home " + home["id"], "away " + manifest["id"]], ignore_index=True)
     first = copy_of(ids, np.concatenate([hashes, found]))[len(home) :].reset_index(drop=True)
     known = first.str.startswith("home ").to_numpy(bool)
@@ -133,7 +139,7 @@ def collect(
     if known.all():
         raise SourceError(f"{root}: no usable labelled image among {len(scanned.items)} images{rejects.first}")
     manifest, found = manifest[~known].reset_index(drop=True).assign(part="test"), found[~known]
-    return Ingested(manifest, rejects.table, contradicted, found, _notes([scanned]))
+    return Ingested(manifest, rejects.table, contradicted, found, notes)
 
 
 class _Rejects(list[tuple[str, str, str]]):
@@ -162,18 +168,21 @@ class _Rejects(list[tuple[str, str, str]]):
 
 def _checked(
     scanned: Sequence[Scanned], root: Path, strict: bool, backend: str
-) -> tuple[pd.DataFrame, np.ndarray, _Rejects, pd.DataFrame]:
-    """The sources' usable items, their perceptual hashes, the other items, and of these what is under two labels."""
+) -> tuple[pd.DataFrame, np.ndarray, _Rejects, pd.DataFrame, dict[str, dict]]:
+    """The sources' usable items, their perceptual hashes, the other items, of these what is under two labels, notes."""
     for one in scanned:
         if strict and one.difference:
             (label, count), more = next(iter(one.difference.items())), len(one.difference) - 1
             why = f"{label} {count:+} images" + f", and {more} labels more" * bool(more)
             raise SourceError(f"{one.root}: not the whole archive: {why}; complete it, or set data.strict to false")
+        if strict and one.unused:
+            why = f"{one.left_out[UNUSED]} images are {UNUSED}, the first {one.unused!r}"
+            raise SourceError(f"{one.root}: {why}; list them or take them out, or set data.strict to false")
     items = [item for one in scanned for item in one.items]
     roots = [one.root for one in scanned for _ in one.items]
     rejects = _Rejects(root, strict)
     tasks = zip(items, _faults(items), roots, strict=True)
-    rows, hashes = [], []
+    rows, hashes, few = [], [], 0
     results = parallel_map(_look, tasks, len(items), "ingest", threads=True, backend=backend)
     for item, result in zip(items, results, strict=True):
         if isinstance(result, str):
@@ -181,21 +190,30 @@ def _checked(
         else:
             rows.append(result[0])
             hashes.append(result[1])
+            few += result[2]
     manifest = pd.DataFrame(rows, columns=COLUMNS)
     hashes = np.array(hashes, np.uint64).reshape(-1, 4)
 
-    contradicted = two_labels(manifest)
+    contradicted = two_labels(manifest, hashes)
     for row in contradicted.itertuples():
         rejects.add(row.id, f"same image under two labels: {row.other}")
     kept = ~manifest["id"].isin(contradicted["id"]).to_numpy()
     manifest, hashes = manifest[kept].reset_index(drop=True), hashes[kept]
-    return manifest, hashes, rejects, contradicted
+    return manifest, hashes, rejects, contradicted, _notes(scanned, few, len(rows))
 
 
-def _notes(scanned: Sequence[Scanned]) -> dict[str, dict]:
-    """What the sources leave out, and how they differ from whole archives, each where there is any."""
+def _notes(scanned: Sequence[Scanned], few: int, count: int) -> dict[str, dict]:
+    """What the sources leave out, how they differ from whole archives, and lost grey levels, each where there is any.
+
+    Args:
+        scanned: the sources.
+        few: images with at most `FEW_LEVELS` grey levels.
+        count: images that could be decoded.
+    """
     notes = {
+        "few_levels": {"images": few, "of": count} if few > FEW_SHARE * count else {},
         "left_out": {why: count for one in scanned for why, count in one.left_out.items()},
+        "other": {kind: count for one in scanned for kind, count in one.other.items()},
         "difference": {label: count for one in scanned for label, count in one.difference.items()},
     }
     return {name: note for name, note in notes.items() if note}
@@ -238,6 +256,8 @@ def _faults(items: list[Item]) -> list[str]:
         contradictions = labels[item.id] - {""}
         if item.fault:
             fault = item.fault
+        elif item.part in VALIDATION:
+            fault = "validation part: it is drawn from the training images; make it train or test"
         elif item.part not in ("", "train", "test"):
             fault = f"unknown part: {item.part!r} is neither train nor test"
         elif item.label not in CLASSES and (item.label or item.part != "test"):
@@ -264,8 +284,8 @@ def _label_fault(label: str) -> str:
     return f"unknown label: {label!r}; {hint}"
 
 
-def _look(item: Item, fault: str, root: Path) -> tuple[tuple, np.ndarray] | str:
-    """The manifest's row of an item and its perceptual hash, or why it is rejected."""
+def _look(item: Item, fault: str, root: Path) -> tuple[tuple, np.ndarray, bool] | str:
+    """The manifest's row of an item, its perceptual hash, whether it has few grey levels; or why it is rejected."""
     if fault:
         return fault
     try:
@@ -273,7 +293,7 @@ def _look(item: Item, fault: str, root: Path) -> tuple[tuple, np.ndarray] | str:
     except UnicodeEncodeError:
         return "name is not UTF-8"
     if not Path(os.path.realpath(item.path)).is_relative_to(os.path.realpath(root)):  # copes with a link to itself
-        return "path outside the folder"
+        return "link out of the folder: not followed; copy the file here, or make data.path itself a link"
     try:
         if not stat.S_ISREG(item.path.stat().st_mode):
             return "not a file"  # a pipe would be waited on
@@ -287,18 +307,14 @@ def _look(item: Item, fault: str, root: Path) -> tuple[tuple, np.ndarray] | str:
     mask = mask_of(item.path)
     row = (
         item.id,
-        _relative(item.path),
+        item.path.as_posix(),
         sha256(content),
         width,
         height,
         item.label,
         item.part,
-        _relative(mask) if mask else "",
+        mask.as_posix() if mask else "",
         item.group,
         "",  # whether it is a copy, all of them together will show
     )
-    return row, perceptual_hash(image)
-
-
-def _relative(path: Path) -> str:
-    return Path(os.path.relpath(path)).as_posix()
+    return row, perceptual_hash(image), grey_levels(image) <= FEW_LEVELS

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,14 @@ from pathlib import Path, PureWindowsPath
 
 from wbc.core.errors import UserError
 from wbc.dataset.images import SUFFIXES
+
+# What spreadsheets, pandas and Python write where a value is missing, in any case
+MISSING = ("", "nan", "na", "n/a", "#n/a", "none", "null", "<na>", "nat")
+# Images that are not read: by their suffix, or by the first bytes of a file with any other suffix
+UNREAD = (".avif", ".dcm", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".pgm", ".ppm", ".svs", ".webp")
+BEGINNINGS = re.compile(
+    rb"\xff\xd8\xff|\x89PNG|GIF8|II\*\0|MM\0\*|BM.{4}\0{4}|RIFF.{4}WEBP|.{4}ftyp(avif|hei[cfx]|mif1)", re.DOTALL
+)
 
 
 class ListError(UserError):
@@ -40,7 +49,8 @@ def parse(content: bytes, name: str, columns: Sequence[str]) -> list[dict[str, s
         columns: those it must have; it may have more, in any order.
 
     Returns:
-        One dict per row that is not blank, with every column's value: "" where there is none, no blanks around it.
+        One dict per row that is not blank, with every column's value: no blanks around it, and "" where it is missing
+        or spelled as one of `MISSING`. An ID stays as it is, since a file may be called so.
 
     Raises:
         ListError: not CSV, not UTF-8, a column missing or repeated, or a row with more values than columns.
@@ -62,14 +72,23 @@ def parse(content: bytes, name: str, columns: Sequence[str]) -> list[dict[str, s
         if any(row[len(known) :]):
             raise ListError(f"{name}: line {line} has {len(row)} values for {len(known)} columns; is a comma unquoted?")
     blank = dict.fromkeys(known, "")
-    return [blank | dict(zip(known, row, strict=False)) for _, row in rows if any(row)]
+    named = (zip(known, row, strict=False) for _, row in rows if any(row))
+    return [
+        blank | {column: "" if column != "ID" and missing(value) else value for column, value in row} for row in named
+    ]
+
+
+def missing(value: str) -> bool:
+    return value.lower() in MISSING
 
 
 class ImageFolder:
-    """The image files below a folder, hidden ones and macOS's `__MACOSX` apart; folders that are links are not entered.
+    """All files below a folder, and the links to folders, which are not entered.
 
-    Args:
-        root: the folder.
+    Attributes:
+        paths: the images that can be read, sorted.
+        unread: what looks like images but is not read, sorted; `why_unread` says why.
+        others: the kind of each other file: its suffix, a true mask, or hidden as macOS's `__MACOSX` is.
 
     Raises:
         OSError: a folder cannot be read.
@@ -77,9 +96,21 @@ class ImageFolder:
 
     def __init__(self, root: Path):
         self.root = root
-        files = sorted(_files(root))
-        self.paths = [path for path in files if path.suffix.lower() in SUFFIXES]
-        self._others = {_composed(path.name) for path in files if path.suffix.lower() not in SUFFIXES}
+        self.paths, self.unread, self.others = [], [], {}
+        for path in sorted(_files(root)):
+            suffix = path.suffix.lower()
+            if any(map(hidden, path.relative_to(root).parts)):
+                self.others[path] = "hidden"
+            elif suffix in SUFFIXES and path.parent != root and _holds_masks(path.parent):
+                self.others[path] = "mask"
+            elif suffix in SUFFIXES:
+                self.paths.append(path)
+            elif is_image(path) or os.path.isdir(path):
+                self.unread.append(path)
+            else:
+                self.others[path] = suffix if suffix[1:2].isalpha() else "no suffix"  # as of cell.0001, cell.0002
+        unread = (path for path in [*self.others, *self.unread] if path.suffix.lower() not in SUFFIXES)
+        self._unread = {_composed(path.name): path for path in unread}
         self._by = [defaultdict(list) for _ in range(3)]
         for path in self.paths:
             for meant, key in zip(self._by, (path.relative_to(root).as_posix(), path.name, path.stem), strict=True):
@@ -89,7 +120,7 @@ class ImageFolder:
         """The file that `id` means: its path below the folder, else its name, else its name without suffix.
 
         Returns:
-            The path, or where there is none or more than one, the reason.
+            The path, also of a file that is `unread`; where there is none or more than one, the reason.
         """
         parts = PureWindowsPath(id)  # knows both slashes
         if parts.is_absolute() or id.startswith(("/", "\\")):
@@ -102,9 +133,16 @@ class ImageFolder:
                 return f"ambiguous: {' or '.join(path.relative_to(self.root).as_posix() for path in paths)}"
             if paths:
                 return paths[0]
-        if _composed(parts.name) in self._others:
-            return f"unknown suffix: {parts.suffix!r}; known: {', '.join(SUFFIXES)}"
-        return "no such file"
+        return self._unread.get(_composed(parts.name), "no such file")
+
+
+def why_unread(path: Path) -> str:
+    """Why an entry of a folder is not read as an image, whatever it holds; "" where it is."""
+    if path.suffix.lower() in SUFFIXES:
+        return ""
+    if path.is_dir():
+        return "link to a folder: not entered; put the folder itself here, or make data.path a link"
+    return f"unknown suffix: {path.suffix!r}; known: {', '.join(SUFFIXES)}"
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -112,8 +150,25 @@ def _files(root: Path) -> Iterator[Path]:
         raise error  # os.walk would skip what it may not read
 
     for folder, folders, names in os.walk(root, onerror=stop):
-        folders[:] = [name for name in folders if not hidden(name)]
-        yield from (Path(folder, name) for name in names if not hidden(name))
+        yield from (Path(folder, name) for name in names)
+        yield from (path for path in (Path(folder, name) for name in folders) if path.is_symlink())
+
+
+def _holds_masks(folder: Path) -> bool:
+    return folder.name == "masks" and (folder.parent / "images").is_dir()
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file looks like an image: by its suffix, or else by how it begins."""
+    if path.suffix.lower() in (*SUFFIXES, *UNREAD):
+        return True
+    try:
+        if not os.path.isfile(path):  # a pipe would be waited on
+            return False
+        with path.open("rb") as file:
+            return bool(BEGINNINGS.match(file.read(16)))
+    except OSError:
+        return False
 
 
 def hidden(name: str) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from wbc.core.io import atomic
-from wbc.core.tables import PIXELS
+from wbc.core.tables import PIXELS, mark
 from wbc.dataset.images import read
 from wbc.parallel import parallel_map
 
@@ -47,6 +47,7 @@ def pack(of: str, manifest: pd.DataFrame, size: int, crop: float = 1.0) -> None:
     """
     tasks = ((row.path, row.sha256, size, crop) for row in manifest.itertuples())
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(manifest), size, size, 3)}
+    mark(PIXELS / of, of)
     # written from front to back: a disk that fills up under a memory map kills the process
     with atomic(PIXELS / of / "images.npy") as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)

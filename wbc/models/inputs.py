@@ -11,21 +11,21 @@ from wbc.features import feature_set
 from wbc.segment import failed, method
 
 
-class Seen(NamedTuple):
-    """One image as a network and as a linear model take it, each of them None where no model asks for it."""
+class ImageInputs(NamedTuple):
+    """One image as a network and as a classical model take it, each of them None where no model needs it."""
 
     pixels: np.ndarray | None  # (size, size, 3) uint8, RGB
     features: np.ndarray | None  # (D,) float64
-    lost: bool = False  # whether the mask that was measured is wrong on the face of it
+    bad_mask: bool = False  # whether the mask that was measured cannot be right
 
 
-def look(file: Path, square: tuple[int, float] | None, measured: tuple[str, str] | None) -> Seen | str:
+def read_inputs(file: Path, square: tuple[int, float] | None, measured: tuple[str, str] | None) -> ImageInputs | str:
     """Read one image file, as the stages that train read theirs; or why it cannot be read.
 
     Args:
         file: any common image format.
-        square: pixels a side and `middle` share of the image that a network takes.
-        measured: the feature set and the masks that a linear model takes.
+        square: pixels a side and `middle` part of the image that a network takes.
+        measured: the feature set and the masks that a classical model takes.
     """
     try:
         image = decode(file.read_bytes())
@@ -35,7 +35,7 @@ def look(file: Path, square: tuple[int, float] | None, measured: tuple[str, str]
         return f"unreadable file: {error.strerror}"
     pixels = resize(middle(image, square[1]), square[0]) if square else None
     if not measured:
-        return Seen(pixels, None)
+        return ImageInputs(pixels, None)
     features, masks = measured
     mask = method(masks).segment(image)
-    return Seen(pixels, feature_set(features).extract(image, mask), failed(mask, method(masks).NUCLEUS))
+    return ImageInputs(pixels, feature_set(features).extract(image, mask), failed(mask, method(masks).NUCLEUS))

@@ -1,70 +1,153 @@
-"""The model of any file, a network, a linear model or both, and what it says of images."""
+"""One interface for every model: a network, a classical model, or a blend of both."""
 
+import json
+import zipfile
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from wbc.classical.linear import Linear, load_linear
-from wbc.config import TTA
+from wbc.classical.model import Classical, load_classical
+from wbc.config.schema import TTA
 from wbc.core.classes import CLASSES
-from wbc.core.modelfile import WeightsError, read_header
+from wbc.core.io import write_zip
+from wbc.core.modelfile import WeightsError
 from wbc.features import SETS, feature_set
 from wbc.network.model import PLAIN, Trained, load_model
 from wbc.network.pixels import Pixels
 from wbc.scoring.calibration import scaled
 from wbc.segment import METHODS
 
+BLEND = "blend.json"  # in the file of a blend: by file beside it, each model's fraction
 
-def load(path: str | Path) -> Trained | Linear:
-    """The model of any file: a network, perhaps with a linear model as its partner, or a linear model alone.
+
+class Needs(NamedTuple):
+    """What a model takes of an image."""
+
+    square: tuple[int, float] | None  # pixels a side, and the middle part of the image's sides
+    measured: tuple[str, str] | None  # feature set and masks
+
+
+class Inputs(NamedTuple):
+    """N images as models take them, None what no model needs."""
+
+    pixels: Pixels | None
+    features: np.ndarray | None  # (N, D) float64
+
+
+class Model(Protocol):
+    """What every model can do."""
+
+    needs: Needs
+    network: Trained | None  # its network, where it has one
+    unseen: frozenset[int]  # classes that it cannot name, as its training had none; a network's file does not say
+
+    def probabilities(self, inputs: Inputs, tta: TTA = PLAIN) -> np.ndarray:
+        """(N, 13) float64 calibrated probabilities; `tta` is the network's."""
+
+    def novelty(self, inputs: Inputs) -> np.ndarray | None:
+        """(N,) float64, above 1 for images unlike the training's; None where the model cannot tell."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as a `Model`."""
+
+    network: Trained
+    unseen = frozenset()
+
+    @property
+    def needs(self) -> Needs:
+        return Needs((self.network.size, self.network.crop), None)
+
+    def probabilities(self, inputs: Inputs, tta: TTA = PLAIN) -> np.ndarray:
+        return scaled(self.network.probabilities(inputs.pixels, tta).numpy(), self.network.temperature)
+
+    def novelty(self, inputs: Inputs) -> np.ndarray | None:
+        return self.network.novelty(inputs.pixels)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A classical model as a `Model`."""
+
+    classical: Classical
+    network = None
+
+    @property
+    def unseen(self) -> frozenset[int]:
+        return frozenset(range(len(CLASSES))) - {*self.classical.pipeline.classes_.tolist()}
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(None, (self.classical.features, self.classical.masks))
+
+    def probabilities(self, inputs: Inputs, tta: TTA = PLAIN) -> np.ndarray:
+        return self.classical.probabilities(inputs.features)
+
+    def novelty(self, inputs: Inputs) -> np.ndarray | None:
+        return self.classical.novelty(inputs.features)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """The weighted mean of several models' probabilities."""
+
+    parts: tuple[tuple[float, Model], ...]  # fractions, which add up to 1, and models
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(
+            *(next(filter(None, of_each), None) for of_each in zip(*(m.needs for _, m in self.parts), strict=True))
+        )
+
+    @property
+    def unseen(self) -> frozenset[int]:
+        return frozenset().union(*(model.unseen for _, model in self.parts))
+
+    @property
+    def network(self) -> Trained | None:
+        return next((model.network for _, model in self.parts if model.network), None)
+
+    def probabilities(self, inputs: Inputs, tta: TTA = PLAIN) -> np.ndarray:
+        return sum(fraction * model.probabilities(inputs, tta) for fraction, model in self.parts)
+
+    def novelty(self, inputs: Inputs) -> np.ndarray | None:
+        """Of the models that can tell, the largest."""
+        each = [found for _, model in self.parts if (found := model.novelty(inputs)) is not None]
+        return np.max(each, axis=0) if each else None
+
+
+def save_blend(path: str | Path, parts: list[tuple[float, Path]]) -> None:
+    """Write the files of several models, and the fraction of each, into one zip file."""
+    files = {f"{place}{file.suffix}": (fraction, file) for place, (fraction, file) in enumerate(parts)}
+    fractions = json.dumps({name: fraction for name, (fraction, _) in files.items()}).encode()
+    entries = [(name, lambda out, file=file: out.write(file.read_bytes())) for name, (_, file) in files.items()]
+    write_zip(path, [*entries, (BLEND, lambda out: out.write(fractions))])
+
+
+def load(path: str | Path) -> Model:
+    """The model in any file that this project writes: a network, a classical model or a blend.
 
     Raises:
-        WeightsError: as `load_model` and `load_linear`, or nothing here measures the features that it takes.
+        WeightsError: no model's file, or one that nothing here can use.
     """
-    model = load_model(path) if "settings" in read_header(path) else load_linear(path)
-    linear = model if isinstance(model, Linear) else model.linear
-    if linear:
-        known = linear.features in SETS and linear.masks in METHODS
-        count = len(feature_set(linear.features).NAMES) if known else None
-        if linear.weights.shape != (len(CLASSES), count):
-            wanted = f"{linear.weights.shape[1]} features of the set {linear.features} on {linear.masks} masks"
-            raise WeightsError(f"{path}: wants {wanted}, which this version does not measure")
+    if not zipfile.is_zipfile(path):
+        return Network(load_model(path))
+    with zipfile.ZipFile(path) as archive:
+        if BLEND not in archive.namelist():
+            return Measured(_measurable(path, load_classical(path)))
+        fractions = json.loads(archive.read(BLEND))
+        with TemporaryDirectory() as folder:
+            return Blend(tuple((f, load(archive.extract(name, folder))) for name, f in fractions.items()))
+
+
+def _measurable(path: str | Path, model: Classical) -> Classical:
+    known = model.features in SETS and model.masks in METHODS
+    wanted = model.pipeline.n_features_in_
+    if not known or len(feature_set(model.features).NAMES) != wanted:
+        words = f"{wanted} features of the set {model.features} on {model.masks} masks"
+        raise WeightsError(f"{path}: takes {words}, which this version does not measure")
     return model
-
-
-def parts(model: Trained | Linear) -> tuple[Trained | None, Linear | None]:
-    """The network and the linear model in it, of which there may be one alone."""
-    return (None, model) if isinstance(model, Linear) else (model, model.linear)
-
-
-def probabilities(
-    model: Trained | Linear, pixels: Pixels | None, features: np.ndarray | None, tta: TTA = PLAIN
-) -> np.ndarray:
-    """(N, 13) float64 calibrated probabilities of N images.
-
-    Args:
-        model: a network, perhaps with a linear model as its partner, or a linear model alone.
-        pixels: the images as the network takes them; of no account where there is none.
-        features: (N, D) float64 as the linear model takes them; likewise.
-        tta: test-time augmentation, the network's.
-    """
-    network, linear = parts(model)
-    share = network.share if network else 1.0
-    found = np.zeros((len(pixels if network else features), len(CLASSES)))
-    if network:
-        found += (1 - share) * scaled(network.probabilities(pixels, tta).numpy(), network.temperature)
-    if linear:
-        found += share * linear.probabilities(features)
-    return found
-
-
-def novelty(model: Trained | Linear, pixels: Pixels | None, features: np.ndarray | None) -> np.ndarray | None:
-    """(N,) float64: how far N images lie from the training's, beyond 1 unusually far; None where the model cannot tell.
-
-    Of a network and its partner the one that finds them farther. Arguments as for `probabilities`.
-    """
-    network, linear = parts(model)
-    found = [network.novelty(pixels)] if network and network.reference else []
-    if linear and linear.reference:
-        found.append(linear.reference.distance(features) / linear.reference.threshold)
-    return np.max(found, axis=0) if found else None

@@ -36,14 +36,20 @@ def evidence(trained: Trained, pixels: Pixels, index: np.ndarray, classes: np.nd
     from pytorch_grad_cam import LayerCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
+    name, backbone = trained.settings["model"]["name"], trained.model.backbone
+    none = UserError(f"{name}: has no feature map, so there is nothing to show")
+
     def as_map(output: torch.Tensor) -> torch.Tensor:
-        if output.ndim != 4 or output.shape[2] != output.shape[3]:  # a transformer's tokens, or channels last
-            raise UserError(f"{trained.settings['model']['name']}: has no feature map, so there is nothing to show")
+        # a transformer's tokens, several maps, or channels last
+        if not isinstance(output, torch.Tensor) or output.ndim != 4 or output.shape[2] != output.shape[3]:
+            raise none
         return output
 
-    backbone = trained.model.backbone
     large = [info for info in backbone.feature_info if trained.size // info["reduction"] >= MAP]
-    layer = backbone.get_submodule((large[-1] if large else backbone.feature_info[0])["module"])
+    try:
+        layer = backbone.get_submodule((large[-1] if large else backbone.feature_info[0])["module"])
+    except AttributeError:  # timm names a module that some models do not have
+        raise none from None
     prepare = trained.prepare().to(pixels.device)
     with LayerCAM(trained.model, [layer], as_map) as cam:
         for first in range(0, len(index), BATCH):

@@ -10,6 +10,7 @@ from torch import nn
 from wbc.core.errors import UserError
 from wbc.network import distributed
 from wbc.network.pixels import Pixels
+from wbc.progress import Bar
 
 BATCH = 256  # images at a time
 
@@ -63,19 +64,21 @@ def infer(model: nn.Module, prepare: nn.Module, pixels: Pixels) -> torch.Tensor:
         MemoryShort: not even for one image is there enough.
     """
     model.eval()
-    outputs, at_once = [], BATCH
-    for batch in pixels.batches(distributed.shard(torch.arange(len(pixels))).split(BATCH)):
-        with enough_memory(f"at images.size = {pixels.size}: lower it, or free the GPU of other programs"):
-            prepared = prepare(batch)  # in full precision: coordinates in bfloat16 would be off by pixels
-            while True:
-                try:
-                    with autocast(pixels.device):
-                        outputs.append(torch.cat([model(some).float() for some in prepared.split(at_once)]))
-                    break
-                except torch.OutOfMemoryError:
-                    if at_once == 1:
-                        raise
-                at_once //= 2
+    outputs, at_once, index = [], BATCH, distributed.shard(torch.arange(len(pixels)))
+    with Bar("inference", len(index), leave=False, disable=distributed.rank() > 0) as bar:
+        for batch in pixels.batches(index.split(BATCH)):
+            with enough_memory(f"at images.size = {pixels.size}: lower it, or free the GPU of other programs"):
+                prepared = prepare(batch)  # in full precision: coordinates in bfloat16 would be off by pixels
+                while True:
+                    try:
+                        with autocast(pixels.device):
+                            outputs.append(torch.cat([model(some).float() for some in prepared.split(at_once)]))
+                        break
+                    except torch.OutOfMemoryError:
+                        if at_once == 1:
+                            raise
+                    at_once //= 2
+            bar.update(len(batch))
     parts = distributed.gather(torch.cat(outputs))
     gathered = parts[0].new_empty(len(pixels), *parts[0].shape[1:])
     for rank, part in enumerate(parts):

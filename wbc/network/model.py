@@ -13,8 +13,7 @@ from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from wbc.classical.linear import ENTRY, TENSORS, Linear, packed, unpacked
-from wbc.config import TTA, Augment, Model
+from wbc.config.schema import TTA, Augment, Model
 from wbc.core.classes import CLASSES
 from wbc.core.modelfile import WeightsError, complete, read_header, write
 from wbc.network.inference import infer
@@ -44,7 +43,7 @@ class Classifier(nn.Module):
     def __init__(self, backbone: nn.Module, settings: Model):
         super().__init__()
         self.backbone = backbone
-        width, middle = backbone.num_features, []
+        width, middle = backbone.head_hidden_size, []  # not num_features: some widen it in their own head
         if settings.hidden:
             middle = [
                 nn.Linear(width, settings.hidden),
@@ -70,7 +69,8 @@ def build(
         pretrained: False leaves `settings.weights` aside, for a model whose trained weights are loaded next.
 
     Raises:
-        WeightsError: an unknown architecture, or weights that are out of reach or do not fit it.
+        WeightsError: an unknown architecture, one that takes no such images, or weights that are out of reach or do
+            not fit it.
     """
     try:
         fixed = timm.get_pretrained_cfg(settings.name, allow_unregistered=False).fixed_input_size
@@ -86,7 +86,24 @@ def build(
         _load_imagenet(backbone, settings.name, options)
     elif pretrained and settings.weights != "none":
         _load_matching(backbone, _read_weights(Path(settings.weights)), settings.weights)
-    return Classifier(backbone, settings), normalisation
+    classifier = Classifier(backbone, settings)
+    if pretrained and size:
+        _try(classifier, settings.name, size)
+    return classifier, normalisation
+
+
+@torch.no_grad()
+def _try(classifier: Classifier, name: str, size: int) -> None:
+    """Refuse an architecture that would fail in the first step, or in the last."""
+    try:
+        classifier.eval()(torch.zeros(2, 3, size, size))
+    except Exception as error:  # timm's models raise many kinds, an assertion without a word among them
+        own = classifier.backbone.pretrained_cfg["input_size"][-1]
+        raise WeightsError(
+            f"model.name = {name!r} takes no images of {size} pixels: set images.size = {own} or another model "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:60]})"
+        ) from None
+    classifier.train()
 
 
 class _Both(nn.Module):
@@ -111,8 +128,6 @@ class Trained(NamedTuple):
     reference: Reference | None  # None where it cannot tell foreign images
     crop: float = 1.0  # middle share of either axis of an image that it sees
     temperature: float = 1.0  # that calibrates its probabilities, of the validation part; they come without it
-    linear: Linear | None = None  # a partner: what both say is the mean of what each says, calibrated
-    share: float = 0.0  # the partner's, of that mean
 
     def prepare(self, augment: Augment | None = None) -> Prepare:
         """From packed bytes to what the network takes, in one of the views that test-time augmentation averages over.
@@ -163,10 +178,6 @@ def save_model(path: str | Path, trained: Trained) -> None:
     if known := trained.reference:
         header |= {"threshold": known.threshold, "layer": known.layer}
         tensors |= {"reference.means": known.means, "reference.precision": known.precision}
-    if trained.linear:
-        entries, partner = packed(trained.linear)
-        header |= {**entries, "share": trained.share}
-        tensors |= partner
     write(path, header, tensors)
 
 
@@ -178,7 +189,7 @@ def load_model(path: str | Path) -> Trained:
     """
     header = read_header(path)
     if "settings" not in header:
-        raise WeightsError(f"{path}: a linear model, not a network")
+        raise WeightsError(f"{path}: not a network of this project")
     try:
         with complete(path):
             settings = header["settings"]
@@ -186,18 +197,13 @@ def load_model(path: str | Path) -> Trained:
             Augment(**settings["augment"])
             model, _ = build(Model(**settings["model"]), header["size"], pretrained=False)
             tensors = load_file(path)
-            known = partner = None
+            known = None
             if "threshold" in header:
                 means, precision = (tensors.pop(f"reference.{name}").numpy() for name in ("means", "precision"))
                 known = Reference(means, precision, header["threshold"], header.get("layer"))
-            if ENTRY in header:
-                partner = unpacked(header, {name: tensors.pop(name).numpy() for name in TENSORS if name in tensors})
             model.load_state_dict(tensors)
             acting = [header.get(name, 1.0) for name in ("crop", "temperature")]
-            share = header["share"] if partner else 0.0
-            return Trained(
-                model.eval(), settings, header["normalisation"], header["size"], known, *acting, partner, share
-            )
+            return Trained(model.eval(), settings, header["normalisation"], header["size"], known, *acting)
     except ValidationError as error:
         first = error.errors()[0]
         raise WeightsError(f"{path}: its setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from wbc.config import STUDY
-from wbc.core.tables import PIXELS, read_manifest, read_split, targets
+from wbc.config.files import STUDY
+from wbc.core.tables import read_external, read_manifest, read_pixels, read_split, targets
 
 STREAMING = "out of memory with all images on the GPU: they are read as they are needed"
 SHARE = 0.5  # of the memory a GPU has for this process that images may take; the network needs the rest
@@ -120,7 +120,7 @@ def load_part(name: str, repeat: int, validation: float, device: torch.device) -
 
 def load_set(name: str, device: torch.device, chosen: np.ndarray | slice = slice(None)) -> Part:
     """The images of a set, or those of them that a (N,) bool array chooses."""
-    manifest = read_manifest(name)
-    packed, rows = np.load(PIXELS / name / "images.npy", mmap_mode="r"), np.arange(len(manifest))[chosen]
+    manifest = read_manifest(name) if name == STUDY else read_external(name)
+    packed, rows = read_pixels(name), np.arange(len(manifest))[chosen]
     ids = manifest["id"].to_numpy()[chosen]
     return Part(ids, Pixels(packed, rows, device), torch.from_numpy(targets(manifest)[chosen]))

@@ -5,7 +5,7 @@ import torch
 from skimage.color import rgb_from_hed
 from torch import nn
 
-from wbc.config import Augment
+from wbc.config.schema import Augment
 
 
 class StainJitter:

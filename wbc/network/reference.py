@@ -7,7 +7,7 @@ from torch import nn
 from wbc.network.inference import infer
 from wbc.network.pixels import Part, Pixels
 from wbc.network.prepare import Prepare
-from wbc.scoring.novelty import UNUSUAL, Reference, gaussians
+from wbc.scoring.novelty import NOVELTY_QUANTILE, Reference, gaussians
 
 REDUCTION = 8  # of the feature map that is looked at: `benchmarks.unusual` compares
 
@@ -24,7 +24,7 @@ class ChannelMeans(nn.Module):
         if self.layer is None:
             return self.backbone(images)
         (features,) = self.backbone.forward_intermediates(
-            images, [self.layer], stop_early=True, output_fmt="NCHW", intermediates_only=True
+            images, indices=[self.layer], stop_early=True, output_fmt="NCHW", intermediates_only=True
         )
         return features.float().mean((2, 3))
 
@@ -41,7 +41,7 @@ def reference(backbone: nn.Module, normalisation: dict[str, list[float]], train:
 
     Of the deepest feature map that is at least an eighth of the image wide: what is foreign about another laboratory's
     cells, its stain, its optics, its background, is still in there, while the last layers have learned to overlook it.
-    The threshold is the distance that a share `UNUSUAL` of the validation part, from the same source, does not reach.
+    The threshold is the distance within which a fraction `NOVELTY_QUANTILE` of the validation part lies.
     """
     layer = max(0, sum(info["reduction"] <= REDUCTION for info in backbone.feature_info) - 1)
     of_train, of_validation = (
@@ -49,4 +49,4 @@ def reference(backbone: nn.Module, normalisation: dict[str, list[float]], train:
     )
     means, precision = gaussians(of_train.numpy(), train.targets.numpy())
     found = Reference(means.astype(np.float32), precision.astype(np.float32), 0.0, layer)
-    return found._replace(threshold=float(np.quantile(found.distance(of_validation.numpy()), UNUSUAL)))
+    return found._replace(threshold=float(np.quantile(found.distance(of_validation.numpy()), NOVELTY_QUANTILE)))

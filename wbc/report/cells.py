@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from wbc.config import STUDY
+from wbc.config.files import STUDY
 from wbc.core.classes import CLASSES
-from wbc.core.tables import MASKS, PIXELS, RUNS, read_manifest
+from wbc.core.tables import RUNS, read_manifest, read_masks, read_pixels
 from wbc.dataset.pack import middle, resize
 from wbc.report.external import common_classes
 from wbc.report.mistakes import SIZE, hardest
@@ -81,8 +81,8 @@ def cells(study: Study, projected: Iterable[str], masks: str) -> dict[str, Any]:
     manifests = {name: read_manifest(name) for name in shown}
     for name, ids in shown.items():
         places = {id: place for place, id in enumerate(manifests[name]["id"])}
-        packed = np.load(PIXELS / name / "images.npy", mmap_mode="r")
-        with np.load(MASKS / name / f"{masks}.npz") as stored:
+        packed = read_pixels(name)
+        with read_masks(name, masks) as stored:
             for id in ids:
                 pictures[_key(name, id)] = picture(packed[places[id]])
                 outlines[_key(name, id)] = outline(middle(stored[id], study.crop))

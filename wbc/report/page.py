@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import vl_convert
 
-from wbc.config import STUDY
+from wbc.config.files import STUDY
 from wbc.core.classes import CLASSES, NAMES, TABLE_1
 from wbc.core.tables import INGEST, RUNS
 from wbc.core.tables import MASKS as MASK_FOLDER

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from wbc.config import STUDY
+from wbc.config.files import STUDY
 from wbc.core.classes import CLASSES
 from wbc.core.tables import MASKS, RUNS, read_manifest, targets
 from wbc.scoring.calibration import scaled, temperature

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from wbc.config import BASE, DRAWN_CELLS
+from wbc.config.files import BASE, DRAWN_CELLS
 from wbc.features import feature_set
 from wbc.report.published import NAMES
 from wbc.report.study import Study

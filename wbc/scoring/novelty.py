@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.covariance import LedoitWolf
 
-UNUSUAL = 0.99  # share of the images held out in training that are nearer than an unusual one
+NOVELTY_QUANTILE = 0.99  # fraction of the images held out in training that lie within the threshold
 
 
 class Reference(NamedTuple):

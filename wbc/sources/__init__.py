@@ -1,21 +1,27 @@
 """Where images and labels come from: a file for each source, found by its name, so that a new one is a file.
 
 `LAYOUT` says in words what must lie in the folder, and `items` maps the folder to a list of `Item`. Those of a public
-set bear the set's own labels, which `scan` translates by `wbc.dataset.public.SETS`.
+set bear the set's own labels, which `scan` translates by `wbc.dataset.public.SETS`. It counts the
+files that are no item.
 """
 
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from wbc.core.errors import UserError
-from wbc.dataset.listing import ImageFolder, read_rows
+from wbc.dataset.listing import ImageFolder, missing, read_rows, why_unread
 from wbc.dataset.public import SETS
 
 LISTED = ("ID", "labels")
+VALIDATION = ("val", "valid", "validation")
+PARTS = ("train", "test", *VALIDATION)
+UNUSED = "neither listed nor in a class folder"
 
 
 class SourceError(UserError):
@@ -43,12 +49,15 @@ class Scanned(NamedTuple):
     items: list[Item]
     left_out: dict[str, int]  # images by the reason, or by the set's label where that is none of our classes
     difference: dict[str, int]  # by the set's label: how many images more than the archive has, fewer if negative
+    other: Mapping[str, int] = MappingProxyType({})  # the other files by kind
+    unused: str = ""  # the first of the images that are `UNUSED`
 
 
 def scan(source: str, root: Path) -> Scanned:
-    """List the images of one source under `root`, in the source's order.
+    """List the images of one source under `root`, in the source's order, and count all other files.
 
-    Of a public set they get our labels. Those whose label is none of our classes are left out and counted.
+    Of a public set they get our labels. Those whose label is none of our classes are left out and counted, and so are
+    images of any source that are no item of it.
 
     Raises:
         SourceError: the folder, one of its lists or any image is missing, or a public set has an unknown label.
@@ -58,30 +67,59 @@ def scan(source: str, root: Path) -> Scanned:
     adapter = import_module(f"wbc.sources.{source}")
     if not root.is_dir():
         raise SourceError(f"{root}: no such folder; data.path must hold {adapter.LAYOUT}")
-    found = adapter.items(root)
+    folder, found = ImageFolder(root), adapter.items(root)
+    files = {item.path for item in found if item.path}
+    # an image and a link to it are one, and so are a folder and a link to it
+    named = {os.path.realpath(path) for path in files | {path.parent for path in files}}
+    unused, unread, other = (
+        [path for path in paths if os.path.realpath(path) not in named]
+        for paths in (folder.paths, folder.unread, folder.others)
+    )
+    faulty = [Item(path.relative_to(root).as_posix(), path, "", "", fault=why_unread(path)) for path in unread]
     if not found:
         packed = next(iter(sorted(root.rglob("*.zip"))), None)
         why = f"{packed.relative_to(root)} is not unpacked" if packed else f"expected {adapter.LAYOUT}"
-        raise SourceError(f"{root}: no images; {why}")
-    return _translated(source, root, found) if source in SETS else Scanned(source, root, found, {}, {})
+        raise SourceError(f"{root}: no images; {why}" + "".join(f"; {item.id}: {item.fault}" for item in faulty[:1]))
+    scanned = _translated(source, root, found) if source in SETS else _as_they_are(source, root, found)
+    return scanned._replace(
+        items=scanned.items + faulty,
+        left_out=scanned.left_out | ({UNUSED: len(unused)} if unused else {}),
+        other=_counted(folder.others[path] for path in other),
+        unused=unused[0].relative_to(root).as_posix() if unused else "",
+    )
 
 
 def scan_all(source: str | Sequence[str], root: Path) -> list[Scanned]:
     """Scan `data.source`: one source under `root`, or each of several in the folder of its name there.
 
-    Of several, every id and group bears the source's name before a slash, and so do the counts.
+    Of several, every id and group bears the source's name before a slash, and so do the counts. What lies beside their
+    folders is counted too, as a source without a name.
 
     Raises:
         SourceError, ListError, OSError: see `scan`.
     """
     if isinstance(source, str):
         return [scan(source, root)]
-    return [_named(scan(name, root / name)) for name in source]
+    several, folder = [_named(scan(name, root / name)) for name in source], ImageFolder(root)
+    beside = [path for path in [*folder.paths, *folder.unread] if path.relative_to(root).parts[0] not in source]
+    left_out = {"in no folder of these sources": len(beside)} if beside else {}
+    other = _counted(kind for path, kind in folder.others.items() if path.relative_to(root).parts[0] not in source)
+    return several + [Scanned("", root, [], left_out, {}, other)] * bool(left_out or other)
 
 
 def listing(counts: Mapping[str, int | str]) -> str:
     """Names with their values in one line: `EBO 78, KSC 15`."""
     return ", ".join(f"{name} {value}" for name, value in counts.items())
+
+
+def _counted(kinds: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(kinds).items()))
+
+
+def _as_they_are(source: str, root: Path, found: list[Item]) -> Scanned:
+    """The items of a set of one's own, whose labels are ours."""
+    left_out = _counted(item.left_out for item in found if item.left_out)
+    return Scanned(source, root, [item for item in found if not item.left_out], left_out, {})
 
 
 def _translated(source: str, root: Path, found: list[Item]) -> Scanned:
@@ -93,7 +131,7 @@ def _translated(source: str, root: Path, found: list[Item]) -> Scanned:
         raise SourceError(f"{root}: unknown label {names}; {source} has {', '.join(labels)}")
     wanted = [item for item in found if not item.left_out and labels[item.label].ours]
     unwanted = (item for item in found if item.left_out or not labels[item.label].ours)
-    left_out = dict(sorted(Counter(item.left_out or item.label for item in unwanted).items()))
+    left_out = _counted(item.left_out or item.label for item in unwanted)
     if not wanted:
         raise SourceError(f"{root}: no image of our classes; left out: {listing(left_out)}")
     there = Counter(item.label for item in found if not item.left_out and not item.fault)
@@ -114,8 +152,11 @@ def _named(scanned: Scanned) -> Scanned:
     """The source's name before everything that two sources might name alike."""
     before = f"{scanned.source}/"
     items = [replace(item, id=before + item.id, group=item.group and before + item.group) for item in scanned.items]
-    counts = ({before + label: count for label, count in of.items()} for of in (scanned.left_out, scanned.difference))
-    return Scanned(scanned.source, scanned.root, items, *counts)
+    counts = {
+        name: {before + key: count for key, count in getattr(scanned, name).items()}
+        for name in ("left_out", "difference", "other")
+    }
+    return scanned._replace(items=items, **counts)
 
 
 def mask_of(path: Path) -> Path | None:
@@ -130,9 +171,10 @@ def listed(table: Path, images: ImageFolder) -> list[Item]:
     if not rows:
         raise SourceError(f"{table}: lists no image")
     for number, row in enumerate(rows, start=1):
-        label = "" if row["labels"].lower() == "nan" else row["labels"]  # as pandas may write a missing one
-        id, part = row["ID"], row.get("part", "")
-        found = images.find(id) if id else "no id"
-        item = Item(id or f"{table.name}, row {number}", None, label, part, group=row.get("group", ""))
-        items.append(replace(item, fault=found) if isinstance(found, str) else replace(item, path=found))
+        id, found = row["ID"], images.find(row["ID"])
+        if isinstance(found, str) and missing(id):
+            id, found = f"{table.name}, row {number}", "no id"
+        item = Item(id, None, row["labels"], row.get("part", "").lower(), group=row.get("group", ""))
+        known = isinstance(found, Path)
+        items.append(replace(item, path=found, fault=why_unread(found)) if known else replace(item, fault=found))
     return items

@@ -4,8 +4,8 @@ The list has no header. In a line stand, between blanks, a path `<CODE>/<name>`,
 which counts, and up to two of a second annotation, `nan` or nothing where there is none. MYB is a myelocyte, MYO a
 myeloblast. An ID is the path; 200 patients gave the cells, but nothing says which.
 
-An image is rejected where its label is not its folder's. One that is not listed is left out and counted. A folder
-`augmented`, which some copies of the archive have, holds mirrored images: they would leak, so it is refused.
+An image is rejected where its label is not its folder's. A folder `augmented`, which some copies of the archive have,
+holds mirrored images: they would leak, so it is refused.
 """
 
 from collections import defaultdict
@@ -36,12 +36,12 @@ def items(root: Path) -> list[Item]:
             where = " or ".join(path.relative_to(root).as_posix() for path in paths)
             found.append(Item(listed, None, label, "", fault=f"ambiguous: {where}" if paths else "no such file"))
         elif label != folder:
-            found.append(Item(listed, None, label, "", fault=f"annotation contradicts the folder: {label} in {folder}"))
+            found.append(
+                Item(listed, paths[0], label, "", fault=f"annotation contradicts the folder: {label} in {folder}")
+            )
         else:
             found.append(Item(listed, paths[0], label, ""))
-    named = {item.id for item in found}
-    rest = [(name, path) for name, paths in places.items() if name not in named for path in paths]
-    return found + [Item(name, path, "", "", left_out=f"not in {LIST}") for name, path in rest]
+    return found
 
 
 def _lines(table: Path) -> list[tuple[str, str]]:

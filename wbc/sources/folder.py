@@ -1,14 +1,14 @@
 """Images and labels as people keep them, in either of two layouts.
 
 1. `labels.csv` with columns `ID,labels[,part,group]` beside `images/`.
-2. `[train/|test/]<CLASS>/*`: the folder's name is the label, and an ID is the path below `root`.
+2. `[train/|test/]<CLASS>/…/*`: the class is the first folder, and an ID is the path below `root`. Parts may be written
+   in any case. Folders below a class mean nothing: who wants patients kept together lists them.
 """
 
 from pathlib import Path
 
-from wbc.dataset.images import SUFFIXES
-from wbc.dataset.listing import ImageFolder, hidden
-from wbc.sources import Item, SourceError, listed
+from wbc.dataset.listing import ImageFolder
+from wbc.sources import PARTS, Item, SourceError, listed
 
 LAYOUT = "labels.csv and images/, or a folder per class"
 
@@ -19,10 +19,11 @@ def items(root: Path) -> list[Item]:
         if not images.is_dir():
             raise SourceError(f"{images}: no such folder; {table.name} needs one beside it")
         return listed(table, ImageFolder(images))
-    parts = [name for name in ("train", "test") if (root / name).is_dir()]
-    return [
-        Item(path.relative_to(root).as_posix(), path, path.parent.name, part)
-        for part, base in [(part, root / part) for part in parts] or [("", root)]
-        for path in sorted(base.glob("*/*"))
-        if path.suffix.lower() in SUFFIXES and not any(map(hidden, path.parts[-2:]))
-    ]
+    parts = {folder.name for folder in root.iterdir() if folder.is_dir() and folder.name.lower() in PARTS}
+    found = []
+    for path in ImageFolder(root).paths:
+        place = path.relative_to(root)
+        part, *below = place.parts if parts else ("", *place.parts)
+        if len(below) > 1 and (part in parts or not parts):
+            found.append(Item(place.as_posix(), path, below[0], part.lower()))
+    return sorted(found, key=lambda item: item.part != "train")

@@ -19,7 +19,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from wbc.config import Loss, Optim, Row, Schedule
+from wbc.config.schema import Loss, Optim, Schedule, Training
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.core.io import atomic
@@ -28,6 +28,7 @@ from wbc.network.inference import MemoryShort, autocast, enough_memory, infer
 from wbc.network.model import Classifier, build
 from wbc.network.pixels import STREAMING, Part
 from wbc.network.prepare import Prepare
+from wbc.progress import Bar
 from wbc.scoring.scores import macro_f1
 from wbc.train.losses import CLASS_WEIGHTS, normaliser, per_image, smoothed
 from wbc.train.mixing import Mixing, one_hot
@@ -71,7 +72,7 @@ def checkpoint_key(*parts: Any) -> str:
 
 
 def fit(
-    row: Row,
+    row: Training,
     train: Part,
     validation: Part,
     checkpoint: Path,
@@ -128,7 +129,7 @@ def fit(
 
 
 def _stages(
-    row: Row, train: Part, validation: Part, checkpoint: Path, on_epoch: Callable[[dict[str, float]], None]
+    row: Training, train: Part, validation: Part, checkpoint: Path, on_epoch: Callable[[dict[str, float]], None]
 ) -> tuple[Classifier, dict[str, list[float]], Progress]:
     """One training or, with `train.retrain`, a second one: of a new head on the first one's best backbone."""
     model, normalisation, before = _fit(row, train, validation, checkpoint, on_epoch)
@@ -146,7 +147,7 @@ def _stages(
     return model, normalisation, after
 
 
-def retraining(row: Row) -> Row:
+def retraining(row: Training) -> Training:
     """Settings of classifier re-training (cRT: Kang et al. 2020, §4): a frozen backbone, every class equally often.
 
     The loss is cross-entropy without class weights or margins, since no class is rare any more.
@@ -161,7 +162,7 @@ def retraining(row: Row) -> Row:
 
 
 def _fit(
-    row: Row,
+    row: Training,
     train: Part,
     validation: Part,
     checkpoint: Path,
@@ -178,13 +179,15 @@ def _fit(
 
     saver = Saver(checkpoint)
     images = drop_last(len(train.targets), row.train.batch_size)
-    bar = tqdm(
-        total=row.train.epochs * images,
+    bar = Bar(
+        "images",
+        row.train.epochs * images,
         initial=progress.epoch * images,
         unit="img",
         unit_scale=True,
-        disable=True if distributed.rank() else None,  # None: where nobody watches
+        disable=distributed.rank() > 0,
     )
+    begun, done = time.perf_counter(), progress.epoch
     with bar:
         while not progress.finished(row.train.epochs, row.train.patience):
             started = time.perf_counter()
@@ -198,9 +201,11 @@ def _fit(
                 progress.best_weights = {k: t.cpu().clone() for k, t in trainer.scored.state_dict().items()}
             saver.save(trainer, progress)
             on_epoch(dict(zip(HISTORY, progress.history[-1], strict=True)))
+            each = (time.perf_counter() - begun) / (progress.epoch - done)
+            left = tqdm.format_interval(each * (row.train.epochs - progress.epoch))
             log(
-                f"epoch {progress.epoch:>3}/{row.train.epochs}  loss {train_loss:.4f}  val loss {val_loss:.4f}  "
-                f"val F1 {val_f1:.4f}  best {progress.best_f1:.4f} ({progress.best_epoch})  {speed:,.0f} images/s"
+                f"epoch {progress.epoch:>3}/{row.train.epochs}  loss {train_loss:.4f}  val loss {val_loss:.4f}  val F1 "
+                f"{val_f1:.4f}  best {progress.best_f1:.4f} ({progress.best_epoch})  {speed:,.0f} images/s  {left} left"
             )
 
     trainer.model.load_state_dict(progress.best_weights)
@@ -210,7 +215,7 @@ def _fit(
 class Trainer:
     """A model with all that changes it, epoch by epoch."""
 
-    def __init__(self, row: Row, train: Part, backbone: dict[str, torch.Tensor] | None = None):
+    def __init__(self, row: Training, train: Part, backbone: dict[str, torch.Tensor] | None = None):
         self.row, self.train, self.device = row, train, train.pixels.device
         if row.train.batch_size < distributed.world_size():
             raise TrainError(f"train.batch_size = {row.train.batch_size}: fewer than processes")

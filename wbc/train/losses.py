@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from wbc.config import Loss
+from wbc.config.schema import Loss
 
 BOUNDS = (0.2, 3.0)  # of the 1/√n weights (report §7.7.2)
 BETA = 0.9999  # of the class-balanced weights

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torchvision.transforms import v2
 
-from wbc.config import Mix
+from wbc.config.schema import Mix
 from wbc.core.classes import CLASSES
 
 

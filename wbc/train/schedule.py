@@ -2,7 +2,7 @@
 
 import math
 
-from wbc.config import Schedule
+from wbc.config.schema import Schedule
 
 
 def _cosine(epoch: int, period: int) -> float:

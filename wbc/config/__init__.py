@@ -1,0 +1,1 @@
+"""Settings: `params.yaml` in, one file for each stage out."""
