@@ -94,7 +94,7 @@ def test_every_output_is_ignored_by_git_or_committed_on_purpose():
 @pytest.mark.parametrize("setting", ["core.autocrlf=true", "core.eol=crlf"])
 def test_every_clone_has_the_same_bytes(tmp_path, setting):
     """DVC would run the stages of other ones again. A lone carriage return may be part of an image's name."""
-    origin, names = tmp_path / "origin", [*git(ROOT, "ls-files").splitlines(), "data/odd.csv"]
+    origin, names = tmp_path / "origin", [*git(ROOT, "ls-files").splitlines(), "settings/odd.csv"]
     for name in names[:-1]:
         (origin / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, origin / name)
