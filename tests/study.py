@@ -14,7 +14,9 @@ import numpy as np
 from PIL import Image
 from ruamel.yaml import YAML
 
-from wbc.config.files import read_yaml
+from wbc.config.files import dumped, read_yaml
+from wbc.config.resolve import resolve
+from wbc.core.io import write_text
 from wbc.features import feature_set
 from wbc.report import published
 
@@ -86,6 +88,12 @@ def write_params(path: Path, change: Callable[[dict], None]) -> None:
     params = text.load(ROOT / "params.yaml")
     change(params)
     text.dump(params, path / "params.yaml")
+
+
+def write_settings(params: dict, path: Path = Path()) -> None:
+    """What the stage `configure` writes, without its look at the disk."""
+    for name, values in resolve(params).items():
+        write_text(path / f"settings/{name}.yaml", dumped(values))
 
 
 def make(path: Path) -> Path:

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from ruamel.yaml import YAML
 
 from stages import ingest as stage
-from wbc.config.resolve import resolve
+from study import write_settings
 from wbc.config.schema import SOURCES
 from wbc.core.errors import UserError
 from wbc.dataset.ingest import collect, ingest
@@ -185,18 +184,15 @@ def test_the_manifest_says_the_same_wherever_the_repository_lies(tmp_path, monke
     for path in ("data/raw", str(tmp_path / "cells"), str(tmp_path / "linked")):
         for place in ("repository", "a/throw-away/copy/of/it"):
             folder = tmp_path / place
-            (folder / "configs").mkdir(parents=True, exist_ok=True)
-            (folder / "data").mkdir(exist_ok=True)
+            (folder / "data").mkdir(parents=True, exist_ok=True)
             for link in (folder / "data/raw", tmp_path / "linked"):
                 if not link.exists():
                     link.symlink_to(tmp_path / "cells")
             params["data"] |= {"source": "folder", "path": path}
-            for name in ("data", "compute"):
-                with (folder / f"configs/{name}.yaml").open("w") as file:
-                    YAML().dump(resolve(params)[name], file)
+            write_settings(params, folder)
             monkeypatch.chdir(folder)
-            stage.main()
-            manifests.setdefault(path, set()).add(Path("data/manifest.csv").read_bytes())
+            stage.main("study")
+            manifests.setdefault(path, set()).add(Path("data/ingest/study/manifest.csv").read_bytes())
     assert {path: len(each) for path, each in manifests.items()} == dict.fromkeys(manifests, 1)
     assert all(f"{path}/images/0.png,".encode() in each.pop() for path, each in manifests.items())
 
@@ -234,12 +230,11 @@ def test_a_patient_in_both_parts_is_a_leak_that_stops(tmp_path, monkeypatch, par
     ]
     monkeypatch.chdir(tmp_path)
     params["data"] |= {"source": "folder", "leaks": "stop"}
-    Path("configs").mkdir()
-    for name in ("data", "compute"):
-        with Path(f"configs/{name}.yaml").open("w") as file:
-            YAML().dump(resolve(params)[name], file)
-    with pytest.raises(UserError, match=r"data/leaks\.csv lists leaks: group 2; take these images out, or set"):
-        stage.main()
+    write_settings(params)
+    with pytest.raises(
+        UserError, match=r"data/ingest/study/leaks\.csv lists leaks: group 2; take these images out, or set"
+    ):
+        stage.main("study")
 
 
 def test_apls_session_folders_are_read(tmp_path):

@@ -19,14 +19,15 @@ from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.numpy import save
 
-from stages import configure, folds, ingest, run, validation
-from study import study_params
+from stages import configure, ingest, run, split
+from stages import pack as pack_stage
+from study import study_params, write_settings
 from wbc.__main__ import main as wbc
 from wbc.classical.table import training
 from wbc.config.resolve import resolve
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv
-from wbc.core.tables import read_manifest
+from wbc.core.tables import mark, read_manifest
 from wbc.dataset.images import decode
 from wbc.dataset.pack import pack
 
@@ -55,13 +56,12 @@ def source(build, layout="folder", **knobs):
         build(Path("data/raw"))
         params = study_params()
         params["data"] |= {"source": layout, **knobs}
-        Path("configs").mkdir()
-        for name in ("compute", "data"):
-            with open(f"configs/{name}.yaml", "w") as file:
-                YAML().dump(resolve(params)[name], file)
-        if stop := message(ingest.main):
+        write_settings(params)
+        if stop := message(lambda: ingest.main("study")):
             return f"stops: `{stop}`"
-        rejects = pd.read_csv("data/rejects.csv", keep_default_na=False).drop_duplicates(["reason", "detail"])
+        rejects = pd.read_csv("data/ingest/study/rejects.csv", keep_default_na=False).drop_duplicates(
+            ["reason", "detail"]
+        )
         if len(rejects):
             reasons = (f"`{row.reason}`" + f", `{row.detail}`" * bool(row.detail) for row in rejects.itertuples())
             return f"rejected: {' and '.join(reasons)}"
@@ -293,10 +293,11 @@ def cross_validated(build, **knobs):
 
     def outcome():
         source(build, **knobs)()
-        folds.main("0")
+        split.main("0")
         ids = read_manifest()["id"]
-        Path("data/features").mkdir()
-        pd.DataFrame({"feature": 0.0}, index=ids).to_parquet("data/features/v1.parquet")
+        Path("data/features/study").mkdir(parents=True)
+        pd.DataFrame({"feature": 0.0}, index=ids).to_parquet("data/features/study/v1.parquet")
+        mark(Path("data/features/study"), "study")
         return f"stops: `{message(lambda: training('v1', 0))}`"
 
     return outcome
@@ -308,14 +309,14 @@ def trained(build):
     def outcome():
         import torch
 
-        from wbc.config.schema import Row
+        from wbc.config.schema import Training
         from wbc.network.pixels import load_part
         from wbc.train.engine import fit
 
         source(build)()
-        validation.main("0")
-        pack(read_manifest(), 8)
-        row = Row(**resolve(study_params())["final"])
+        split.main("0")
+        pack_stage.main("study")
+        row = Training(**resolve(study_params())["train/final"])
         row = row.model_copy(update={"train": row.train.model_copy(update={"validation": 0.01})})
         parts = [load_part(name, 0, row.train.validation, torch.device("cpu")) for name in ("train", "validation")]
         return f"stops: `{message(lambda: fit(row, *parts, Path('checkpoint.pt')))}`"
@@ -329,7 +330,7 @@ def packed(change):
     def outcome():
         source(rows())()
         change(Path("data/raw/images/0.png"))
-        return f"stops: `{message(lambda: pack(read_manifest(), 8))}`"
+        return f"stops: `{message(lambda: pack(read_manifest(), 8, Path('images.npy')))}`"
 
     return outcome
 
@@ -342,7 +343,7 @@ def unwritable():
     try:
         if user == 0:
             os.seteuid(65534)
-        return f"stops: `{message(lambda: write_csv('data/rejects.csv', ['name'], []))}`"
+        return f"stops: `{message(lambda: write_csv('data/ingest/study/rejects.csv', ['name'], []))}`"
     finally:
         os.seteuid(user)
 
@@ -351,8 +352,8 @@ def full():
     """A disk without space, which /dev/full plays for the file that is written."""
     if not os.path.exists("/dev/full"):
         pytest.skip("/dev/full, where every write finds no space, is Linux's")
-    Path("data").mkdir()
-    Path(f"data/.rejects.csv.{os.getpid()}.tmp").symlink_to("/dev/full")
+    Path("data/ingest/study").mkdir(parents=True)
+    Path(f"data/ingest/study/.rejects.csv.{os.getpid()}.tmp").symlink_to("/dev/full")
     return source(rows())()
 
 
