@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from wbc.config.schema import TTA
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv
 from wbc.core.tables import INGEST, PIXELS, SPLIT, mark
@@ -48,7 +47,7 @@ def test_each_part_is_predicted_and_one_without_labels_has_no_scores(tmp_path, m
     from wbc.network.reference import reference
 
     monkeypatch.chdir(tmp_path)
-    settings = SimpleNamespace(validation=0.5, tta=TTA(passes=1, temperature=0.8), sets=["elsewhere"])
+    settings = SimpleNamespace(validation=0.5, tta={"passes": 1, "temperature": 0.8}, sets=["elsewhere"])
     monkeypatch.setattr(predict, "load", lambda *names: settings)
     labels = {"study": ["SNE", "LY", "SNE", "LY", *test], "elsewhere": ["LY", "MO"]}
     for name, of_set in labels.items():
