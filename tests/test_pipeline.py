@@ -49,7 +49,10 @@ def imports(module: Path) -> frozenset[Path]:
 
 def used(stage: str) -> set[Path]:
     """The modules that a stage imports, directly or not, and itself; without those that hold a docstring alone."""
-    seen, todo = set(), {Path(f"stages/{stage.removesuffix('_external')}.py")}
+    seen, todo = (
+        set(),
+        {Path(f"stages/{STAGES[stage].get('do', STAGES[stage])['cmd'].split()[2].removeprefix('stages.')}.py")},
+    )
     while todo:
         seen.add(module := todo.pop())
         todo |= imports(module) - seen
