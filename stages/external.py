@@ -9,7 +9,9 @@ from wbc.scoring.predictions import Predictions, write_predictions
 
 def main(features: str, repeat: str, models: str = "classical", out: str = "external") -> None:
     folder, sets = RUNS / f"{features}-{repeat}", load("external").sets
-    check(folder / models, f"{models}@{features}-{repeat}", STUDY)
+    check(
+        folder / models, f"gridsearch@{repeat}" if models == "gridsearch" else f"classical@{features}-{repeat}", STUDY
+    )
     files = sorted((folder / models).glob("*.skops"))
     for file in files:
         model, parts = load_classical(file), {}

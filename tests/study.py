@@ -90,10 +90,11 @@ def write_params(path: Path, change: Callable[[dict], None]) -> None:
     text.dump(params, path / "params.yaml")
 
 
-def write_settings(params: dict, path: Path = Path()) -> None:
-    """What the stage `configure` writes, without its look at the disk."""
+def write_settings(params: dict, *stages: str) -> None:
+    """What `configure` writes of params, in the current folder: settings/ of these stages, or of all."""
     for name, values in resolve(params).items():
-        write_text(path / f"settings/{name}.yaml", dumped(values))
+        if not stages or name.partition("/")[0] in stages:
+            write_text(f"settings/{name}.yaml", dumped(values))
 
 
 def make(path: Path) -> Path:

@@ -62,7 +62,7 @@ def write(folder):
 def kept(tmp_path_factory):
     """Each in a file of this process, and of another one."""
     here, there = (tmp_path_factory.mktemp(name) for name in ("here", "there"))
-    script = "import sys; sys.path.insert(0, sys.argv[1]); import test_models; test_models.write(sys.argv[2])"
+    script = "import sys; sys.path.insert(0, sys.argv[1]); import conftest, test_models; test_models.write(sys.argv[2])"
     subprocess.run([sys.executable, "-c", script, Path(__file__).parent, there], check=True)
     return write(here), here, there
 

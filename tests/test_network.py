@@ -164,7 +164,7 @@ def test_every_family_trains_and_is_known_and_explained_or_not(tiny_row, name):
     part = Part(np.arange(6), pixels, torch.arange(6) % 2)
     known = reference(model.backbone, normalisation, part, part)
     trained = Trained(model, {"model": {"name": name}}, normalisation, 64, known)
-    assert np.isfinite(trained.distances(pixels)).all()
+    assert np.isfinite(trained.novelty(pixels)).all()
     embeddings, _ = trained.outputs(pixels)
     assert embeddings.shape == (6, model.head[1].in_features)
     wrong, heats = of_mistakes(trained, pixels, np.zeros(6, int), np.arange(6) % 2)

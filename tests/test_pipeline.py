@@ -94,7 +94,7 @@ def test_every_output_is_ignored_by_git_or_committed_on_purpose():
 @pytest.mark.parametrize("setting", ["core.autocrlf=true", "core.eol=crlf"])
 def test_every_clone_has_the_same_bytes(tmp_path, setting):
     """DVC would run the stages of other ones again. A lone carriage return may be part of an image's name."""
-    origin, names = tmp_path / "origin", [*git(ROOT, "ls-files").splitlines(), "data/odd.csv"]
+    origin, names = tmp_path / "origin", [*git(ROOT, "ls-files").splitlines(), "settings/odd.csv"]
     for name in names[:-1]:
         (origin / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, origin / name)
@@ -195,7 +195,7 @@ def test_every_model_leaves_a_submission_of_its_augmented_predictions(study):
     rows = rows_of(study)
     for run_of in ("v2-0/gridsearch", *(f"{row}-0/predict" for row in rows), "best-0/blend"):
         checked = run(study, sys.executable, "-m", "wbc", "submission", f"runs/{run_of}/submission.csv")
-        assert "complete and in order" in checked
+        assert " predictions, complete" in checked
     found = read_predictions(study / f"runs/{rows[0]}-0/predict/predictions.npz", "test")
     with (study / f"runs/{rows[0]}-0/predict/submission.csv").open() as file:
         assert [row["labels"] for row in csv.DictReader(file)] == [CLASSES[target] for target in found.tta.argmax(1)]

@@ -98,8 +98,8 @@ def reference(features: np.ndarray, target: np.ndarray, fold: np.ndarray) -> Ref
 def save_classical(path: str | Path, model: Classical) -> None:
     """Write a model in scikit-learn's safe format, skops, from which nothing is unpickled.
 
-    skops numbers objects by their addresses in memory. Here they are numbered in their order, so that equal models are
-    equal bytes.
+    skops numbers objects by their addresses in memory. Here they are numbered in their order, and nothing uninitialised
+    is written, so that equal models are equal bytes.
     """
     import skops.io  # takes seconds: it imports all of scikit-learn
 
@@ -113,9 +113,21 @@ def save_classical(path: str | Path, model: Classical) -> None:
         def renumbered(text: str) -> str:
             return re.sub(r'("__id__": |"file": "|^)(\d+)', lambda m: m[1] + numbers.get(m[2], m[2]), text)
 
-        files = {renumbered(name): archive.read(name) for name in archive.namelist()}
+        files = {renumbered(name): _initialised(archive.read(name)) for name in archive.namelist() if name != SCHEMA}
         files[SCHEMA] = renumbered(schema).encode()
     write_zip(path, ((name, lambda file, name=name: file.write(files[name])) for name in sorted(files)))
+
+
+def _initialised(content: bytes) -> bytes:
+    """The file of an array, with zeros between the fields of records such as a tree's nodes."""
+    array = np.load(io.BytesIO(content))
+    if not array.dtype.names:
+        return content
+    clean, file = np.zeros(array.shape, array.dtype), io.BytesIO()  # zeros_like leaves what lies between
+    for name in array.dtype.names:
+        clean[name] = array[name]
+    np.save(file, clean)
+    return file.getvalue()
 
 
 def load_classical(path: str | Path) -> Classical:
