@@ -21,9 +21,10 @@ from wbc.classical.model import Classical, save_classical
 from wbc.cli.classify import classify
 from wbc.config.files import ConfigError, load
 from wbc.config.resolve import complete, resolve
+from wbc.config.schema import Training
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv
-from wbc.core.tables import read_manifest
+from wbc.core.tables import RUNS, mark, read_manifest
 from wbc.dataset.images import decode
 from wbc.dataset.ingest import collect
 from wbc.dataset.ingest import ingest as ingested
@@ -130,13 +131,14 @@ def study(packed, folders, tmp_path, monkeypatch, params):
 
     write_params(path, elsewhere)
     configure.main()
-    settings = load("train", "alone")
+    settings = Training(**vars(load("train", "alone")))
     torch.manual_seed(0)
     model, normalisation = build(settings.model)
     parts = (load_part(name, 0, 0.34, CPU) for name in ("train", "validation"))
     known = reference(model.backbone, normalisation, *parts)
     trained = Trained(model.eval(), settings.model_dump(exclude_none=True), normalisation, 32, known, temperature=0.5)
     save_model("runs/alone-0/train/model.safetensors", trained)
+    mark(RUNS / "alone-0/train", "study")
     for stage in (ingest, pack, segment, features):
         stage.main("elsewhere")
     predict.main("alone", "0")
@@ -148,8 +150,11 @@ def study(packed, folders, tmp_path, monkeypatch, params):
     test = load_part("test", 0, 0.34, CPU)
     home = Predictions(test.ids.astype(str), test.targets.numpy(), certain(*[LY] * 4), novelty=np.zeros(4))
     write_predictions("runs/v1-0/classical/lda.npz", {"test": home})
+    mark(RUNS / "v1-0/classical", "study")
     classical.main("v1", "0")
-    of_report = load("report").model_dump(exclude={"compute"}) | {"features": {"v1": "hsv"}}
+    of_report = {key: value for key, value in vars(load("report")).items() if key != "compute"} | {
+        "features": {"v1": "hsv"}
+    }
     return lambda **changes: Study(**of_report | changes)
 
 

@@ -63,6 +63,7 @@ def test_each_part_is_predicted_and_one_without_labels_has_no_scores(tmp_path, m
     known = reference(model.backbone, normalisation, coloured, coloured)
     trained = Trained(model.eval(), tiny_row.model_dump(exclude_none=True), normalisation, 32, known)
     save_model("runs/a-0/train/model.safetensors", trained)
+    mark(tmp_path / "runs/a-0/train", "study")
 
     predict.main("a", "0")
     found = {part: read_predictions("runs/a-0/predict/predictions.npz", part) for part in ("validation", "test")}
