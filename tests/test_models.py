@@ -15,6 +15,7 @@ from imblearn.pipeline import Pipeline
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from wbc.__main__ import main
 from wbc.classical import model as files
 from wbc.classical.gridsearch import oversample, without_smote
 from wbc.classical.model import Classical, load_classical, reference, save_classical
@@ -28,6 +29,7 @@ from wbc.models.model import BLEND, Blend, Inputs, Measured, Network, load, save
 from wbc.network.model import PLAIN, save_model
 from wbc.network.pixels import Pixels
 from wbc.scoring.calibration import scaled
+from wbc.scoring.predictions import Predictions, write_predictions
 
 NAMES = [*classifiers("hist", True, 1), "exact", "gridsearch"]
 WIDTH = len(feature_set("v1").NAMES)
@@ -72,6 +74,8 @@ def test_every_classical_model_comes_back_to_the_last_bit_and_in_the_same_bytes(
     models, here, there = kept
     file = here / f"{name}.skops"
     assert file.read_bytes() == (there / f"{name}.skops").read_bytes()
+    save_classical(tmp_path / "again.skops", load_classical(file))
+    assert (tmp_path / "again.skops").read_bytes() == file.read_bytes()
     found, features = load(file), 11 * np.random.default_rng(1).random((50, WIDTH))
     inputs = Inputs(None, features)
     assert np.array_equal(found.probabilities(inputs), models[name].probabilities(features))
@@ -79,8 +83,6 @@ def test_every_classical_model_comes_back_to_the_last_bit_and_in_the_same_bytes(
     assert (found.classical[:2], found.classical.temperature) == (("v1", "hsv"), 0.5)
     assert (found.needs, found.network, found.unseen) == ((None, ("v1", "hsv")), None, {11, 12})
     assert not found.probabilities(inputs)[:, 11:].any()
-    save_classical(tmp_path / "again.skops", found.classical)
-    assert (tmp_path / "again.skops").read_bytes() == file.read_bytes()
 
 
 class Harmful:
@@ -236,3 +238,30 @@ for module in pkgutil.iter_modules(wbc.network.__path__, "wbc.network."):
 sys.exit(any(name.startswith(("wbc.classical", "wbc.models")) for name in sys.modules))
 """
     subprocess.run([sys.executable, "-c", command], check=True)
+
+
+# --- doubtful labels
+
+
+def test_label_check_takes_the_best_classifier_of_a_folder(tmp_path, monkeypatch, capsys):
+    def write(name, *predicted, target=(0, 1, 2), part="validation"):
+        found = Predictions(np.array(list("abc")), np.array(target), np.eye(13)[[*predicted]])
+        write_predictions(f"runs/v3-0/classical/{name}.npz", {part: found})
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"^error: runs/v3-0/classical: No such file"):
+        main(["label-check"])
+    Path("runs/v3-0/classical").mkdir(parents=True)
+    with pytest.raises(SystemExit, match=r"^error: runs/v3-0/classical: no classifier's predictions; dvc repro"):
+        main(["label-check"])
+    write("knn", 5, 5, 5)
+    write("lda", 0, 1, 5)
+    write("svm", 0, 5, 5)
+    main(["label-check"])
+    header = "id,label,probability,suggested,suggested_probability,by\n"
+    assert capsys.readouterr().out == f"{header}c,{CLASSES[2]},0.0,{CLASSES[5]},1.0,lda\n"
+    main(["label-check", "runs/v3-0/classical/svm.npz"])
+    assert [line[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["b", "c"]
+    write("broken", 0, 1, 2, part="test")
+    with pytest.raises(SystemExit, match=r"^error: runs/v3-0/classical/broken\.npz: not a classifier's predictions"):
+        main(["label-check"])
