@@ -22,6 +22,9 @@ def main() -> None:
     settings = vars(load("report"))
     del settings["compute"]
     study = Study(**settings)
+    for model in study.compared.values():
+        for repeat in study.repeats:
+            model.check(repeat, study.external)
     table = results(study, read_public_scores(Path("data/public_scores.csv"), list(study.measured)))
     headlines = {
         row: {key: scores[key] for key in HEADLINES if key in scores} for row, scores in study.measured.items()
