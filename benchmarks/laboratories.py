@@ -46,8 +46,8 @@ def compare(home: Path, away: list[Path], sets: list[str], masks: str) -> dict[s
     from scipy.stats import binomtest
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold
-    from wbc.classical.linear import reference
 
+    from wbc.classical.model import reference
     from wbc.classical.models import classifiers, cross_validate, probabilities
     from wbc.core.classes import CLASSES
     from wbc.core.tables import SUBMISSION
@@ -99,10 +99,10 @@ def far(known, values):
 def measured(files: list[Path], features: str, masks: str):
     import numpy as np
 
-    from wbc.models.inputs import look
+    from wbc.models.inputs import read_inputs
     from wbc.parallel import parallel_map
 
-    seen = list(parallel_map(look, ((file, None, (features, masks)) for file in files), len(files), features))
+    seen = list(parallel_map(read_inputs, ((file, None, (features, masks)) for file in files), len(files), features))
     for file, each in zip(files, seen, strict=True):
         if isinstance(each, str):
             raise UserError(f"{file}: {each}")

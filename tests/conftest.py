@@ -41,6 +41,23 @@ def tiny_row(params):
 
 
 @pytest.fixture
+def ingest_stage(tmp_path, monkeypatch, params, capsys):
+    """The stage in an empty folder: run with settings of `data`, it returns what is printed, as one line."""
+    from stages.ingest import main
+    from study import write_settings
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(**data):
+        params["data"] |= data
+        write_settings(params, "ingest", "machine")
+        main("study")
+        return " ".join(capsys.readouterr().out.split())
+
+    return run
+
+
+@pytest.fixture
 def coloured():
     """40 images of 32×32 in two colours with their targets, 0 and 1: what a network learns at once."""
     import numpy as np

@@ -14,7 +14,9 @@ import numpy as np
 from PIL import Image
 from ruamel.yaml import YAML
 
-from wbc.config.files import read_yaml
+from wbc.config.files import dumped, read_yaml
+from wbc.config.resolve import resolve
+from wbc.core.io import write_text
 from wbc.features import feature_set
 from wbc.report import published
 
@@ -86,6 +88,13 @@ def write_params(path: Path, change: Callable[[dict], None]) -> None:
     params = text.load(ROOT / "params.yaml")
     change(params)
     text.dump(params, path / "params.yaml")
+
+
+def write_settings(params: dict, *stages: str) -> None:
+    """What `configure` writes of params, in the current folder: settings/ of these stages, or of all."""
+    for name, values in resolve(params).items():
+        if not stages or name.partition("/")[0] in stages:
+            write_text(f"settings/{name}.yaml", dumped(values))
 
 
 def make(path: Path) -> Path:

@@ -1,13 +1,9 @@
 """docs/bad-input.md: each of its cases is built here, and must end as its row says."""
 
-import io
-import json
 import os
 import re
 import shutil
-import socket
 import struct
-import zipfile
 import zlib
 from pathlib import Path
 
@@ -19,19 +15,19 @@ from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.numpy import save
 
-from stages import configure, folds, ingest, run, validation
-from study import study_params
+from settings import changed
+from stages import configure, ingest, run, split
+from stages import pack as pack_stage
+from study import study_params, write_settings
 from wbc.__main__ import main as wbc
 from wbc.classical.table import training
 from wbc.config.resolve import resolve
-from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv
-from wbc.core.tables import read_manifest
+from wbc.core.tables import FEATURES, INGEST, mark, read_manifest
 from wbc.dataset.images import decode
 from wbc.dataset.pack import pack
 
-ROOT = Path(__file__).parent.parent
-DOCUMENT = ROOT / "docs/bad-input.md"
+DOCUMENT = Path(__file__).parent.parent / "docs/bad-input.md"
 
 
 def message(main) -> str:
@@ -55,13 +51,10 @@ def source(build, layout="folder", **knobs):
         build(Path("data/raw"))
         params = study_params()
         params["data"] |= {"source": layout, **knobs}
-        Path("configs").mkdir()
-        for name in ("compute", "data"):
-            with open(f"configs/{name}.yaml", "w") as file:
-                YAML().dump(resolve(params)[name], file)
-        if stop := message(ingest.main):
+        write_settings(params, "ingest", "machine", "split")
+        if stop := message(lambda: ingest.main("study")):
             return f"stops: `{stop}`"
-        rejects = pd.read_csv("data/rejects.csv", keep_default_na=False).drop_duplicates(["reason", "detail"])
+        rejects = pd.read_csv(INGEST / "study/rejects.csv", keep_default_na=False).drop_duplicates(["reason", "detail"])
         if len(rejects):
             reasons = (f"`{row.reason}`" + f", `{row.detail}`" * bool(row.detail) for row in rejects.itertuples())
             return f"rejected: {' and '.join(reasons)}"
@@ -293,10 +286,10 @@ def cross_validated(build, **knobs):
 
     def outcome():
         source(build, **knobs)()
-        folds.main("0")
-        ids = read_manifest()["id"]
-        Path("data/features").mkdir()
-        pd.DataFrame({"feature": 0.0}, index=ids).to_parquet("data/features/v1.parquet")
+        split.main("0")
+        (FEATURES / "study").mkdir(parents=True)
+        mark(FEATURES / "study", "study")
+        pd.DataFrame({"feature": 0.0}, index=read_manifest()["id"]).to_parquet(FEATURES / "study/v1.parquet")
         return f"stops: `{message(lambda: training('v1', 0))}`"
 
     return outcome
@@ -308,16 +301,15 @@ def trained(build):
     def outcome():
         import torch
 
-        from wbc.config.schema import Row
+        from wbc.config.schema import Training
         from wbc.network.pixels import load_part
         from wbc.train.engine import fit
 
         source(build)()
-        validation.main("0")
-        pack(read_manifest(), 8)
-        row = Row(**resolve(study_params())["final"])
-        row = row.model_copy(update={"train": row.train.model_copy(update={"validation": 0.01})})
-        parts = [load_part(name, 0, row.train.validation, torch.device("cpu")) for name in ("train", "validation")]
+        split.main("0")
+        pack_stage.main("study")
+        row = changed(Training(**resolve(study_params())["train/final"]), train={"validation": 0.01})
+        parts = [load_part(name, 0, 0.01, torch.device("cpu")) for name in ("train", "validation")]
         return f"stops: `{message(lambda: fit(row, *parts, Path('checkpoint.pt')))}`"
 
     return outcome
@@ -329,35 +321,13 @@ def packed(change):
     def outcome():
         source(rows())()
         change(Path("data/raw/images/0.png"))
-        return f"stops: `{message(lambda: pack(read_manifest(), 8))}`"
+        return f"stops: `{message(lambda: pack(read_manifest(), 8, Path('data/pixels/study/images.npy')))}`"
 
     return outcome
 
 
-def unwritable():
-    """A folder that may not be written to; root may write to every one."""
-    user = os.geteuid()
-    Path("data").mkdir(mode=0o555)
-    Path(".").chmod(0o755)
-    try:
-        if user == 0:
-            os.seteuid(65534)
-        return f"stops: `{message(lambda: write_csv('data/rejects.csv', ['name'], []))}`"
-    finally:
-        os.seteuid(user)
-
-
-def full():
-    """A disk without space, which /dev/full plays for the file that is written."""
-    if not os.path.exists("/dev/full"):
-        pytest.skip("/dev/full, where every write finds no space, is Linux's")
-    Path("data").mkdir()
-    Path(f"data/.rejects.csv.{os.getpid()}.tmp").symlink_to("/dev/full")
-    return source(rows())()
-
-
-def setting(key, value=None):
-    """What `configure` says to params.yaml with one value replaced, or taken out where there is none."""
+def setting(key, value):
+    """What `configure` says to params.yaml with one value replaced."""
 
     def outcome():
         params = study_params()
@@ -366,18 +336,11 @@ def setting(key, value=None):
         for parent in parents:
             node = node[parent]
         node[last] = value
-        if value is None:
-            del node[last]
         with open("params.yaml", "w") as file:
             YAML().dump(params, file)
         return f"stops: `{message(configure.main)}`"
 
     return outcome
-
-
-def missing_source():
-    Path("data/raw/pbc").mkdir(parents=True)
-    return setting("data.source", ["pbc", "mll23"])()
 
 
 def params_file(text):
@@ -401,45 +364,6 @@ def command(*arguments, content=None):
     return outcome
 
 
-def linear(features):
-    """The content of a file that holds a linear model on a feature set."""
-    header = {"classes": CLASSES, "linear": {"features": features, "masks": "hsv", "temperature": 1.0}}
-    tensors = {"linear.weights": np.zeros((13, 9)), "linear.bias": np.zeros(13)}
-    return save(tensors, metadata={"wbc": json.dumps(header)})
-
-
-def fetched(content):
-    """`python -m wbc fetch` where a person put an archive of the given content."""
-
-    def outcome():
-        Path("data/raw").mkdir(parents=True)
-        Path("data/raw/cells.zip").write_bytes(content)
-        return f"stops: `{message(lambda: wbc(['fetch', 'apl_aml']))}`"
-
-    return outcome
-
-
-def archive(name, content=b"cell", encrypted=False):
-    """A zip file of one entry."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr(name, content)
-    written = bytearray(buffer.getvalue())
-    for flags in (6, written.index(b"PK\1\2") + 8):
-        written[flags] |= encrypted
-    return bytes(written)
-
-
-def no_network():
-    def unknown(*_):
-        raise socket.gaierror
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wbc.cli.fetch.PAUSES", ())
-        patch.setattr("socket.getaddrinfo", unknown)
-        return command("fetch", "pbc")()
-
-
 def submitted(*pairs):
     """Checking a submission of `pairs` against a sample of the ids b, a, c."""
 
@@ -453,11 +377,6 @@ def submitted(*pairs):
         return f"refused: {' and '.join(f'`{line}`' for line in printed)}"
 
     return outcome
-
-
-def no_manifest():
-    write_csv("row.csv", ["ID", "labels"], [("a", "LY")])
-    return f"stops: `{message(lambda: wbc(['submission', 'row.csv']))}`"
 
 
 CASES = {
@@ -477,7 +396,6 @@ CASES = {
     "`pbc`: unpacked twice, one in the other, with hidden files": public(
         "pbc", *(f"PBC/PBC/{name}" for name in PBC), text=[("neutrophil/.DS_1.jpg", ""), ("__MACOSX/ig/._x.jpg", "")]
     ),
-    "`pbc`: a prefix that the set does not have": public("pbc", *PBC, "neutrophil/XYZ_1.png"),
     "`pbc`: a folder that the set does not have": public("pbc", *PBC, "smudge/SMU_1.png", "smudge/SMU_2.png"),
     "`pbc`: still packed": public("pbc", text=[("PBC_dataset_normal_DIB.zip", "")]),
     "`pbc`: labels of none of our classes alone": public("pbc", "platelet/PLATELET_1.png"),
@@ -586,45 +504,19 @@ CASES = {
     "too few images for the classifiers": cross_validated(rows("0.png,LY", "1.png,LY", "2.png,LY", images=(3, 4, 5))),
     "too few images for a network": trained(rows()),
     "with `data.strict=true`: any that is rejected": source(rows("8.png,SNE"), strict=True),
-    "with `data.leaks=stop`: any in `data/leaks.csv`": source(same_content, leaks="stop"),
+    "with `data.leaks=stop`: any in `leaks.csv`": source(same_content, leaks="stop"),
     # settings
     "an unknown key": setting("loss.gama", 1),
-    "a missing key": setting("optim.weight_decay"),
-    "a wrong type": setting("train.epochs", 2.5),
     "a value out of range": setting("train.validation", 1.0),
     "a value that is none of the choices": setting("loss.name", "hinge"),
     "an unknown profile": setting("profile", "smaple"),
-    "a mistake in a row": setting("ladder.final", {"loss": {"gama": 1}}),
     "a mistyped profile of a knob": setting("images.size", {"report": 224, "smaple": 32}),
-    "a knob without the report's value": setting("images.size", {"sample": 32}),
-    "a row that has another's name": setting("ladder.data", {}),
-    "another laboratory that has a part's name": setting("external.test", {"source": "folder", "path": "data/other"}),
     "no row": setting("ladder", {}),
     "`params.yaml` is no YAML": params_file("a: [1\nb: 2\n"),
     "`params.yaml` is missing": params_file(None),
-    "`train.freeze` beyond the last epoch": setting("train.freeze", 16),
     "a row that stands on no row": setting("ladder.mixup.from", "restarts"),
-    "an unknown `model.name`": setting("model.name", "convnext_tiyn"),
-    "`model.weights` names no file": setting("model.weights", "data/weights/x.pth"),
-    "`model.weights` lies elsewhere": setting("model.weights", "params.yaml"),
-    "no folder of images": setting("data.source", "folder"),
     "an unknown source": setting("data.source", "pcb"),
-    "a source twice in a list": setting("data.source", ["pbc", "pbc"]),
-    "a list of one source": setting("data.source", ["pbc"]),
-    "drawn cells among several sources": setting("data.source", ["pbc", "synthetic"]),
-    "no folder of one of several sources": missing_source,
-    # outputs
-    "a folder that may not be written to": unwritable,
-    "a full disk": full,
     # commands
-    "`fetch`: no network": no_network,
-    "`fetch`: a set that a person has to download": command("fetch", "apl_aml"),
-    "`fetch`: a web page in place of an archive": fetched(b"<!DOCTYPE html>"),
-    "`fetch`: a damaged archive": fetched(archive("a.png")[:-1]),
-    "`fetch`: an archive that is encrypted": fetched(archive("a.png", encrypted=True)),
-    "`fetch`: an archive that leads out of its folder": fetched(archive("../a.png")),
-    "`fetch`: an archive that would fill the disk": fetched(archive("a.png", bytes(1_000_000))),
-    "`classify`: no such image": command("classify", "nowhere"),
     "`classify`: no such model": command("classify", "cells", "--model", "model.safetensors"),
     "`classify`: a file that is no model": command(
         "classify", "cells", "--model", "model.safetensors", content=b"hello"
@@ -632,23 +524,8 @@ CASES = {
     "`classify`: weights of another project": command(
         "classify", "cells", "--model", "model.safetensors", content=save({"a": np.zeros(1)})
     ),
-    "`classify`: a model of a later version": command(
-        "classify", "cells", "--model", "model.safetensors", content=save({}, metadata={"wbc": '{"format": 99}'})
-    ),
-    "`classify`: a linear model on a feature set that is not there": command(
-        "classify", "cells", "--model", "model.safetensors", content=linear("v9")
-    ),
-    "`classify --tta`: a linear model": command(
-        "classify", "cells", "--model", "model.safetensors", "--tta", content=linear("v1")
-    ),
-    "`export`: a linear model": command("export", "--model", "model.safetensors", content=linear("v1")),
-    "`submission`: an id is left out": submitted(("b", "LY"), ("a", "SNE")),
     "`submission`: an unknown id in place of another": submitted(("b", "LY"), ("a", "SNE"), ("d", "LY")),
     "`submission`: an id again": submitted(("b", "LY"), ("a", "SNE"), ("c", "LY"), ("a", "SNE")),
-    "`submission`: another order": submitted(("b", "LY"), ("c", "LY"), ("a", "SNE")),
-    "`submission`: unknown labels": submitted(("b", "ly"), ("a", ""), ("c", "LY")),
-    "`submission`: no such file": command("submission", "row.csv"),
-    "`submission`: nothing ingested, and no `--sample`": no_manifest,
 }
 
 
@@ -656,15 +533,10 @@ def documented() -> dict[str, str]:
     """What the document says of each case."""
     lines = DOCUMENT.read_text(encoding="utf-8").splitlines()
     table = [re.split(r"(?<!\\) \| ", line.strip("| ")) for line in lines if line.startswith("| ")]
-    found = {}
-    for case, what in table:
-        if what not in ("what happens", "---"):
-            assert case not in found, "a case has one row"
-            found[case] = what.replace("\\|", "|")
-    return found
+    return {case: what.replace("\\|", "|") for case, what in table if what not in ("what happens", "---")}
 
 
-def test_every_row_of_the_document_has_a_case_and_every_case_a_row():
+def test_the_document_has_each_case_in_its_place():
     assert list(documented()) == list(CASES)
 
 

@@ -65,17 +65,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        how = {
-            "status": None,
-            "cut": None,
-            "claim": 0,
-            "ranges": True,
-            "most": None,
-            "start": None,
-            "tag": True,
-            "wait": False,
-            "headers": {},
-        }
+        how = {"status": None, "cut": None, "claim": 0, "ranges": True, "most": None, "start": None}
+        how |= {"tag": True, "wait": False, "headers": {}}
         how |= self.server.plan.pop(0) if self.server.plan else {}
         ranges = self.headers.get("Range")
         self.server.asked.append((self.path, ranges))
@@ -174,22 +165,12 @@ def test_what_a_licence_forbids_is_said_before_anything_is_asked_for(server, mon
 def test_the_source_itself_reads_what_came(server, monkeypatch, capsys):
     monkeypatch.setattr(fetch, "scan", scan)
     monkeypatch.setitem(SETS, "pbc", SETS["pbc"]._replace(files=(File("PBC.zip", server.url("/PBC.zip")),)))
-    names = (
-        "neutrophil/BNE_1.jpg",
-        "neutrophil/SNE_2.jpg",
-        "ig/IG_3.jpg",
-        "platelet/PLATELET_4.jpg",
-        "basophil/.DS_5.jpg",
-    )
+    names = ("neutrophil/BNE_1.jpg", "neutrophil/SNE_2.jpg", "ig/IG_3.jpg", "basophil/.DS_5.jpg")
     server.files["/PBC.zip"] = zipped(*((f"PBC/{name}", name.encode()) for name in names))
     main(["fetch", "pbc", "raw"])
     said = capsys.readouterr().out
-    assert "\nraw: 2 images: SNE 1, BNE 1\nleft out: ig/IG 1, platelet 1\n" in said
+    assert "\nraw: 2 images: SNE 1, BNE 1\nleft out: ig/IG 1\n" in said
     assert "\nmore than published, fewer if negative: neutrophil/SNE -1645, neutrophil/BNE -1632, " in said
-    server.files["/PBC.zip"] = zipped(("PBC/thrombocyte/T_1.jpg", b"x"))
-    shutil.rmtree("raw")
-    with pytest.raises(SystemExit, match=r"^error: raw: unknown label 'thrombocyte'"):
-        main(["fetch", "pbc", "raw"])
 
 
 def test_each_file_of_a_set_comes_and_only_what_is_missing_comes_again(server, monkeypatch):
@@ -224,21 +205,27 @@ def test_tries_come_to_an_end_and_the_next_call_goes_on(server):
     assert server.asked[-1][1] not in (None, "bytes=0-")
 
 
-def test_tries_last_as_long_as_more_arrives(server):
-    server.plan = [{"cut": 100_000}] * 6
+@pytest.mark.parametrize(
+    ("plan", "requests"),
+    [
+        ([{"cut": 100_000}] * 6, 7),  # more than PAUSES: each brings something
+        ([{"cut": 300_000}, {"ranges": False}], 2),
+        ([{"cut": 400_000}, {"start": 0}], 3),  # another range than asked for is not taken
+        ([{"cut": 400_000}, {"most": 100_000}], 3),  # a shorter one is gone on from
+    ],
+    ids=["often", "no ranges", "another range", "a shorter range"],
+)
+def test_as_long_as_more_arrives_a_download_comes_to_its_end(server, plan, requests):
+    server.plan = plan
     fetched()
-    assert len(server.asked) == 7 > 1 + len(fetch.PAUSES)
+    assert len(server.asked) == requests
 
 
-def test_a_server_that_breaks_off_at_the_same_place_is_given_up(server):
-    server.plan = [{"cut": 200_000, "ranges": False}] * 50
+@pytest.mark.parametrize("answer", [{"cut": 200_000, "ranges": False}, {"claim": 100, "ranges": False}])
+def test_a_server_that_breaks_off_at_the_same_place_is_given_up(server, answer):
+    server.plan = [answer] * 50
     error(match="broke off")
     assert len(server.asked) == 1 + len(fetch.PAUSES)
-
-
-def test_a_server_that_knows_no_ranges_starts_again(server):
-    server.plan = [{"cut": 300_000}, {"ranges": False}]
-    fetched()
 
 
 @pytest.mark.parametrize("other", [OTHERS, OTHERS + bytes(9), CELLS[:250_000]], ids=["as long", "longer", "shorter"])
@@ -266,23 +253,6 @@ def test_without_an_etag_the_date_or_the_length_tells_a_change(server, dates, ot
     assert server.plan == []
 
 
-def test_a_range_other_than_asked_for_is_not_taken(server):
-    server.plan = [{"cut": 400_000}, {"start": 0}]
-    fetched()
-    assert server.asked[2:] == [("/cells.zip", None)]
-
-
-def test_a_range_that_is_shorter_than_asked_for_is_gone_on_from(server):
-    server.plan = [{"cut": 400_000}, {"most": 100_000}]
-    fetched()
-    assert len(server.asked) == 3
-
-
-def test_a_length_that_is_too_long_ends_as_a_broken_line_does(server):
-    server.plan = [{"claim": 100, "ranges": False}] * 9
-    error(match="broke off")
-
-
 def test_a_length_that_is_too_short_ends_as_a_damaged_file_and_leaves_none(server):
     server.plan = [{"claim": -100}]
     error(match="^error: cells.zip: no zip file that can be unpacked: File is not a zip file$")
@@ -290,11 +260,8 @@ def test_a_length_that_is_too_short_ends_as_a_damaged_file_and_leaves_none(serve
 
 
 def test_no_length_is_no_hindrance(server, monkeypatch):
-    monkeypatch.setattr(
-        Handler,
-        "send_header",
-        lambda self, key, value: key == "Content-Length" or BaseHTTPRequestHandler.send_header(self, key, value),
-    )
+    send = BaseHTTPRequestHandler.send_header
+    monkeypatch.setattr(Handler, "send_header", lambda self, key, value: key[8:] == "Length" or send(self, key, value))
     fetched()
 
 
@@ -359,11 +326,6 @@ def test_a_server_that_sends_on_for_ever(server):
     error(match="cells.zip: Exceeded 30 redirects")
 
 
-def test_no_network(server, monkeypatch):
-    monkeypatch.setitem(SETS, "cells", public(File("cells.zip", "http://127.0.0.1:9/cells.zip")))
-    error(match="^error: cells.zip: 127.0.0.1 cannot be reached; run the same command again later")
-
-
 # --- what was published
 
 
@@ -406,7 +368,7 @@ def test_what_zenodo_says_otherwise_stops(server, monkeypatch, change, line):
     assert tree() == {}
 
 
-@pytest.mark.parametrize("content", [b"{}", b"[]", b"[[", b'{"files": null}', b'{"files": [1]}'])
+@pytest.mark.parametrize("content", [b"[]", b"[[", b'{"files": [1]}'])
 def test_what_is_no_record_stops(server, monkeypatch, content):
     record(server, monkeypatch)
     server.files["/record"] = content
@@ -440,14 +402,6 @@ def test_a_full_disk_is_one_line_and_nothing_half_unpacked(server, monkeypatch, 
         error(match="^error: raw: No space left on device$")
     assert not [name for name in tree() if not name.endswith(".part")]
     fetched()
-
-
-def test_a_folder_that_may_not_be_written_to(server, monkeypatch):
-    def forbidden(path, *_, **__):
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "mkdir", forbidden)
-    error(match="^error: raw: Permission denied$")
 
 
 def test_an_interruption_keeps_what_came(server, monkeypatch):
@@ -570,6 +524,7 @@ fetch.fetch("cells", Path("raw"))
     "place",
     [
         "fetch.hashlib, 'sha256', 1, True",  # before the first byte
+        "fetch.tqdm, 'update', 4, True",  # in the middle of the download
         "fetch, '_unpack', 1, False",  # downloaded and not unpacked
         "shutil, 'copyfileobj', 2, True",  # in the middle of it
         "Path, 'rename', 1, False",  # unpacked, without its name
@@ -578,34 +533,23 @@ fetch.fetch("cells", Path("raw"))
     ],
 )
 def test_a_killed_call_is_gone_on_with(server, tmp_path, place):
+    server.plan = [{"cut": 400_000, "wait": True}] * ("update" in place)
     code = KILLED.format(url=server.url(), place=place)
     process = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=False)
     assert process.returncode == -9
     fetched()
     assert len(server.asked) <= 2
-
-
-def test_a_call_that_is_killed_in_the_middle_of_a_download_is_gone_on_with(server, tmp_path):
-    server.plan = [{"cut": 400_000, "wait": True}]
-    code = KILLED.format(url=server.url(), place="fetch.tqdm, 'update', 4, True")
-    process = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=False)
-    assert process.returncode == -9
-    fetched()
-    assert server.asked[-1][1] not in (None, "bytes=0-")
+    if "update" in place:
+        assert server.asked[-1][1] not in (None, "bytes=0-")
 
 
 # --- zip files
 
 
-def entry(name, mode=0, flags=0):
+def entry(name, kind):
     info = zipfile.ZipInfo(name)
-    info.external_attr = mode << 16
-    info.flag_bits |= flags
+    info.external_attr = (kind | 0o777) << 16
     return info
-
-
-def link(name):
-    return entry(name, stat.S_IFLNK | 0o777)
 
 
 def patched(content: bytes, **fields) -> bytes:
@@ -630,7 +574,7 @@ REFUSED = {
     "up, in a folder that is left out": (zipped(("__MACOSX/../../up.png", b"a")), "leads out of the folder"),
     "absolute": (zipped(("/tmp/up.png", b"a")), "leads out of the folder"),
     "absolute, as Windows writes it": (zipped(("C:\\up.png", b"a")), "leads out of the folder"),
-    "a link": (zipped((link("LY"), b"/tmp"), ("LY/a.png", b"a")), "'LY' is a link or a device"),
+    "a link": (zipped((entry("LY", stat.S_IFLNK), b"/tmp"), ("LY/a.png", b"a")), "'LY' is a link or a device"),
     "a pipe": (zipped((entry("pipe", stat.S_IFIFO), b"")), "'pipe' is a link or a device"),
     "a bomb": (zipped(("a.png", bytes(2_000_000))), "claims to hold 1 files of 2000000 bytes, far too much for it"),
     "a bomb in a zip file": (zipped(("in.zip", zipped(("a.png", bytes(3_000_000))))), "claims to hold 2 files"),
@@ -685,11 +629,3 @@ def test_zip_files_in_zip_files_are_unpacked_and_macos_and_hidden_files_left_out
     )
     main(["fetch", "cells", "raw"])
     assert tree() == {"cells/PBC/PBC/again/PBC/PBC/LY/a.png": b"a", "cells/é/SNE/c.png": b"c"}
-
-
-def test_a_table_of_sets_that_can_be_fetched():
-    for name, chosen in SETS.items():
-        assert chosen.files or chosen.steps, name
-        for file in chosen.files:
-            assert file.url.startswith("https://"), name
-            assert file.name.endswith(".zip"), name

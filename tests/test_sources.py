@@ -1,5 +1,6 @@
 """Each layout in, manifest out. What becomes of bad input is in test_bad_input.py."""
 
+import json
 import os
 import shutil
 import tracemalloc
@@ -22,7 +23,7 @@ from wbc.dataset.images import decode, sha256
 from wbc.dataset.ingest import ingest
 from wbc.dataset.leaks import copies, copy_of, near_copies, perceptual_hash, two_labels
 from wbc.dataset.split import folds, held_back, validation
-from wbc.sources import SourceError, scan
+from wbc.sources import scan
 from wbc.synthetic import draw
 
 
@@ -42,11 +43,6 @@ def listed(tmp_path):
         put(root / "images" / id, i)
     write_csv(root / "labels.csv", ["ID", "labels"], rows)
     return root
-
-
-def add(root, *lines):
-    with (root / "labels.csv").open("a", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in lines)
 
 
 def found(root, source="folder", **options):
@@ -104,17 +100,6 @@ def test_a_link_to_the_whole_folder_is_followed(archives, tmp_path):
     assert found(tmp_path / "raw", "wbcbench").rejects.empty
 
 
-def test_class_folders_with_and_without_parts(tmp_path):
-    put(tmp_path / "LY" / "a.png")
-    put(tmp_path / "LY" / "._a.png")
-    (tmp_path / "LY" / "notes.txt").write_text("smear 3")
-    assert [(i.id, i.label, i.part) for i in scan("folder", tmp_path).items] == [("LY/a.png", "LY", "")]
-    put(tmp_path / "train" / "SNE" / "b.png")
-    put(tmp_path / "test" / "SNE" / "c.png")
-    items = [(i.id, i.label, i.part) for i in scan("folder", tmp_path).items]
-    assert items == [("train/SNE/b.png", "SNE", "train"), ("test/SNE/c.png", "SNE", "test")]
-
-
 def test_a_quarter_is_held_back_whatever_the_names_and_order(listed):
     manifest = found(listed).manifest
     assert manifest[manifest["part"] == "test"]["label"].value_counts().to_dict() == {"SNE": 5, "LY": 1}
@@ -134,28 +119,18 @@ def test_a_quarter_is_held_back_whatever_the_names_and_order(listed):
 
 
 def test_each_reject_bears_the_name_that_its_source_gives_it(listed):
-    add(listed, "../images/002.png,SNE", ",SNE", "nowhere,SNE", "b/cell.png,SNE", "000.png,SNE")
+    for n, folder in enumerate("ab"):
+        put(listed / f"images/{folder}/cell.png", n)
+    odd = ["../images/002.png", "", "nowhere", "cell.png", "b/none.png"]
+    with (listed / "labels.csv").open("a", encoding="utf-8") as file:
+        file.writelines(f"{id},SNE\n" for id in [*odd, "a/cell.png", "000.png"])
     (listed / "images/001.png").write_bytes(b"")
     manifest, rejects, *_ = found(listed)
-    names = ["001.png", "../images/002.png", "labels.csv, row 26", "nowhere", "b/cell.png", "000.png"]
-    assert rejects["name"].tolist() == names
-    assert len(manifest) == 23
-
-
-def test_a_name_that_occurs_twice_is_ambiguous_and_its_path_is_not(listed):
-    put(listed / "images/a/cell.png")
-    put(listed / "images/b/cell.png", 1)
-    add(listed, "cell.png,LY", "a/cell.png,LY")
-    manifest, rejects, *_ = found(listed)
-    assert rejects.to_numpy().tolist() == [["cell.png", "ambiguous", "a/cell.png or b/cell.png"]]
-    assert "a/cell.png" in set(manifest["id"])
-
-
-def test_strict_takes_a_good_source_and_stops_at_contradictory_labels(listed):
-    assert len(found(listed, strict=True).manifest) == 24
-    shutil.copy(listed / "images" / "000.png", listed / "images" / "020.png")  # SNE and LY
-    with pytest.raises(SourceError, match=r"'000\.png': same image under two labels: 020\.png; correct it"):
-        found(listed, strict=True)
+    odd[1] = "labels.csv, row 26"
+    assert rejects["name"].tolist() == ["001.png", *odd, "000.png"]
+    assert rejects.set_index("name").loc["cell.png"].tolist() == ["ambiguous", "a/cell.png or b/cell.png"]
+    assert set(manifest["id"]) >= {"000.png", "a/cell.png"}
+    assert len(manifest) == 24
 
 
 def test_a_folder_that_may_not_be_read_is_no_empty_folder(listed, monkeypatch):
@@ -378,65 +353,41 @@ def test_copies_and_patients_keep_to_one_part_fold_and_side_of_the_validation(po
         assert table["distance"].between(0, leaks.THRESHOLD).all()
 
 
-def test_copies_within_training_are_counted_and_no_reason_to_stop(stage, pool):
-    for seed in (1, 2, 3, 4):  # one of which has them in training
-        metrics = stage(seed=seed, source="folder", path=str(pool), leaks="stop")
-        if metrics["leaks"]["within_training"]:
-            break
-    assert metrics["leaks"] == {"identical": 0, "near_identical": 0, "two_labels": 0, "group": 0, "within_training": 4}
-
-
 # --- the stage
 
 
-@pytest.fixture
-def stage(tmp_path, monkeypatch, params):
-    """Runs the ingest stage's `main` in an empty folder with settings of `data`; then json and tables lie there."""
-    from ruamel.yaml import YAML
-
-    from stages.ingest import main
-    from wbc.config.resolve import resolve
-
-    monkeypatch.chdir(tmp_path)
-
-    def run(seed=205, **data):
-        params["data"] |= data
+def test_the_stage_stops_at_leaks_but_not_at_copies_within_training(ingest_stage, tmp_path, pool, params):
+    for seed in (1, 2, 3, 4):  # one of which has them in training
         params["seed"] = seed
-        (tmp_path / "configs").mkdir(exist_ok=True)
-        for name in ("data", "compute"):
-            with (tmp_path / f"configs/{name}.yaml").open("w") as file:
-                YAML().dump(resolve(params)[name], file)
-        main()
-        return pd.read_json(tmp_path / "metrics/ingest.json", typ="series")
+        said = ingest_stage(source="folder", path=str(pool), leaks="stop")
+        if "within_training" in said:
+            break
+    counted = "identical 0, near_identical 0, two_labels 0, group 0, within_training 4"
+    assert f"leaks and copies, listed in data/ingest/study/leaks.csv: {counted}" in said
 
-    return run
-
-
-def test_the_stage_counts_reasons_and_leaks_and_stops_at_leaks_if_told_to(stage, tmp_path):
-    copied(tmp_path / "raw", label="BNE")
-    (tmp_path / "raw/train/LY/bad.png").touch()
-    metrics = stage(source="folder", path="raw")
-    assert metrics["reasons"] == {"empty file": 1, "same image under two labels": 3}
-    assert metrics["leaks"] == {"identical": 0, "near_identical": 0, "two_labels": 3, "group": 0, "within_training": 0}
-    assert (metrics["train"], metrics["test"], metrics["rejected"]) == (1, 1, 4)
-    assert "table_1" not in metrics
-    assert len(pd.read_csv(tmp_path / "data/rejects.csv")) == 4
-    with pytest.raises(UserError, match=r"data/leaks\.csv lists leaks: two_labels 3; take these images out, or set"):
-        stage(leaks="stop")
-    assert len(pd.read_csv(tmp_path / "data/leaks.csv")) == 3
+    copied(tmp_path / "cells", label="BNE")
+    (tmp_path / "cells/train/LY/bad.png").touch()
+    said = ingest_stage(path="cells", leaks="report")
+    assert "study: 1 training and 1 test images of 2 classes, 4 rejected" in said
+    assert "rejected: empty file: 1 rejected: same image under two labels: 3" in said
+    written = json.loads(Path("data/ingest/study.json").read_text())
+    assert written == {"train": 1, "test": 1, "rejected": 4, "copies": 3}
+    with pytest.raises(UserError, match=r"study/leaks\.csv lists leaks: two_labels 3; take these images out, or set"):
+        ingest_stage(leaks="stop")
+    tables = [pd.read_csv(f"data/ingest/study/{name}.csv") for name in ("manifest", "rejects", "leaks")]
+    assert [len(table) for table in tables] == [2, 4, 3]
 
 
-def test_the_stage_says_that_a_set_has_lost_its_grey_levels(stage, tmp_path, capsys):
+def test_the_stage_says_that_a_set_has_lost_its_grey_levels(ingest_stage, tmp_path):
     for i in range(40):
         put(tmp_path / f"raw/{'SNE' if i % 2 else 'LY'}/{i}.png")
     line = "at most 16 grey levels, so that bits may have been lost before: images 3, of 40"
     for dark in range(4):
-        metrics = stage(source="folder", path="raw")
-        assert (line in capsys.readouterr().out) == (dark == 3)
-        assert metrics.get("few_levels") == ({"images": 3, "of": 40} if dark == 3 else None)
+        assert (line in ingest_stage(source="folder", path="raw")) == (dark == 3)
         path = tmp_path / f"raw/LY/{2 * dark}.png"
         Image.fromarray(np.array(Image.open(path)) // 16).save(path)
 
 
-def test_the_stage_says_whether_the_pool_is_the_reports(stage, archives):
-    assert stage(source="wbcbench", path=str(archives("wbcbench")))["table_1"] is False
+def test_the_stage_says_whether_the_pool_is_the_reports(ingest_stage, archives):
+    said = ingest_stage(source="wbcbench", path=str(archives("wbcbench")))
+    assert "the training part differs from the report's Table 1" in said

@@ -79,8 +79,8 @@ class SmoothedKNN(KNeighborsClassifier):
 def classifiers(implementation: str, balanced: bool, seed: int) -> dict[str, Pipeline]:
     """The report's six classifiers with scikit-learn's defaults, and linear discriminant analysis, unfitted.
 
-    Each takes standardised features. The last one's covariance is shrunk by as much as the data ask for (Ledoit and
-    Wolf 2004), class by class.
+    Each standardises its features. The last one's covariance is shrunk by as much as the data ask for (Ledoit and Wolf
+    2004), class by class.
 
     Args:
         implementation: of gradient boosting, `hist` or `exact`.

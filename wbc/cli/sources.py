@@ -79,10 +79,10 @@ OVERVIEW = """| set | licence | images | of our classes | classes | patients kno
 
 BETWEEN = """
 - **The labels are the sets' own.** `ingest` translates them by [a table](#the-labels). Images whose label is none of
-  our classes are left out, and counted as `left_out` in `metrics/ingest.json`. A label that the table lacks stops the
-  stage: a guess would be a wrong label.
-- **A part of an archive** can be used. `difference` in `metrics/ingest.json` is then, by label, how many images there
-  are more than in the whole archive, fewer if negative. With `-S data.strict=true` it stops instead.
+  our classes are left out; the stage prints how many of each label. A label that the table lacks stops the stage: a
+  guess would be a wrong label.
+- **A part of an archive** can be used. The stage then prints, by label, how many images there are more than in the
+  whole archive, fewer if negative. With `-S data.strict=true` it stops instead.
 - **Patients.** Where they are known, all images of one stay on one side of every split. Where they are not, the same
   person's cells are in training and in the test part, so that scores are too high.
 
@@ -100,8 +100,8 @@ Each then lies in the folder of its name, `data/raw/pbc` and `data/raw/aml_lmu`,
 - Where a source has a test part, that is what is tested, and the sources without one are for training alone. An image
   of which another source tests a copy is rejected.
 - Copies under two labels, byte for byte or nearly, are rejected in both sources.
-- Classes that only one source has are printed, and listed as `in_one_source` in `metrics/ingest.json`. There a network
-  can learn the laboratory, its stain and camera, instead of the cell.
+- Classes that only one source has are printed. There a network can learn the laboratory, its stain and camera, instead
+  of the cell.
 
 ## The sets
 """

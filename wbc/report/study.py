@@ -12,7 +12,7 @@ import pandas as pd
 
 from wbc.config.files import STUDY
 from wbc.core.classes import CLASSES
-from wbc.core.tables import MASKS, RUNS, read_manifest, targets
+from wbc.core.tables import MASKS, RUNS, check, read_manifest, targets
 from wbc.scoring.calibration import scaled, temperature
 from wbc.scoring.predictions import Predictions, read_predictions
 from wbc.scoring.scores import accuracy, confusion, macro_f1, per_class
@@ -34,6 +34,19 @@ class Model(NamedTuple):
 
     def folder(self, repeat: int) -> Path:
         return RUNS / f"{self.run}-{repeat}"
+
+    def check(self, repeat: int, external: Sequence[str]) -> None:
+        """Compare what its predictions were made from with the images that are there.
+
+        Raises:
+            UserError: they are of other images or labels.
+        """
+        stage, sets = {
+            "classifier": ("classical", ()), "gridsearch": ("gridsearch", ()), "network": ("predict", external),
+            "blend": ("blend", external),
+        }[self.kind]  # fmt: skip
+        what = f"{repeat}" if stage == "gridsearch" else f"{self.run}-{repeat}"
+        check(self.folder(repeat) / stage, f"{stage}@{what}", STUDY, *sets)
 
     def predictions(self, repeat: int, part: str) -> Predictions | None:
         """Its predictions of `validation`, `test` or an external set; None where it has none.
