@@ -215,7 +215,7 @@ def test_an_image_may_be_called_as_what_is_missing(tmp_path):
 
 def test_a_patient_in_both_parts_is_a_leak_that_stops(tmp_path, ingest_stage):
     put(tmp_path / "data/raw", *(f"images/{n}.png" for n in range(8)))
-    patients = "Train,a train,b TEST,a test,c train,a test,a train, test,".split()
+    patients = ["Train,a", "train,b", "TEST,a", "test,c", "train,a", "test,a", "train,", "test,"]
     rows = [f"{n}.png,LY,{row}" for n, row in enumerate(patients)]
     write(tmp_path / "data/raw", ("labels.csv", table(*rows, header="ID,labels,part,group")))
     leaks = ingest("folder", tmp_path / "data/raw", 0.4, 1).leaks
