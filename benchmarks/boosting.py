@@ -32,7 +32,7 @@ from sklearn.preprocessing import StandardScaler  # noqa: E402
 
 from wbc.classical.gridsearch import oversample  # noqa: E402
 from wbc.classical.models import gradient_boosting, rounds_name  # noqa: E402
-from wbc.config.files import read_yaml
+from wbc.config.files import read_yaml  # noqa: E402
 from wbc.config.resolve import resolve  # noqa: E402
 from wbc.core.classes import CLASSES, TABLE_1  # noqa: E402
 from wbc.core.errors import UserError  # noqa: E402

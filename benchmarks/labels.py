@@ -13,8 +13,6 @@ from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from wbc.classical.models import classifiers
 from wbc.config.files import STUDY
@@ -32,7 +30,7 @@ def main() -> None:
     train = ((manifest["part"] == "train") & (manifest["label"] != "")).to_numpy()
     features, true = read_features(STUDY, "v3").to_numpy()[train], targets(manifest)[train]
     alike = np.array([CLASSES.index(ALIKE[label]) for label in CLASSES])
-    model = make_pipeline(StandardScaler(), classifiers("hist", True, 0)["lda"])
+    model = classifiers("hist", True, 0)["lda"]
     rng, found = np.random.default_rng(0), []
     for kind in ("any", "alike"):
         for share in (0.02, 0.05, 0.1):

@@ -46,9 +46,9 @@ def compare(home: Path, away: list[Path], sets: list[str], masks: str) -> dict[s
     from scipy.stats import binomtest
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold
-    from wbc.classical.linear import reference
 
-    from wbc.classical.models import classifiers, cross_validate
+    from wbc.classical.model import reference
+    from wbc.classical.models import classifiers, cross_validate, probabilities
     from wbc.core.classes import CLASSES
     from wbc.core.tables import SUBMISSION
     from wbc.dataset.listing import read_rows
@@ -67,7 +67,8 @@ def compare(home: Path, away: list[Path], sets: list[str], masks: str) -> dict[s
     results = {}
     for name in sets:
         here, *there = np.split(measured(files, name, masks), ends[:-1])
-        found = cross_validate(lda, here, target, fold, np.concatenate(there))["lda"]
+        found = cross_validate(lda, here, target, fold)["lda"]
+        predicted = probabilities(found.model, np.concatenate(there)).argmax(1)
         held = np.empty(len(target))  # distances, in thresholds of the model of the other folds
         for number in range(5):
             held[fold == number] = far(
@@ -77,7 +78,7 @@ def compare(home: Path, away: list[Path], sets: list[str], masks: str) -> dict[s
         results[name] = {"home": float((found.out_of_fold.argmax(1) == target).mean())}
         print(f"{name}: at home {results[name]['home']:.3f} (n = {len(target)})")
         for (place, classes), values in zip(truth.items(), there, strict=True):
-            said = [COARSE.get(CLASSES[c]) for c in found.test[start : start + len(classes)].argmax(1)]
+            said = [COARSE.get(CLASSES[c]) for c in predicted[start : start + len(classes)]]
             start += len(classes)
             right, distances = int((np.array(said, object) == classes).sum()), far(known, values)
             low, high = binomtest(right, len(classes)).proportion_ci(method="wilson")
@@ -98,10 +99,10 @@ def far(known, values):
 def measured(files: list[Path], features: str, masks: str):
     import numpy as np
 
-    from wbc.models.inputs import look
+    from wbc.models.inputs import read_inputs
     from wbc.parallel import parallel_map
 
-    seen = list(parallel_map(look, ((file, None, (features, masks)) for file in files), len(files), features))
+    seen = list(parallel_map(read_inputs, ((file, None, (features, masks)) for file in files), len(files), features))
     for file, each in zip(files, seen, strict=True):
         if isinstance(each, str):
             raise UserError(f"{file}: {each}")

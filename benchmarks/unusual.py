@@ -57,7 +57,7 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
     from wbc.core.classes import CLASSES
     from wbc.core.tables import SUBMISSION
     from wbc.dataset.listing import read_rows
-    from wbc.models.inputs import look
+    from wbc.models.inputs import read_inputs
     from wbc.network.inference import choose_device
     from wbc.network.model import load_model
     from wbc.network.pixels import Part, Pixels, load_part
@@ -68,7 +68,7 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
     trained = load_model(f"runs/{row_name}-0/train/model.safetensors")
 
     def part(files, targets=None) -> Part:
-        seen = [look(Path(file), (trained.size, trained.crop), None) for file in files]
+        seen = [read_inputs(Path(file), (trained.size, trained.crop), None) for file in files]
         for file, each in zip(files, seen, strict=True):
             if isinstance(each, str):
                 raise UserError(f"{file}: {each}")

@@ -1,15 +1,18 @@
-"""Predict the external sets with the classical models of one feature set."""
+"""Predict the external sets with the classical models of one feature set: all `classical` ones or the grid search's."""
 
 from stages import run
 from wbc.classical.model import load_classical
 from wbc.config.files import STUDY, load
-from wbc.core.tables import RUNS, mark, read_external, read_features, targets
+from wbc.core.tables import RUNS, check, mark, read_external, read_features, targets
 from wbc.scoring.predictions import Predictions, write_predictions
 
 
-def main(features: str, repeat: str) -> None:
+def main(features: str, repeat: str, models: str = "classical", out: str = "external") -> None:
     folder, sets = RUNS / f"{features}-{repeat}", load("external").sets
-    files = sorted([*folder.glob("classical/*.skops"), *folder.glob("gridsearch/*.skops")])
+    check(
+        folder / models, f"gridsearch@{repeat}" if models == "gridsearch" else f"classical@{features}-{repeat}", STUDY
+    )
+    files = sorted((folder / models).glob("*.skops"))
     for file in files:
         model, parts = load_classical(file), {}
         for name in sets:
@@ -18,8 +21,8 @@ def main(features: str, repeat: str) -> None:
             parts[name] = Predictions(
                 manifest["id"].to_numpy(str), targets(manifest), found, novelty=model.novelty(values)
             )
-        write_predictions(folder / f"external/{file.stem}.npz", parts)
-    mark(folder / "external", STUDY, *sets)
+        write_predictions(folder / out / f"{file.stem}.npz", parts)
+    mark(folder / out, STUDY, *sets)
     print(f"{features}: {len(files)} models on {', '.join(sets) or 'no external set'}")
 
 

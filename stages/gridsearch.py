@@ -1,20 +1,24 @@
 """Choose gradient boosting's rounds and depth after SMOTE, refit, and predict the test part (report §4.4)."""
 
 from stages import run, say
-from wbc.classical.gridsearch import importance, named, search
-from wbc.classical.models import probabilities
+from wbc.classical.gridsearch import importance, named, search, without_smote
+from wbc.classical.model import calibrated, predictions, reference, save_classical
+from wbc.classical.models import cross_validate
 from wbc.classical.table import test, training
 from wbc.config.files import STUDY, load
 from wbc.core.io import write_csv, write_json
 from wbc.core.tables import RUNS, mark, write_submission
-from wbc.scoring.predictions import Predictions, write_predictions
+from wbc.scoring.predictions import write_predictions
+
+FEATURES = "v2"
 
 
 def main(repeat: str) -> None:
     settings, backend = load("gridsearch", repeat=int(repeat)), load("machine").joblib_backend
-    out = RUNS / f"v2-{repeat}/gridsearch"
-    train, held = training("v2", int(repeat)), test("v2", int(repeat))
-    found = search(settings, settings.seed, train.features, train.target, train.fold, backend)
+    folder = RUNS / f"{FEATURES}-{repeat}"
+    out, train, held = folder / "gridsearch", training(FEATURES, int(repeat)), test(FEATURES, int(repeat))
+    data = train.features, train.target, train.fold
+    found = search(settings, settings.seed, *data, backend)
     metrics = {"val_f1": found.best_score_, **named(found.best_params_)}
     grid = found.cv_results_
     points = [
@@ -22,15 +26,20 @@ def main(repeat: str) -> None:
         for params, mean, sd in zip(grid["params"], grid["mean_test_score"], grid["std_test_score"], strict=True)
     ]
     write_csv(out / "grid.csv", ["n_estimators", "max_depth", "f1", "f1_sd"], points)
-    of_search = found.best_estimator_, train.features, train.target, train.fold, settings.seed, backend
-    ranked = sorted(zip(train.names, *importance(*of_search), strict=True), key=lambda row: -row[1])
+    best = found.estimator.set_params(**found.best_params_)
+    ranked = sorted(
+        zip(train.names, *importance(best, *data, settings.seed, backend), strict=True), key=lambda row: -row[1]
+    )
     write_csv(out / "importance.csv", ["feature", "f1_lost", "sd"], ranked)
-    tested = probabilities(found, held.features)
-    write_submission(out / "submission.csv", held.ids, tested.argmax(1))
-    parts = {"test": Predictions(held.ids.astype(str), held.target, tested)}
+    refit = cross_validate({"best": best}, *data, backend)["best"]
+    refit = refit._replace(model=without_smote(refit.model))
+    model, out_of_fold = calibrated(FEATURES, settings.masks, refit, train, reference(*data))
+    save_classical(out / "gridsearch.skops", model)
+    parts = predictions(model, out_of_fold, train, held)
     write_predictions(out / "predictions.npz", parts)
+    write_submission(out / "submission.csv", held.ids, parts["test"].probabilities.argmax(1))
     mark(out, STUDY)
-    write_json(RUNS / f"v2-{repeat}/gridsearch.json", metrics)
+    write_json(folder / "gridsearch.json", metrics)
     say(f"best of {len(points)}", metrics)
 
 

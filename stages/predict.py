@@ -4,7 +4,7 @@ from stages import run, say
 from wbc.config.files import STUDY, load
 from wbc.config.schema import TTA
 from wbc.core.io import write_npz
-from wbc.core.tables import RUNS, mark, write_submission
+from wbc.core.tables import RUNS, check, mark, write_submission
 from wbc.network.explain import of_mistakes
 from wbc.network.inference import choose_device
 from wbc.network.model import load_model
@@ -17,6 +17,7 @@ PARTS = ("validation", "test")
 
 def main(row: str, repeat: str) -> None:
     settings, folder, device = load("predict", row), RUNS / f"{row}-{repeat}", choose_device()
+    check(folder / "train", f"train@{row}-{repeat}", STUDY)
     trained = load_model(folder / "train/model.safetensors")
     parts = {part: load_part(part, int(repeat), settings.validation, device) for part in PARTS}
     parts = {name: part for name, part in parts.items() if len(part.ids)}

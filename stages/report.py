@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from stages import run
-from wbc.config.files import load
+from wbc.config.files import STUDY, load
 from wbc.core.io import atomic, write_csv, write_json, write_text
+from wbc.core.tables import INGEST
 from wbc.report import charts, overlays, tables
 from wbc.report.calibrated import calibrated
 from wbc.report.differences import compared
@@ -27,6 +28,8 @@ def main() -> None:
     }
     write_json(METRICS / "results.json", headlines)
     write_text(PLOTS / "results.md", markdown(table))
+    with atomic(PLOTS / "contact_sheet.jpg") as path:
+        path.write_bytes((INGEST / STUDY / "contact_sheet.jpg").read_bytes())
     with atomic(PLOTS / "results.png") as path:
         path.write_bytes(charts.picture(charts.progression(table)))
     differences, (errors, curves), elsewhere = compared(study), calibrated(study), external(study)

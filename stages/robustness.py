@@ -3,9 +3,9 @@
 import numpy as np
 
 from stages import run, say
-from wbc.config.files import load
+from wbc.config.files import STUDY, load
 from wbc.core.io import write_csv, write_json
-from wbc.core.tables import RUNS
+from wbc.core.tables import RUNS, check
 from wbc.network.inference import choose_device
 from wbc.network.model import load_model
 from wbc.network.pixels import Pixels, load_part
@@ -17,6 +17,7 @@ SEVERITIES = (1, 3, 5)
 
 def main(row: str, repeat: str) -> None:
     settings, folder, device = load("robustness", row), RUNS / f"{row}-{repeat}", choose_device()
+    check(folder / "train", f"train@{row}-{repeat}", STUDY)
     trained = load_model(folder / "train/model.safetensors")
     _, pixels, targets = load_part("test", int(repeat), 0.0, device)
     known = targets.numpy() >= 0

@@ -15,7 +15,7 @@ from stages import BEGUN, run
 from wbc.config.files import DRAWN_CELLS, STUDY, load
 from wbc.config.schema import Training
 from wbc.core.io import rounded, write_csv, write_json
-from wbc.core.tables import INGEST, PIXELS, RUNS, SPLIT
+from wbc.core.tables import INGEST, PIXELS, RUNS, SPLIT, mark
 from wbc.network import distributed
 from wbc.network.inference import choose_device
 from wbc.network.model import Trained, save_model
@@ -76,6 +76,7 @@ def train_row(row: str, repeat: int, settings: Training) -> None:
         save_model(RUNS / f"{name}/train/model.safetensors", trained._replace(model=model.cpu(), temperature=t))
         write_json(RUNS / f"{name}/train.json", {"val_f1": progress.best_f1, "best_epoch": progress.best_epoch})
         write_csv(RUNS / f"{name}/train/history.csv", HISTORY, progress.history)
+        mark(RUNS / f"{name}/train", STUDY)
         leave(scratch, [f"runs/{name}/{output}" for output in ("train", "train.json", "live")])
 
 

@@ -73,6 +73,59 @@ def coloured():
     return Part(np.arange(40).astype(str), pixels, torch.from_numpy(targets))
 
 
+@pytest.fixture
+def trained(tiny_row, coloured):
+    """A network that knows where `coloured` lies; untrained otherwise."""
+    import torch
+
+    from wbc.network.model import Trained, build
+    from wbc.network.reference import reference
+
+    torch.manual_seed(0)
+    model, normalisation = build(tiny_row.model)
+    known = reference(model.backbone, normalisation, coloured, coloured)
+    return Trained(model.eval(), tiny_row.model_dump(exclude_none=True), normalisation, 32, known, temperature=0.4)
+
+
+@pytest.fixture(scope="session")
+def smear(tmp_path_factory):
+    """Four drawn cells, and a grey image without one, as files."""
+    import cv2
+    import numpy as np
+
+    folder = tmp_path_factory.mktemp("smear")
+    cells(["SNE", "LY", "MO", "EO"], folder)
+    cv2.imwrite(str(folder / "grey.png"), np.full((40, 30, 3), 200, np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def measured(smear):
+    """(5, 120) features of the smear, as the stages `segment` and `features` measure them."""
+    import numpy as np
+
+    from wbc.dataset.images import decode
+    from wbc.features import feature_set
+    from wbc.segment import method
+
+    images = [decode(path.read_bytes()) for path in sorted(smear.iterdir())]
+    return np.stack([feature_set("v3").extract(image, method("polar").segment(image)) for image in images])
+
+
+@pytest.fixture(scope="session")
+def classical(measured):
+    """LDA on features around the smear's, of all classes but the last."""
+    import numpy as np
+
+    from wbc.classical.model import Classical, reference
+    from wbc.classical.models import classifiers
+
+    target, fold = np.arange(120) % 12, np.arange(120) // 12 % 5
+    features = measured[np.arange(120) % 4] + measured.std(0) * np.random.default_rng(0).normal(size=(120, 120))
+    model = classifiers("hist", False, 0)["lda"].fit(features, target)
+    return Classical("v3", "polar", model, 0.5, reference(features, target, fold))
+
+
 @pytest.fixture(scope="session")
 def study(tmp_path_factory):
     """The tiny study, reproduced once; a test leaves it as it was, or works in a clone.

@@ -17,6 +17,7 @@ from safetensors.numpy import save
 
 from settings import changed
 from stages import configure, ingest, run, split
+from stages import pack as pack_stage
 from study import study_params, write_settings
 from wbc.__main__ import main as wbc
 from wbc.classical.table import training
@@ -306,7 +307,7 @@ def trained(build):
 
         source(build)()
         split.main("0")
-        pack("study", read_manifest(), 8)
+        pack_stage.main("study")
         row = changed(Training(**resolve(study_params())["train/final"]), train={"validation": 0.01})
         parts = [load_part(name, 0, 0.01, torch.device("cpu")) for name in ("train", "validation")]
         return f"stops: `{message(lambda: fit(row, *parts, Path('checkpoint.pt')))}`"
@@ -320,7 +321,7 @@ def packed(change):
     def outcome():
         source(rows())()
         change(Path("data/raw/images/0.png"))
-        return f"stops: `{message(lambda: pack('study', read_manifest(), 8))}`"
+        return f"stops: `{message(lambda: pack(read_manifest(), 8, Path('data/pixels/study/images.npy')))}`"
 
     return outcome
 

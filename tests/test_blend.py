@@ -1,18 +1,22 @@
 """A network and a classical model as one."""
 
 import csv
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from wbc.classical.linear import Linear, save_linear
+from sklearn.dummy import DummyClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from stages import blend
+from wbc.classical.model import Classical, save_classical
 from wbc.core.classes import CLASSES
-from wbc.network.model import Trained, build, load_model, save_model
+from wbc.models.model import load
+from wbc.network.model import Trained, build, save_model
+from wbc.scoring.novelty import Reference
 from wbc.scoring.predictions import Predictions, read_predictions, write_predictions
 
 
@@ -20,11 +24,15 @@ def test_a_blend_is_the_mean_of_calibrated_probabilities_of_the_same_image(tiny_
     """The network's temperature of a half squares 0.8 : 0.2 to 16 : 1; the classical model comes calibrated."""
     monkeypatch.chdir(tmp_path)
     settings = {"blend": {"features": "v2", "classifier": "lda"}, "external": {"sets": ["elsewhere"]}}
+    for name in ("check", "mark"):  # there are no images
+        monkeypatch.setattr(blend, name, lambda *folder_and_sets: None)
     monkeypatch.setattr(blend, "load", lambda stage, *row: SimpleNamespace(**settings[stage]))
     model, normalisation = build(tiny_row.model)
     of_row = tiny_row.model_dump(exclude_none=True)
     save_model("runs/mine-0/train/model.safetensors", Trained(model, of_row, normalisation, 32, None, temperature=0.5))
-    save_linear("runs/v2-0/classical/lda.safetensors", Linear("v2", "lab", np.ones((13, 3)), np.zeros(13), 1.5))
+    pipeline = make_pipeline(StandardScaler(), DummyClassifier()).fit(np.zeros((2, 89)), [0, 1])
+    around = Reference(np.zeros((1, 89)), np.eye(89), 1.0)
+    save_classical("runs/v2-0/classical/lda.skops", Classical("v2", "lab", pipeline, 1.5, around))
     sure, other = np.zeros(13), np.zeros(13)
     sure[:2], other[:2] = (0.8, 0.2), (0.1, 0.9)
 
@@ -55,10 +63,9 @@ def test_a_blend_is_the_mean_of_calibrated_probabilities_of_the_same_image(tiny_
         assert found.tta[0, 12] == pytest.approx(8 / 17)
         expected = {"validation": None, "test": [1.0, 2.0], "elsewhere": [0.5, 2.0]}[part]  # of the farther one
         assert (found.novelty if expected is None else found.novelty.tolist()) == expected
-    metrics = json.loads(Path("runs/mine-0/blend.json").read_text())
-    assert metrics == {"val_f1": pytest.approx(1 / 3), "val_f1_tta": 0.0, "test_f1": 1.0, "test_f1_tta": 0.0}
     with Path("runs/mine-0/blend/submission.csv").open() as file:
         assert [line["labels"] for line in csv.DictReader(file)] == [CLASSES[12]] * 2
-    both = load_model("runs/mine-0/blend/model.safetensors")
-    assert (both.linear.temperature, both.share, both.temperature) == (1.5, 0.5, 0.5)
-    assert all(torch.equal(*pair) for pair in zip(both.model.parameters(), model.parameters(), strict=True))
+    (first, both), (second, measured) = load("runs/mine-0/blend/model.zip").parts
+    assert (first, second) == (0.5, 0.5)
+    assert (both.network.temperature, measured.classical.temperature) == (0.5, 1.5)
+    assert all(torch.equal(*pair) for pair in zip(both.network.model.parameters(), model.parameters(), strict=True))

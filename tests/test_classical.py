@@ -1,5 +1,6 @@
 """Cross-validation, oversampling and the grid."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,18 +12,21 @@ from imblearn.pipeline import Pipeline
 from scipy.special import softmax
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
-from sklearn.metrics import log_loss
+from sklearn.metrics import f1_score, log_loss
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from wbc.classical.linear import load_linear
 
 from stages import classical as stage
-from wbc.classical.gridsearch import importance, named, oversample, search
+from stages import gridsearch as grid_stage
+from wbc.classical.gridsearch import importance, named, oversample, search, without_smote
+from wbc.classical.model import load_classical
 from wbc.classical.models import classifiers, cross_validate, probabilities
 from wbc.classical.table import Dataset
 from wbc.config.schema import GridSearch
+from wbc.core.classes import CLASSES
 from wbc.parallel import ClusterError
+from wbc.scoring.predictions import read_predictions
 
 
 @pytest.fixture
@@ -35,24 +39,16 @@ def blobs():
 
 
 def test_the_classifiers_are_weighted_where_the_report_says():
-    plain, balanced = (classifiers("hist", balanced=b, seed=1) for b in (False, True))
+    plain, balanced = (
+        {name: model[-1] for name, model in classifiers("hist", balanced=b, seed=1).items()} for b in (False, True)
+    )
     six = ["logistic_regression", "knn", "svm_rbf", "random_forest", "adaboost", "gradient_boosting"]
     assert list(plain) == [*six, "lda"]
     weighted = {name for name, model in balanced.items() if model.get_params().get("class_weight") == "balanced"}
     assert weighted == {"logistic_regression", "svm_rbf", "random_forest"}
     assert not any(model.get_params().get("class_weight") for model in plain.values())
-    tuned = {
-        (name, key)
-        for name, model in plain.items()
-        for key, value in type(model)().get_params().items()
-        if key != "random_state" and model.get_params()[key] != value
-    }
-    limits = ("max_depth", "max_leaf_nodes", "min_samples_leaf", "early_stopping")
-    boosting = {("gradient_boosting", key) for key in limits}
-    shrunk = {("lda", "solver"), ("lda", "shrinkage"), ("svm_rbf", "decision_function_shape")}
-    assert tuned == boosting | shrunk | {("logistic_regression", "max_iter")}  # otherwise scikit-learn's defaults
     assert isinstance(plain["gradient_boosting"], HistGradientBoostingClassifier)
-    assert isinstance(classifiers("exact", False, 1)["gradient_boosting"], GradientBoostingClassifier)
+    assert isinstance(classifiers("exact", False, 1)["gradient_boosting"][-1], GradientBoostingClassifier)
 
 
 def test_shrinkage_tells_classes_apart_by_more_features_than_cells():
@@ -70,7 +66,7 @@ def test_an_svm_is_as_sure_as_it_is_right(kinds):
     rng = np.random.default_rng(0)
     target = rng.integers(0, kinds, 1000)
     features = 2.0 * np.eye(kinds)[target] + rng.normal(size=(1000, kinds))
-    model = classifiers("hist", balanced=False, seed=1)["svm_rbf"].fit(features[:500], target[:500])
+    model = classifiers("hist", balanced=False, seed=1)["svm_rbf"][-1].fit(features[:500], target[:500])
     found, target = model.predict_proba(features[500:]), target[500:]
     assert (found.argmax(1) == model.predict(features[500:])).mean() > 0.97
     assert found.max(1).mean() == pytest.approx((found.argmax(1) == target).mean(), abs=0.1)
@@ -85,32 +81,65 @@ def test_five_neighbours_make_no_class_impossible(blobs):
     np.testing.assert_allclose(found, [[(5 + 1 / 3) / 6, 1 / 18, 1 / 18]])
 
 
-def test_the_stage_writes_probabilities_that_mean_what_they_say(tmp_path, monkeypatch):
-    """Noise in 60 features of 100 cells: LDA as it is is far too sure, and so is the SVM; AdaBoost is far from it."""
+@pytest.fixture
+def noise(tmp_path, monkeypatch):
+    """A training and a test part, of noise in 60 features, in the place of what the stages read."""
     rng = np.random.default_rng(0)
     parts = []
     for count in (100, 400):
         target = rng.integers(0, 2, count)
         features = 0.1 * target[:, None] + rng.normal(size=(count, 60))
-        parts.append(Dataset(np.arange(count), features, target, np.arange(count) % 5, [""] * 60))
+        parts.append(Dataset(np.arange(count), features, target, np.arange(count) % 5, ["x"] * 60))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stage, "training", lambda *_: parts[0])
-    monkeypatch.setattr(stage, "test", lambda *_: parts[1])
-    monkeypatch.setattr(stage, "read_manifest", lambda: pd.DataFrame({"id": range(500)}))
-    settings = SimpleNamespace(implementation="hist", seed=1, joblib_backend="loky", masks={"v2": "lab"})
-    monkeypatch.setattr(stage, "load", lambda _: settings)
-    stage.main("v2", "0")
-    with np.load("data/predictions/v2-0.npz") as stored:
-        for name in ("adaboost", "knn", "svm_rbf", "lda"):
-            chances = stored[f"{name}_test"]
-            right = (chances.argmax(1) == stored["test_targets"]).mean()
-            assert chances.max(1).mean() == pytest.approx(right, abs=0.12), name
-            np.testing.assert_allclose(chances.sum(1), 1)
-    # what is served is what was scored
-    served = load_linear(Path("models/classical/v2-0/lda.safetensors"))
+    grid = {"n_estimators": [3], "max_depth": [1, 2], "smote_neighbors": 3}
+    settings = SimpleNamespace(implementation="hist", seed=1, joblib_backend="loky", masks="lab", **grid)
+    for each in (stage, grid_stage):
+        monkeypatch.setattr(each, "training", lambda *_: parts[0])
+        monkeypatch.setattr(each, "test", lambda *_: parts[1])
+        monkeypatch.setattr(each, "mark", lambda *_: None)
+        monkeypatch.setattr(each, "load", lambda *_, **__: settings)
+    return parts
+
+
+def assert_served_as_scored(model, predictions, parts):
+    """The file gives what is scored, and both are sure as often as they are right."""
+    served, found = load_classical(model), read_predictions(predictions, "test")
     assert (served.features, served.masks) == ("v2", "lab")
-    np.testing.assert_allclose(served.probabilities(parts[1].features), chances, atol=1e-9)
-    assert sorted(path.stem for path in Path("models/classical/v2-0").iterdir()) == ["lda", "logistic_regression"]
+    np.testing.assert_allclose(served.probabilities(parts[1].features), found.probabilities, atol=1e-12)
+    np.testing.assert_allclose(served.novelty(parts[1].features), found.novelty)
+    for each, target in ((found, parts[1].target), (read_predictions(predictions, "validation"), parts[0].target)):
+        assert np.array_equal(each.target, target)
+        right = (each.probabilities.argmax(1) == target).mean()
+        assert each.probabilities.max(1).mean() == pytest.approx(right, abs=0.12), model
+        np.testing.assert_allclose(each.probabilities.sum(1), 1)
+
+
+def test_the_stage_writes_probabilities_that_mean_what_they_say(noise):
+    """LDA as it is is far too sure of noise, and so is the SVM; AdaBoost is far from it."""
+    stage.main("v2", "0")
+    folder = Path("runs/v2-0/classical")
+    for name in classifiers("hist", True, 1):
+        assert_served_as_scored(folder / f"{name}.skops", folder / f"{name}.npz", noise)
+    scores = pd.read_csv(folder / "folds.csv")
+    found = read_predictions(folder / "lda.npz", "validation")
+    held = noise[0].fold == 1
+    f1 = f1_score(noise[0].target[held], found.probabilities[held].argmax(1), average="macro")
+    assert scores[scores["classifier"] == "lda"]["f1"].tolist()[1] == pytest.approx(f1, abs=1e-6)
+
+
+def test_the_grid_searchs_model_is_calibrated_and_kept_without_smote(noise):
+    grid_stage.main("0")
+    folder = Path("runs/v2-0/gridsearch")
+    assert_served_as_scored(folder / "gridsearch.skops", folder / "predictions.npz", noise)
+    assert list(load_classical(folder / "gridsearch.skops").pipeline.named_steps) == ["scale", "boost"]
+    found, train = read_predictions(folder / "predictions.npz", "validation"), noise[0]
+    folds = [train.fold == number for number in range(5)]
+    each = [f1_score(train.target[i], found.probabilities[i].argmax(1), average="macro") for i in folds]
+    metrics = json.loads(Path("runs/v2-0/gridsearch.json").read_text())
+    assert metrics["val_f1"] == pytest.approx(np.mean(each), abs=1e-6)  # of the grid's best point
+    labels = [line.split(",")[1] for line in (folder / "submission.csv").read_text().splitlines()[1:]]
+    tested = read_predictions(folder / "predictions.npz", "test").probabilities.argmax(1)
+    assert labels == [CLASSES[c] for c in tested]
 
 
 @pytest.mark.parametrize("implementation", ["hist", "exact"])
@@ -123,7 +152,7 @@ def test_a_class_of_eight_has_leaves_of_its_own(implementation):
 
 
 def predicted(classifier, features, target, fold):
-    return cross_validate({"one": classifier}, features, target, fold, features[:0])["one"].out_of_fold.argmax(1)
+    return cross_validate({"one": classifier}, features, target, fold)["one"].out_of_fold.argmax(1)
 
 
 def test_every_cell_is_predicted_by_folds_that_do_not_hold_it(blobs):
@@ -137,15 +166,15 @@ def test_every_cell_is_predicted_by_folds_that_do_not_hold_it(blobs):
 def test_features_are_standardised_before_the_classifier(blobs):
     features, target, fold = blobs
     stretched = np.column_stack([features, 1e6 * np.random.default_rng(2).normal(size=95)])
-    assert (predicted(KNeighborsClassifier(3), stretched, target, fold) == target).mean() > 0.8
+    assert (predicted(classifiers("hist", False, 1)["knn"], stretched, target, fold) == target).mean() > 0.8
 
 
-def test_the_test_part_is_predicted_by_a_classifier_trained_on_every_fold(blobs):
+def test_the_model_that_is_kept_is_trained_on_every_fold(blobs):
     features, target, fold = blobs
     models = {"furthest": DummyClassifier(), "nearest": KNeighborsClassifier(1)}  # each cell is its own neighbour
-    found = cross_validate(models, features, target, fold, features)
-    assert np.array_equal(found["nearest"].test, np.eye(13)[target])
-    assert len(np.unique(found["furthest"].test, axis=0)) == 1  # none is taken for the other
+    found = cross_validate(models, features, target, fold)
+    assert np.array_equal(found["nearest"].model.predict(features), target)
+    assert len(np.unique(found["furthest"].model.predict(features))) == 1  # none is taken for the other
 
 
 def test_probabilities_have_a_column_for_every_class_of_the_study(blobs):
@@ -183,18 +212,19 @@ def test_tiny_classes_use_the_neighbours_they_have():
 
 
 @pytest.mark.parametrize("implementation", ["hist", "exact"])
-def test_the_grid_finds_what_works_and_refits_on_everything(blobs, implementation):
+def test_the_grid_finds_what_works(blobs, implementation):
     features, target, fold = blobs
     settings = GridSearch(implementation=implementation, n_estimators=[1, 20], max_depth=[1, 3], smote_neighbors=3)
     found = search(settings, 1, features, target, fold)
     assert len(found.cv_results_["params"]) == 4
     assert found.n_splits_ == 5
     # neighbours are near in standardised features, not in whichever has the largest unit
-    assert list(found.best_estimator_.named_steps) == ["scale", "smote", "boost"]
+    best = found.estimator.set_params(**found.best_params_).fit(features, target)
+    assert list(best.named_steps) == ["scale", "smote", "boost"]
     assert [tuple(named(point).values()) for point in found.cv_results_["params"]] == [(1, 1), (20, 1), (1, 3), (20, 3)]
     assert found.best_score_ == max(found.cv_results_["mean_test_score"])
-    assert (found.predict(features) == target).mean() > 0.95
-    assert np.bincount(found.best_estimator_["smote"].func(features, target, 3, 1)[1]).tolist() == [60] * 3
+    assert (best.predict(features) == target).mean() > 0.95
+    assert np.array_equal(without_smote(best).predict_proba(features), best.predict_proba(features))
 
 
 def test_only_the_features_that_matter_lose_anything_when_shuffled(blobs):
@@ -220,16 +250,16 @@ def test_a_dask_cluster_gives_the_same_results(blobs, monkeypatch):
     settings = GridSearch(implementation="hist", n_estimators=[3], max_depth=[2], smote_neighbors=3)
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.scheduler_address)
-        there = cross_validate(models, features, target, fold, features, "dask")
+        there = cross_validate(models, features, target, fold, "dask")
         found = search(settings, 1, features, target, fold, "dask")
-    for name, validated in cross_validate(models, features, target, fold, features).items():
-        assert all(np.array_equal(*parts) for parts in zip(there[name][:2], validated[:2], strict=True))
+    for name, validated in cross_validate(models, features, target, fold).items():
+        assert np.array_equal(there[name].out_of_fold, validated.out_of_fold)
+        assert np.array_equal(*(each.model.predict_proba(features) for each in (there[name], validated)))
     here = search(settings, 1, features, target, fold)
     assert found.cv_results_["mean_test_score"].tolist() == here.cv_results_["mean_test_score"].tolist()
-    assert np.array_equal(found.predict_proba(features), here.predict_proba(features))
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "nonsense")
     with pytest.raises(ClusterError, match=r"no scheduler at 'nonsense'"):
-        cross_validate(models, features, target, fold, features, "dask")
+        cross_validate(models, features, target, fold, "dask")
 
 
 def test_smote_never_sees_the_held_out_fold(blobs, monkeypatch):
@@ -249,15 +279,10 @@ def test_smote_never_sees_the_held_out_fold(blobs, monkeypatch):
     settings = GridSearch(implementation="hist", n_estimators=[1], max_depth=[1], smote_neighbors=3)
     monkeypatch.setattr(
         "wbc.classical.gridsearch.GridSearchCV",
-        lambda pipeline, grid, scoring, cv, n_jobs: _Plain(pipeline, cv),
+        lambda pipeline, grid, scoring, cv, n_jobs, refit: _Plain(pipeline, cv),
     )
     search(settings, 1, features, target, fold)
     assert [bool((x > 500).any()) for x in seen] == [True, True, True, True, False]
-
-    seen.clear()  # the leak, planted: SMOTE before the folds, its cells in any of them
-    more, labels = oversample(features, target, 3, 1)
-    search(settings, 1, more, labels, np.r_[fold, np.arange(len(more) - len(fold)) % 5])
-    assert (seen[4] > 500).any()
 
 
 class _Plain:

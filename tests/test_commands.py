@@ -51,7 +51,7 @@ def test_one_knob_reruns_its_rows_and_metrics_diff_shows_them(changed_study):
     assert files == {"settings/report.yaml"} | {f"settings/train/{row}.yaml" for row in rows}
     assert "loss.gamma" in dvc(study, "params", "diff")
     assert "efficientnet" not in dvc(study, "metrics", "diff")
-    table = dvc(study, "exp", "show", "--csv", "--drop", ".*", "--keep", "typ|params.yaml:loss.gamma")
+    table = dvc(study, "exp", "show", "--csv", "--drop", ".*", "--keep", "typ|loss.gamma")
     assert {"baseline,2.0", "branch_base,1"} <= set(table.split())
 
 
@@ -125,7 +125,7 @@ def test_a_range_is_an_experiment_for_each_value(study, tmp_path):
     print(dvc(path, "exp", "run", "--queue", "-S", "loss.gamma=range(1,3)"))
     print(dvc(path, "exp", "run", "--run-all"))
     rows = list(csv.DictReader(io.StringIO(dvc(path, "exp", "show", "--csv", "--only-changed"))))
-    values = [(row["typ"], row["params.yaml:loss.gamma"]) for row in rows]
+    values = [(row["typ"], row["loss.gamma"]) for row in rows]
     assert values[:2] == [("baseline", "2.0")] * 2  # the working tree and its commit
     assert sorted(value for _, value in values[2:]) == ["1", "2"]
     assert len(rows[0]) < 60  # `dvc exp show` has hundreds of columns

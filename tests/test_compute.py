@@ -42,17 +42,25 @@ import cv2
 import numpy as np
 image = np.random.default_rng(0).integers(0, 256, (97, 131, 3), np.uint8)
 grey, mask = np.float32(image[..., 0]), np.uint8(cv2.blur(image, (9, 9))[..., 0] > 127)
+
+def at(array, place):  # a copy that begins so many bytes after an address that 64 divides
+    room = np.empty(array.size + 128, np.uint8)
+    first = -room.ctypes.data % 64 + place
+    copy = room[first : first + array.size].reshape(array.shape)
+    copy[:] = array
+    return copy
+
 results = [
     cv2.resize(image, (240, 177), interpolation=cv2.INTER_CUBIC),
     cv2.resize(grey, (240, 177), interpolation=cv2.INTER_CUBIC),
-    cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE),
+    *(cv2.distanceTransform(at(mask, place), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for place in range(2)),
     cv2.GaussianBlur(grey, (0, 0), 2.7),
     cv2.cvtColor(np.float32(image) / 255, cv2.COLOR_RGB2HSV),
     cv2.filter2D(image, -1, np.float32(image[:7, :7, 0]) / 1e4),
     np.exp(grey / 99),
 ]
 print(*(hashlib.sha256(result.tobytes()).hexdigest()[:12] for result in results))
-print(cv2.getCPUFeaturesLine(), cv2.ipp.getIppVersion())
+print(cv2.getCPUFeaturesLine())
 """
 
 
@@ -71,7 +79,9 @@ def test_opencv_and_numpy_give_the_same_bytes_as_on_another_processor(other):
 
     here = run({})
     assert run(other) == here
-    assert "*AVX2 *AVX512-SKX? ippIP AVX2 (l9)" in here
+    assert "*AVX2 *AVX512-SKX?" in here
+    hashes = here.split()
+    assert hashes[2] == hashes[3]  # wherever in memory the array lies
 
 
 def test_ci_shows_where_each_result_differs(tmp_path):

@@ -101,6 +101,7 @@ def test_equal_settings_are_equal_bytes(params):
     """Without YAML's anchors, which a value that stands in two places would have."""
     params["external"] = {name: {"source": "folder", "path": "data/elsewhere"} for name in ("here", "there")}
     params["ladder"]["mine"] = {"from": "final", "augment": {"scale": [0.9, 1.0], "erase_scale": [0.9, 1.0]}}
+    params["rows"] = ["final", "mine"]  # the settings of `final` stand in the report's file twice
     shared = copy.deepcopy(params)
     shared["external"]["there"] = shared["external"]["here"]
     shared["ladder"]["mine"]["augment"]["erase_scale"] = shared["ladder"]["mine"]["augment"]["scale"]

@@ -430,7 +430,7 @@ def packed(folder, images, size, crop=1.0):
         rows.append((f"{i}.png", sha256(content), ""))
     with contextlib.chdir(folder):
         write_csv(INGEST / "study/manifest.csv", ["path", "sha256", "mask"], rows)
-        pack("study", read_manifest(), size, crop)
+        pack(read_manifest(), size, PIXELS / "study/images.npy", crop)
         return np.load(PIXELS / "study/images.npy")
 
 

@@ -90,42 +90,44 @@ def test_validation_is_not_augmented(tiny_row, coloured):
     assert (loss, f1) == trainer.evaluate(coloured)
 
 
-def killed_and_resumed(row, coloured, tmp_path, monkeypatch, dies_in):
+DRAWN = {"mix": {"mixup_alpha": 0.4, "cutmix_alpha": 1.0}, "optim": {"clip_norm": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("groups", "deaths", "epochs"),  # of five steps an epoch
+    [
+        (DRAWN | {"train": {"freeze": 2}}, (3, 13, 18), 4),  # before and after the backbone is unfrozen
+        (DRAWN | {"train": {"freeze": 2, "ema": 0.9}}, (13,), 4),
+        ({"train": {"soup": 2}}, (13, 18), 4),  # two epochs a cycle: between its snapshots
+        (DRAWN | {"train": {"retrain": 2, "ema": 0.9}}, (13, 23, 28), 6),  # before the head learns anew, and while
+    ],
+    ids=["plain", "ema", "soup", "retrain"],
+)
+def test_killed_and_resumed_ends_in_the_same_bits(tiny_row, coloured, tmp_path, monkeypatch, groups, deaths, epochs):
     """A training that dies in a step and goes on in another process ends as one that does not."""
+    row, real = changed(tiny_row, **groups), engine.Trainer._step
     monkeypatch.setattr(engine, "CHECKPOINT_SHARE", math.inf)  # after every epoch
     through = fit(row, coloured, coloured, tmp_path / "through.pt")
-    steps, real = [0], engine.Trainer._step
+    assert [epoch[0] for epoch in through[2].history] == [*range(1, epochs + 1)]
+    for dies_in in deaths:
+        steps = iter(range(1, dies_in + 1))
 
-    def dies(*args):
-        steps[0] += 1
-        if steps[0] == dies_in:
-            raise KeyboardInterrupt
-        return real(*args)
+        def dies(*args, steps=steps, dies_in=dies_in):
+            if next(steps) == dies_in:
+                raise KeyboardInterrupt
+            return real(*args)
 
-    monkeypatch.setattr(engine.Trainer, "_step", dies)
-    with pytest.raises(KeyboardInterrupt):
-        fit(row, coloured, coloured, tmp_path / "killed.pt")
-    torch.manual_seed(123)  # another process would have another state
-    seen = []
-    resumed = fit(row, coloured, coloured, tmp_path / "killed.pt", on_epoch=seen.append)
-    assert all(list(epoch) == list(HISTORY) for epoch in seen)  # those before the end of the first process too
-    assert [list(epoch.values()) for epoch in seen] == resumed[2].history == through[2].history
-    for name, tensor in through[0].state_dict().items():
-        assert torch.equal(tensor, resumed[0].state_dict()[name]), name
-    return resumed
-
-
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-@pytest.mark.parametrize("dies_in", [3, 13, 18])  # of five steps an epoch: before and after the backbone is unfrozen
-def test_killed_and_resumed_ends_in_the_same_bits(tiny_row, coloured, tmp_path, monkeypatch, dies_in, ema):
-    row = changed(
-        tiny_row,
-        train={"freeze": 2, "ema": ema},
-        mix={"mixup_alpha": 0.4, "cutmix_alpha": 1.0},
-        optim={"clip_norm": 1.0},
-    )
-    resumed = killed_and_resumed(row, coloured, tmp_path, monkeypatch, dies_in)
-    assert [epoch[0] for epoch in resumed[2].history] == [1, 2, 3, 4]
+        monkeypatch.setattr(engine.Trainer, "_step", dies)
+        with pytest.raises(KeyboardInterrupt):
+            fit(row, coloured, coloured, tmp_path / f"{dies_in}.pt")
+        monkeypatch.setattr(engine.Trainer, "_step", real)
+        torch.manual_seed(123)  # another process would have another state
+        seen = []
+        model, _, progress = fit(row, coloured, coloured, tmp_path / f"{dies_in}.pt", on_epoch=seen.append)
+        assert all(list(epoch) == list(HISTORY) for epoch in seen)  # those before the end of the first process too
+        assert [list(epoch.values()) for epoch in seen] == progress.history == through[2].history
+        for name, tensor in through[0].state_dict().items():
+            assert torch.equal(tensor, model.state_dict()[name]), name
 
 
 def test_averaged_weights_are_scored_and_kept(tiny_row, coloured, tmp_path, monkeypatch):
@@ -179,12 +181,6 @@ def test_a_soup_is_the_mean_of_the_last_cycles_ends(tiny_row, coloured, tmp_path
     assert any(name.endswith("running_var") for name in states[0])
     assert not torch.allclose(states[4]["head.1.weight"], states[6]["head.1.weight"])
     assert (progress.best_epoch, progress.best_f1) == (7, 1 / 7)
-
-
-@pytest.mark.parametrize("dies_in", [13, 18])  # of five steps an epoch, two epochs a cycle: between its snapshots
-def test_killed_and_resumed_a_soup_is_of_the_same_bits(tiny_row, coloured, tmp_path, monkeypatch, dies_in):
-    resumed = killed_and_resumed(changed(tiny_row, train={"soup": 2}), coloured, tmp_path, monkeypatch, dies_in)
-    assert resumed[2].best_epoch == 4
 
 
 def test_checkpoints_take_a_small_share_of_the_time(tmp_path, monkeypatch):
@@ -288,28 +284,6 @@ def test_a_retrained_head_is_a_new_one_on_the_best_backbone(tiny_row, coloured, 
     assert (progress.epoch, progress.best_epoch, progress.best_f1) == (5, 4, 0.3)
 
 
-@pytest.mark.parametrize(
-    "dies_in", [13, 23, 28]
-)  # of five steps an epoch: before the head learns anew, and while it does
-def test_killed_and_resumed_a_head_learns_anew_in_the_same_bits(tiny_row, coloured, tmp_path, monkeypatch, dies_in):
-    row = changed(tiny_row, train={"retrain": 2, "ema": 0.9}, mix={"mixup_alpha": 0.4})
-    resumed = killed_and_resumed(row, coloured, tmp_path, monkeypatch, dies_in)
-    assert [epoch[0] for epoch in resumed[2].history] == [1, 2, 3, 4, 5, 6]
-
-
-def test_unfreezing_starts_a_new_optimiser(tiny_row, coloured):
-    trainer = engine.Trainer(changed(tiny_row, train={"freeze": 1}), coloured)
-    bar = engine.tqdm(disable=True)
-    trainer.epoch(0, bar)
-    old, head = trainer.optimiser, len(list(trainer.model.head.parameters()))
-    assert len(old.state) == head  # nothing of the backbone
-    trainer.epoch(1, bar)
-    assert trainer.optimiser is not old
-    steps = {int(state["step"]) for state in trainer.optimiser.state.values()}
-    assert steps == {5}  # of its own, in the second epoch
-    assert len(trainer.optimiser.state) == len(list(trainer.model.parameters()))
-
-
 def test_gradients_are_clipped_to_their_norm(tiny_row, coloured, monkeypatch):
     for limit, clips in ((0.0, False), (1e-3, True)):
         trainer = engine.Trainer(changed(tiny_row, optim={"clip_norm": limit}), coloured)
@@ -399,20 +373,6 @@ def test_images_that_leave_too_little_memory_are_read_as_needed(tiny_row, colour
     assert not train.pixels.resident
     assert not validation.pixels.resident
     assert capsys.readouterr().out.count(STREAMING) == 1
-
-
-def test_a_smaller_batch_is_augmented_in_smaller_parts(tiny_row, coloured, monkeypatch):
-    for size, most in ((2, 8), (8, 32), (40, 40)):
-        trainer = engine.Trainer(changed(tiny_row, train={"batch_size": size}), coloured)
-        parts, real = [], trainer.augmented.forward
-
-        def forward(pixels, parts=parts, real=real):
-            parts.append(len(pixels))
-            return real(pixels)
-
-        monkeypatch.setattr(trainer.augmented, "forward", forward)
-        trainer.epoch(0, engine.tqdm(disable=True))
-        assert max(parts) == most
 
 
 def test_an_empty_part_is_said_before_training(tiny_row, coloured, tmp_path):

@@ -9,17 +9,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from wbc.classical.linear import Linear, save_linear
+from sklearn.dummy import DummyClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from conftest import cells
 from stages import configure, features, ingest, pack, predict, segment
 from stages import external as classical
 from study import alone, set_knob, write_params
+from wbc.classical.model import Classical, save_classical
 from wbc.cli.classify import classify
 from wbc.config.files import ConfigError, load
 from wbc.config.resolve import complete, resolve
+from wbc.config.schema import Training
 from wbc.core.classes import CLASSES
-from wbc.core.tables import read_manifest
+from wbc.core.io import write_csv
+from wbc.core.tables import RUNS, mark, read_manifest
 from wbc.dataset.images import decode
 from wbc.dataset.ingest import collect
 from wbc.dataset.ingest import ingest as ingested
@@ -126,25 +131,30 @@ def study(packed, folders, tmp_path, monkeypatch, params):
 
     write_params(path, elsewhere)
     configure.main()
-    settings = load("train", "alone")
+    settings = Training(**vars(load("train", "alone")))
     torch.manual_seed(0)
     model, normalisation = build(settings.model)
     parts = (load_part(name, 0, 0.34, CPU) for name in ("train", "validation"))
     known = reference(model.backbone, normalisation, *parts)
     trained = Trained(model.eval(), settings.model_dump(exclude_none=True), normalisation, 32, known, temperature=0.5)
     save_model("runs/alone-0/train/model.safetensors", trained)
+    mark(RUNS / "alone-0/train", "study")
     for stage in (ingest, pack, segment, features):
         stage.main("elsewhere")
     predict.main("alone", "0")
 
     around = Reference(np.zeros((1, 9)), np.eye(9), 1.0)
-    partner = Linear("v1", "hsv", np.zeros((13, 9)), np.eye(13)[LY] * 50, 1.0, around)  # whatever it sees is an LY
-    save_linear("runs/v1-0/classical/lda.safetensors", partner)
+    constant = DummyClassifier(strategy="constant", constant=LY)  # whatever it sees is an LY
+    pipeline = make_pipeline(StandardScaler(), constant).fit(np.zeros((13, 9)), np.arange(13))
+    save_classical("runs/v1-0/classical/lda.skops", Classical("v1", "hsv", pipeline, 1.0, around))
     test = load_part("test", 0, 0.34, CPU)
     home = Predictions(test.ids.astype(str), test.targets.numpy(), certain(*[LY] * 4), novelty=np.zeros(4))
     write_predictions("runs/v1-0/classical/lda.npz", {"test": home})
+    mark(RUNS / "v1-0/classical", "study")
     classical.main("v1", "0")
-    of_report = load("report").model_dump(exclude={"compute"}) | {"features": {"v1": "hsv"}}
+    of_report = {key: value for key, value in vars(load("report")).items() if key != "compute"} | {
+        "features": {"v1": "hsv"}
+    }
     return lambda **changes: Study(**of_report | changes)
 
 
@@ -193,6 +203,7 @@ def test_drawn_cells_are_left_out_where_the_images_are_real(params, tmp_path, mo
     assert settings["ingest/laboratory"] == {"left_out": True}
     assert settings["report"]["external"] == settings["external"]["sets"] == settings["predict/final"]["sets"] == []
     monkeypatch.chdir(tmp_path)
+    write_csv("data/ingest/study/manifest.csv", ["id", "label", "path", "mask"], [("a", "SNE", "", "")])
     for name in ("ingest/laboratory", "pack", "machine"):
         Path(f"settings/{name}.yaml").parent.mkdir(exist_ok=True, parents=True)
         Path(f"settings/{name}.yaml").write_text(json.dumps(settings[name]))

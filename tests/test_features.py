@@ -161,36 +161,12 @@ def test_real_cells_measure_as_by_scikit_image():
 # --- shape ------------------------------------------------------------------------------------------------------------
 
 
-def test_shape_of_a_disc():
-    values = v2(noise(), ROUND)
-    assert values["cell_area"] == pytest.approx(np.pi * 40**2, rel=0.01)
-    assert values["cell_perimeter"] == pytest.approx(2 * np.pi * 40, rel=0.05)  # an outline of pixels is a bit longer
-    assert values["cell_eccentricity"] == pytest.approx(0, abs=1e-6)
-    assert values["cell_solidity"] > 0.98
-    assert values["cell_circularity"] == pytest.approx(1, abs=0.08)
-
-
-def test_shape_of_an_ellipse():
-    values = v2(noise(), mask_of(ellipse(60, 70, 20, 40)))
-    assert values["cell_area"] == pytest.approx(np.pi * 20 * 40, rel=0.01)
-    assert values["cell_eccentricity"] == pytest.approx(np.sqrt(1 - (20 / 40) ** 2), abs=0.005)
-
-
 def test_shape_of_a_rectangle():
     values = v2(noise(), mask_of(np.s_[10:30, 10:50]))
     assert values["cell_area"] == 20 * 40
     assert values["cell_perimeter"] == 2 * 19 + 2 * 39  # between the centres of the outermost pixels
     assert values["cell_circularity"] == pytest.approx(4 * np.pi * 800 / 116**2)
     assert values["cell_solidity"] == 1
-
-
-def test_nucleus_and_cytoplasm_share_the_cell():
-    values = v2(noise(), ROUND)
-    assert values["nucleus_area"] == np.count_nonzero(ROUND == 2)
-    assert values["cytoplasm_area"] == np.count_nonzero(ROUND == 1)
-    assert values["nucleus_cell_ratio"] == pytest.approx((20 / 40) ** 2, rel=0.01)
-    assert values["nucleus_perimeter"] == pytest.approx(2 * np.pi * 20, rel=0.04)
-    assert values["nucleus_circularity"] == pytest.approx(1, abs=0.08)
 
 
 def test_hu_moments_of_a_rectangle():
@@ -200,15 +176,6 @@ def test_hu_moments_of_a_rectangle():
     assert values["hu_1"] == pytest.approx(-np.log10(across + along))
     assert values["hu_2"] == pytest.approx(-np.log10((along - across) ** 2))
     assert all(values[f"hu_{i}"] == 0 for i in range(3, 8))
-
-
-def test_hu_moments_ignore_scale_and_tell_mirror_images_apart():
-    big = cv2.resize(LOPSIDED, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
-    small, large = v2(noise(), LOPSIDED), v2(noise(big.shape), big)
-    assert pick(large, r"hu_\d") == pytest.approx(pick(small, r"hu_\d"), rel=0.02)
-    mirrored = v2(noise(), LOPSIDED[:, ::-1].copy())
-    assert mirrored["hu_7"] == pytest.approx(-small["hu_7"])
-    assert mirrored["hu_6"] == pytest.approx(small["hu_6"])
 
 
 def test_a_hu_moment_that_symmetry_makes_zero_is_zero():
@@ -325,16 +292,6 @@ def test_textures_of_the_background_do_not_count():
     assert pick(a, outside) == pick(b, outside)
 
 
-def test_lbp_of_a_bright_dot():
-    """The dot has no neighbour as bright; every other pixel only neighbours at least as bright."""
-    image = flat(ROUND, 100)
-    image[60, 70] = 200
-    area = np.count_nonzero(ROUND)
-    values = pick(v2(image, ROUND), r"lbp_\d")
-    expected = dict.fromkeys(values, 0.0) | {"lbp_0": 1 / area, "lbp_8": 1 - 1 / area}
-    assert values == pytest.approx(expected)
-
-
 # --- chromatin, bays, grain -------------------------------------------------------------------------------------------
 
 
@@ -400,14 +357,6 @@ def test_grain_is_of_the_cytoplasm_alone_and_by_scale():
         assert all(value < 1e-6 for value in pick(v3(image, ROUND), "cytoplasm_[gb]_grain_.").values())
 
 
-def test_a_frayed_nucleus_is_smoothed_before_its_bays_are_measured():
-    frayed = mask_of(disk((60, 70), 50), disk((60, 70), 30))
-    frayed[58:60, 70:] = 1  # a slit of 2 px
-    values = v3(noise(), frayed)
-    assert values["nucleus_bays"] == 0
-    assert values["nucleus_solidity"] < 0.98
-
-
 # --- position and orientation -----------------------------------------------------------------------------------------
 
 
@@ -421,24 +370,6 @@ def test_a_quarter_turn_only_exchanges_the_angles(extract):
     assert after == pytest.approx(expected, rel=1e-6, abs=1e-9)
     if extract is v2:  # the test would show nothing if the angles were alike
         assert before["glcm_contrast_0"] != pytest.approx(before["glcm_contrast_90"], rel=1e-3)
-
-
-@pytest.mark.parametrize("extract", [v1, v2, v3])
-def test_the_place_in_the_image_does_not_matter(extract):
-    image = noise()
-    big_image, big_mask = noise((300, 200), seed=3), np.zeros((300, 200), np.uint8)
-    big_image[150:270, 30:170], big_mask[150:270, 30:170] = image, LOPSIDED
-    assert extract(big_image, big_mask) == pytest.approx(extract(image, LOPSIDED), rel=1e-9)
-
-
-def test_a_cell_may_touch_the_border_of_the_image():
-    """Its rim is there, and the textures beyond it repeat the last pixel rather than fall to black."""
-    mask = np.ones((40, 50), np.uint8)
-    values = v2(flat(mask, 100), mask)
-    assert values["cell_area"] == 2000
-    assert values["cell_perimeter"] == 2 * 39 + 2 * 49
-    assert values["lbp_8"] == 1
-    assert pick(values, "glcm_contrast.*") == dict.fromkeys([f"glcm_contrast_{a}" for a in (0, 45, 90, 135)], 0)
 
 
 # --- another laboratory -----------------------------------------------------------------------------------------------
@@ -541,27 +472,18 @@ def table_of(name, masks):
     return pd.DataFrame([extract(noise(), mask) for mask in masks], columns=names)
 
 
-def test_degenerate_cells_are_counted_by_kind():
-    usual = {"empty": 0, "one_pixel": 0, "no_nucleus": 0, "one_pixel_nucleus": 0, "no_cytoplasm": 0}
-    expected = {
-        "empty": {"empty": 1},
-        "one pixel": {"one_pixel": 1, "no_nucleus": 1},
-        "one pixel, all nucleus": {"one_pixel": 1, "one_pixel_nucleus": 1, "no_cytoplasm": 1},
-        "nucleus of one pixel": {"one_pixel_nucleus": 1},
-        "cytoplasm of one pixel": {},
-        "no nucleus": {"no_nucleus": 1},
-        "no cytoplasm": {"no_cytoplasm": 1},
-    }
-    for kind, counts in expected.items():
-        assert degenerate(table_of("v2", [DEGENERATE[kind]])) == usual | counts, kind
-    assert degenerate(table_of("v2", [ROUND, LOPSIDED])) == usual
-    total = degenerate(table_of("v2", [ROUND, *(DEGENERATE[kind] for kind in expected)]))
-    assert total == {"empty": 1, "one_pixel": 2, "no_nucleus": 2, "one_pixel_nucleus": 2, "no_cytoplasm": 2}
+KINDS = {
+    "empty": {"empty"}, "one pixel": {"one_pixel", "no_nucleus"}, "no nucleus": {"no_nucleus"},
+    "one pixel, all nucleus": {"one_pixel", "one_pixel_nucleus", "no_cytoplasm"}, "cytoplasm of one pixel": set(),
+    "nucleus of one pixel": {"one_pixel_nucleus"}, "no cytoplasm": {"no_cytoplasm"},
+}  # fmt: skip
 
 
-def test_a_set_without_nuclei_counts_none_of_their_kinds():
-    masks = [ROUND, DEGENERATE["empty"], DEGENERATE["one pixel"]]
-    assert degenerate(table_of("v1", masks)) == {"empty": 1, "one_pixel": 1}
+@pytest.mark.parametrize("kind", KINDS)
+def test_degenerate_cells_are_counted_by_kind(kind):
+    counts = degenerate(table_of("v2", [ROUND, DEGENERATE[kind], LOPSIDED]))
+    assert {name for name, count in counts.items() if count} == KINDS[kind]
+    assert set(degenerate(table_of("v1", [ROUND]))) == {"empty", "one_pixel"}  # it has no nuclei
 
 
 # --- the stage --------------------------------------------------------------------------------------------------------

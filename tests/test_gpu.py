@@ -1,6 +1,5 @@
 """What only a GPU can show (`pytest -m gpu`), and on any machine that the checks themselves work."""
 
-import json
 import sys
 
 import pytest
@@ -55,15 +54,6 @@ def test_determinism_is_measured_and_stays_on(bench, monkeypatch):
     assert torch.are_deterministic_algorithms_enabled()
 
 
-def test_a_check_that_fails_is_a_line_and_the_others_go_on(bench, monkeypatch):
-    def breaks(bench):
-        yield gpu.Line("first", "done", "", True)
-        raise RuntimeError("CUDA error:\nmisaligned address")
-
-    monkeypatch.setitem(gpu.CHECKS, "breaks", breaks)
-    assert [line.found for line in gpu.run(bench, "breaks")] == ["done", "RuntimeError: CUDA error: misaligned address"]
-
-
 def test_the_ladder_is_extrapolated_from_every_rows_speed(bench, capsys):
     speeds = {way: [way_speed] * 3 for way, way_speed in (("end to end", 2000), ("compiled", 4000), ("inference", 1e9))}
     speeds |= {"step alone": [2000] * 3}
@@ -76,25 +66,6 @@ def test_the_ladder_is_extrapolated_from_every_rows_speed(bench, capsys):
     table = capsys.readouterr().out
     assert f"{images / 4000 / 60:.0f} minutes | < 60" in table
     assert "| final: final | 2,000 (2,000–2,000); 7.0 | – | 4,000" in table
-
-
-def test_slices_add_up_in_one_file(tmp_path, monkeypatch, capsys):
-    """As on a GPU, with checks that take no time."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(gpu, "choose_device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(
-        gpu, "CHECKS", {name: lambda bench, n=name: iter([gpu.Line(n, "1", "", n != "b")]) for name in "ab"}
-    )
-    for name in "ab":
-        monkeypatch.setattr(sys, "argv", ["gpu", "--only", name, "--json", str(tmp_path / "gpu.json")])
-        if name == "a":
-            gpu.main()
-        else:
-            with pytest.raises(SystemExit, match="not everything is as it should be"):
-                gpu.main()
-    kept = json.loads((tmp_path / "gpu.json").read_text())
-    assert kept["checks"] == {"a": [["a", "1", "", True]], "b": [["b", "1", "", False]]}
-    assert "| `a` | a | 1 |  | ✓ |\n| `b` | b | 1 |  | ✗ |" in capsys.readouterr().out
 
 
 def test_without_a_gpu_it_says_so(monkeypatch, capsys):

@@ -79,7 +79,7 @@ def packed():
     a_figure("source.jpg")
     row = ("source.jpg", sha256(Path("source.jpg").read_bytes()), "")
     write_csv("data/ingest/study/manifest.csv", ["path", "sha256", "mask"], [row])
-    pack("study", read_manifest(), 64)
+    pack(read_manifest(), 64, Path("data/pixels/study/images.npy"))
 
 
 WRITERS = {

@@ -11,8 +11,6 @@ from wbc.config.schema import Loss, Mix, Schedule
 from wbc.core.classes import CLASSES, TABLE_1
 from wbc.train.losses import (
     CLASS_WEIGHTS,
-    LOSSES,
-    LossFunction,
     class_balanced,
     focal,
     inverse_sqrt,
@@ -144,21 +142,6 @@ def test_smoothed_targets_are_pytorchs():
     there = smoothed(torch.eye(3)[[0]], torch.tensor([5, 5, 0]), 0.1)  # nothing to a class without images
     torch.testing.assert_close(there, torch.tensor([[0.95, 0.05, 0.0]]))
     assert torch.equal(smoothed(target, torch.from_numpy(COUNTS), 0.0), target)
-
-
-def test_a_new_loss_is_an_entry_of_its_own(monkeypatch):
-    """And is not trained as one of those there are."""
-    logits, target, weights = torch.tensor([[2.0, 0.0]]), torch.eye(2)[[0]], torch.tensor([1.0, 3.0])
-    brier = LossFunction(
-        lambda _, logits, target, *classes: (logits.softmax(1) - target).square().sum(1), lambda *_: 7.0
-    )
-    monkeypatch.setitem(LOSSES, "brier", brier)
-    settings = Loss.model_construct(name="brier", class_weights="none")
-    expected = 2 * (1 - torch.sigmoid(torch.tensor(2.0))) ** 2
-    torch.testing.assert_close(per_image(settings, logits, target, weights, weights), expected[None])
-    assert normaliser(settings, target, weights) == 7.0
-    with pytest.raises(KeyError):
-        per_image(settings.model_copy(update={"name": "hinge"}), logits, target, weights, weights)
 
 
 # --- MixUp and CutMix

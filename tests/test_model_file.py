@@ -57,9 +57,8 @@ def test_a_file_of_the_first_version_says_the_same_today(first):
     assert trained.settings["model"]["name"] == "test_convnext"
     assert trained.reference.layer is None  # it knows distances of the pooled output
     assert trained.crop == 1.0  # of whole images
-    assert trained.distances(PIXELS).shape == (1,)
+    assert trained.novelty(PIXELS).shape == (1,)
     assert trained.temperature == 1
-    assert (trained.linear, trained.share) == (None, 0.0)
     save_model(first, trained)  # in today's format
     torch.testing.assert_close(probabilities(load_model(first)), probabilities(trained))
 

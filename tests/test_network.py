@@ -150,8 +150,7 @@ def test_a_transformer_takes_the_size_of_its_images(tiny_row, tmp_path):
     assert torch.equal(load_model(tmp_path / "vit").model(x), model.eval()(x))
 
 
-FAMILIES = """mobilenetv3_small_050 mobilenetv4_conv_small_035 ghostnet_050 lcnet_035 efficientvit_b0 hgnetv2_b0
-fasternet_t0 test_mambaout hiera_tiny_224 twins_svt_small mvitv2_tiny resnet10t test_vit"""
+FAMILIES = "mobilenetv3_small_050 efficientvit_b0 hgnetv2_b0 test_mambaout hiera_tiny_224 twins_svt_small test_vit"
 
 
 @pytest.mark.parametrize("name", FAMILIES.split())
@@ -164,7 +163,7 @@ def test_every_family_trains_and_is_known_and_explained_or_not(tiny_row, name):
     part = Part(np.arange(6), pixels, torch.arange(6) % 2)
     known = reference(model.backbone, normalisation, part, part)
     trained = Trained(model, {"model": {"name": name}}, normalisation, 64, known)
-    assert np.isfinite(trained.distances(pixels)).all()
+    assert np.isfinite(trained.novelty(pixels)).all()
     embeddings, _ = trained.outputs(pixels)
     assert embeddings.shape == (6, model.head[1].in_features)
     wrong, heats = of_mistakes(trained, pixels, np.zeros(6, int), np.arange(6) % 2)

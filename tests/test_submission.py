@@ -29,9 +29,9 @@ def test_what_is_written_passes_and_a_damaged_copy_exits_with_1(tmp_path, capsys
 def test_without_a_sample_the_manifest_decides(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_submission("row.csv", IDS, [1, 0, 1])
-    with pytest.raises(SystemExit, match=r"error: data/manifest\.csv: no such file; run: dvc repro ingest"):
+    with pytest.raises(SystemExit, match="error: no ingested images; run: dvc repro ingest"):
         main(["submission", "row.csv"])
-    write_csv("data/manifest.csv", ["id", "part"], [("x", "train"), *((id, "test") for id in IDS)])
+    write_csv("data/ingest/study/manifest.csv", ["id", "part"], [("x", "train"), *((id, "test") for id in IDS)])
     main(["submission", "row.csv"])
     with pytest.raises(SystemExit, match=r"error: other\.csv: No such file"):
         main(["submission", "other.csv"])

@@ -16,7 +16,9 @@ AVX2 = {
     "MKL_CBWR": "COMPATIBLE",  # matrix products in PyTorch; of its branches the only one that is not Intel's alone
     "OPENBLAS_CORETYPE": "Haswell",  # matrix products in NumPy and SciPy
     "NPY_ENABLE_CPU_FEATURES": "X86_V3",  # NumPy's vectorised loops
-    "OPENCV_IPP": "avx2",  # some of OpenCV's functions, such as cubic scaling and the distance transform
+    # Intel's functions within OpenCV: they follow the processor, and the distance transform even the array's address
+    "OPENCV_IPP": "disabled",
+    "OPENCV_LOG_LEVEL": "ERROR",  # else each process warns that they are disabled
 }
 CPUINFO = Path("/proc/cpuinfo")  # on Linux
 

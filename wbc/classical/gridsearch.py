@@ -4,6 +4,7 @@ import numpy as np
 from imblearn import FunctionSampler
 from imblearn.over_sampling import SMOTE, RandomOverSampler
 from imblearn.pipeline import Pipeline
+from sklearn import pipeline as steps
 from sklearn.base import clone
 from sklearn.inspection import permutation_importance
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
@@ -49,7 +50,7 @@ def search(
     fold: np.ndarray,
     backend: str = "loky",
 ) -> GridSearchCV:
-    """Cross-validate the grid by macro F1 and refit its best point on everything.
+    """Cross-validate the grid by macro F1.
 
     SMOTE is a step of the pipeline, so it sees the training folds only (§3.3).
 
@@ -62,7 +63,7 @@ def search(
         backend: of `beside_each_other`.
 
     Returns:
-        The fitted search.
+        The search; its best point is not fitted again.
     """
     smote = FunctionSampler(func=oversample, kw_args={"neighbors": settings.smote_neighbors, "seed": seed})
     pipeline = Pipeline(
@@ -73,9 +74,13 @@ def search(
         "boost__max_depth": settings.max_depth,
     }
     with beside_each_other(backend):
-        return GridSearchCV(pipeline, grid, scoring="f1_macro", cv=PredefinedSplit(fold), n_jobs=-1).fit(
-            features, target
-        )
+        found = GridSearchCV(pipeline, grid, scoring="f1_macro", cv=PredefinedSplit(fold), n_jobs=-1, refit=False)
+        return found.fit(features, target)
+
+
+def without_smote(model: Pipeline) -> steps.Pipeline:
+    """A fitted pipeline without its SMOTE, which acts in training alone."""
+    return steps.Pipeline([(name, step) for name, step in model.steps if name != "smote"])
 
 
 def importance(
@@ -84,7 +89,7 @@ def importance(
     """How much macro F1 is lost when one feature is shuffled (Breiman 2001), on a fold the model has not seen.
 
     Args:
-        model: the search's best, which is fitted again on all folds but the first.
+        model: the search's best, which is fitted on all folds but the first.
         features: (N, D) float64.
         target: (N,) int64 classes.
         fold: (N,) int64 cross-validation folds.

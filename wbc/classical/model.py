@@ -9,12 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from wbc.classical.models import probabilities
+from wbc.classical.models import Validated, probabilities
+from wbc.classical.table import Dataset
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_zip
 from wbc.core.modelfile import WeightsError
-from wbc.scoring.calibration import scaled
+from wbc.scoring.calibration import scaled, temperature
 from wbc.scoring.novelty import NOVELTY_QUANTILE, Reference, gaussians
+from wbc.scoring.predictions import Predictions
 
 # Types in our classifiers that skops does not trust by itself: compiled ones of scikit-learn, and our own
 TRUSTED = [
@@ -39,13 +41,37 @@ class Classical(NamedTuple):
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """(N, 13) float64 calibrated probabilities of (N, D) features, 0 for a class never shown."""
-        found, shown = probabilities(self.pipeline, features), self.pipeline.classes_
-        found[:, shown] = scaled(found[:, shown], self.temperature)
+        return self.calibrated(probabilities(self.pipeline, features))
+
+    def calibrated(self, probabilities: np.ndarray) -> np.ndarray:
+        """(N, 13) float64 probabilities of the pipeline by the model's temperature."""
+        found, shown = np.zeros_like(probabilities), self.pipeline.classes_
+        found[:, shown] = scaled(probabilities[:, shown], self.temperature)
         return found
 
     def novelty(self, features: np.ndarray) -> np.ndarray:
         """(N,) float64, above 1 for cells unlike the training's."""
         return self.reference.distance(features) / self.reference.threshold
+
+
+def calibrated(
+    features: str, masks: str, found: Validated, train: Dataset, around: Reference
+) -> tuple[Classical, np.ndarray]:
+    """A cross-validated model with its temperature, and (N, 13) calibrated probabilities out of fold.
+
+    LDA is overconfident, AdaBoost far from sure. The predicted classes stay as they are.
+    """
+    model = Classical(features, masks, found.model, temperature(train.target, found.out_of_fold), around)
+    return model, model.calibrated(found.out_of_fold)
+
+
+def predictions(model: Classical, out_of_fold: np.ndarray, train: Dataset, test: Dataset) -> dict[str, Predictions]:
+    """A model's predictions by part: of `validation`, all training images, each by the other folds' model."""
+    probabilities, novelty = model.probabilities(test.features), model.novelty(test.features)
+    return {
+        "validation": Predictions(train.ids.astype(str), train.target, out_of_fold),
+        "test": Predictions(test.ids.astype(str), test.target, probabilities, novelty=novelty),
+    }
 
 
 def reference(features: np.ndarray, target: np.ndarray, fold: np.ndarray) -> Reference:
@@ -72,8 +98,8 @@ def reference(features: np.ndarray, target: np.ndarray, fold: np.ndarray) -> Ref
 def save_classical(path: str | Path, model: Classical) -> None:
     """Write a model in scikit-learn's safe format, skops, from which nothing is unpickled.
 
-    skops numbers objects by their addresses in memory. Here they are numbered in their order, so that equal models are
-    equal bytes.
+    skops numbers objects by their addresses in memory. Here they are numbered in their order, and nothing uninitialised
+    is written, so that equal models are equal bytes.
     """
     import skops.io  # takes seconds: it imports all of scikit-learn
 
@@ -87,9 +113,21 @@ def save_classical(path: str | Path, model: Classical) -> None:
         def renumbered(text: str) -> str:
             return re.sub(r'("__id__": |"file": "|^)(\d+)', lambda m: m[1] + numbers.get(m[2], m[2]), text)
 
-        files = {renumbered(name): archive.read(name) for name in archive.namelist()}
+        files = {renumbered(name): _initialised(archive.read(name)) for name in archive.namelist() if name != SCHEMA}
         files[SCHEMA] = renumbered(schema).encode()
     write_zip(path, ((name, lambda file, name=name: file.write(files[name])) for name in sorted(files)))
+
+
+def _initialised(content: bytes) -> bytes:
+    """The file of an array, with zeros between the fields of records such as a tree's nodes."""
+    array = np.load(io.BytesIO(content))
+    if not array.dtype.names:
+        return content
+    clean, file = np.zeros(array.shape, array.dtype), io.BytesIO()  # zeros_like leaves what lies between
+    for name in array.dtype.names:
+        clean[name] = array[name]
+    np.save(file, clean)
+    return file.getvalue()
 
 
 def load_classical(path: str | Path) -> Classical:
@@ -105,6 +143,8 @@ def load_classical(path: str | Path) -> Classical:
         classes = content.pop("classes")
         content["reference"] = Reference(**content["reference"])
         model = Classical(**content)
+        if model.pipeline.n_features_in_ != model.reference.means.shape[1]:
+            raise ValueError("its reference is of other features")
     except FileNotFoundError:
         raise WeightsError(f"{path}: no such file") from None
     except Exception as error:  # skops raises many kinds for a file that is not its own

@@ -76,10 +76,11 @@ class SmoothedKNN(KNeighborsClassifier):
         return (votes + 1 / len(self.classes_)) / (self.n_neighbors + 1)
 
 
-def classifiers(implementation: str, balanced: bool, seed: int) -> dict[str, ClassifierMixin]:
+def classifiers(implementation: str, balanced: bool, seed: int) -> dict[str, Pipeline]:
     """The report's six classifiers with scikit-learn's defaults, and linear discriminant analysis, unfitted.
 
-    The last one's covariance is shrunk by as much as the data ask for (Ledoit and Wolf 2004), class by class.
+    Each standardises its features. The last one's covariance is shrunk by as much as the data ask for (Ledoit and Wolf
+    2004), class by class.
 
     Args:
         implementation: of gradient boosting, `hist` or `exact`.
@@ -88,7 +89,7 @@ def classifiers(implementation: str, balanced: bool, seed: int) -> dict[str, Cla
         seed: of those that draw.
     """
     weight = "balanced" if balanced else None
-    return {
+    models = {
         "logistic_regression": LogisticRegression(class_weight=weight, max_iter=2000),
         "knn": SmoothedKNN(),
         "svm_rbf": PairwiseSVC(class_weight=weight, decision_function_shape="ovo"),
@@ -97,55 +98,56 @@ def classifiers(implementation: str, balanced: bool, seed: int) -> dict[str, Cla
         "gradient_boosting": gradient_boosting(implementation, seed),
         "lda": LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
     }
+    return {name: make_pipeline(StandardScaler(), model) for name, model in models.items()}
 
 
 class Validated(NamedTuple):
-    """What one classifier says, as `probabilities` has it."""
+    """What one cross-validated model predicts, and the model."""
 
-    out_of_fold: np.ndarray  # (N, 13) float64: of each sample by the classifier trained on the other folds
-    test: np.ndarray  # (M, 13) float64: of the test part by the one trained on all of them
-    model: Pipeline  # that one
+    out_of_fold: np.ndarray  # (N, 13) float64, as `probabilities` has it: of each sample by the other folds' model
+    model: Pipeline  # trained on all of them
 
 
 def cross_validate(
-    models: Mapping[str, ClassifierMixin],
+    models: Mapping[str, Pipeline],
     features: np.ndarray,
     target: np.ndarray,
     fold: np.ndarray,
-    test: np.ndarray,
     backend: str = "loky",
 ) -> dict[str, Validated]:
-    """Cross-validate classifiers and predict a test part with each, on features standardised on what it is trained on.
+    """Cross-validate models, and train each on all folds.
 
     Args:
         models: unfitted, by name.
         features: (N, D) float64.
         target: (N,) int64 classes.
         fold: (N,) int64.
-        test: (M, D) float64 features of the test part.
         backend: of `beside_each_other`.
     """
-    held_out = [fold == number for number in np.unique(fold)]
-    # the same array for all, which then travels to a process or a cluster once
-    parts = [(features, target, ~held, features[held]) for held in held_out] + [(features, target, slice(None), test)]
-    pipelines = [make_pipeline(StandardScaler(), model) for model in models.values()]
+    folds = [fold == number for number in np.unique(fold)]
+    # the same arrays for all, which then travel to a process or a cluster once
+    jobs = [(model, features, target, held) for model in models.values() for held in (*folds, None)]
     with beside_each_other(backend):
-        done = iter(Parallel(n_jobs=-1)(delayed(_trained_on)(model, *part) for model in pipelines for part in parts))
+        done = iter(Parallel(n_jobs=-1)(delayed(_trained)(*job) for job in jobs))
     validated = {}
     for name in models:
-        predicted = np.empty((len(target), len(CLASSES)))
-        for held in held_out:
-            predicted[held], _ = next(done)
-        validated[name] = Validated(predicted, *next(done))
+        out_of_fold = np.empty((len(target), len(CLASSES)))
+        for held in folds:
+            out_of_fold[held] = next(done)
+        validated[name] = Validated(out_of_fold, next(done))
     return validated
 
 
-def _trained_on(
-    model: Pipeline, features: np.ndarray, target: np.ndarray, rows: np.ndarray | slice, test: np.ndarray
-) -> tuple[np.ndarray, Pipeline | None]:
-    model = clone(model).fit(features[rows], target[rows])
-    # of the folds' the predictions suffice: a forest may be hundreds of megabytes on its way back
-    return probabilities(model, test), model if isinstance(rows, slice) else None
+def _trained(
+    model: Pipeline, features: np.ndarray, target: np.ndarray, held: np.ndarray | None
+) -> np.ndarray | Pipeline:
+    """A model trained on everything or, where a fold is held out, what the others' model predicts for it.
+
+    A forest may be hundreds of megabytes on its way back.
+    """
+    if held is None:
+        return clone(model).fit(features, target)
+    return probabilities(clone(model).fit(features[~held], target[~held]), features[held])
 
 
 def probabilities(model: ClassifierMixin, features: np.ndarray) -> np.ndarray:

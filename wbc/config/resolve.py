@@ -73,7 +73,7 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
             f"classical/{name}": seed | {"implementation": study.grid.implementation, "masks": masks[name]}
             for name in masks
         },
-        "gridsearch": seed | values["grid"],
+        "gridsearch": seed | values["grid"] | {"masks": masks["v2"]},
         "external": {"sets": external},
     }
     for name, row in rows.items():

@@ -122,7 +122,9 @@ class GridSearch(Group):
 
 class Blend(Group):
     features: str
-    classifier: Literal["logistic_regression", "lda"]  # those that can be served: linear ones
+    classifier: Literal[
+        "logistic_regression", "knn", "svm_rbf", "random_forest", "adaboost", "gradient_boosting", "lda"
+    ]
     rows: list[str]
 
 

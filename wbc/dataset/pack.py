@@ -1,13 +1,13 @@
 """All images in one file of equal squares, which trains faster than decoding JPEGs every epoch."""
 
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 
 from wbc.core.io import atomic
-from wbc.core.tables import PIXELS, mark
 from wbc.dataset.images import read
 from wbc.parallel import parallel_map
 
@@ -33,13 +33,13 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     return np.floor(cv2.resize(shrunk, (size, size), interpolation=cv2.INTER_LINEAR) + HALF_UP).astype(np.uint8)
 
 
-def pack(of: str, manifest: pd.DataFrame, size: int, crop: float = 1.0) -> None:
+def pack(manifest: pd.DataFrame, size: int, path: Path, crop: float = 1.0) -> None:
     """Write the images' `middle`, in the manifest's order, as one (N, size, size, 3) uint8 `.npy` file, RGB.
 
     Args:
-        of: the set of images.
-        manifest: its N images.
+        manifest: of N images.
         size: pixels a side.
+        path: of the file.
         crop: `middle` share.
 
     Raises:
@@ -47,9 +47,8 @@ def pack(of: str, manifest: pd.DataFrame, size: int, crop: float = 1.0) -> None:
     """
     tasks = ((row.path, row.sha256, size, crop) for row in manifest.itertuples())
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(manifest), size, size, 3)}
-    mark(PIXELS / of, of)
     # written from front to back: a disk that fills up under a memory map kills the process
-    with atomic(PIXELS / of / "images.npy") as temporary, temporary.open("wb") as file:
+    with atomic(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for image in parallel_map(_load, tasks, len(manifest), "pack", threads=True):
             file.write(image.tobytes())

@@ -136,12 +136,16 @@ def load(path: str | Path) -> Model:
     """
     if not zipfile.is_zipfile(path):
         return Network(load_model(path))
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(path) as archive, TemporaryDirectory() as folder:
         if BLEND not in archive.namelist():
             return Measured(_measurable(path, load_classical(path)))
-        fractions = json.loads(archive.read(BLEND))
-        with TemporaryDirectory() as folder:
+        try:
+            fractions = json.loads(archive.read(BLEND))
             return Blend(tuple((f, load(archive.extract(name, folder))) for name, f in fractions.items()))
+        except WeightsError as error:
+            raise WeightsError(str(error).replace(f"{folder}/", f"{path}: ")) from None
+        except Exception as error:  # damaged content raises many kinds
+            raise WeightsError(f"{path}: not a blend of models ({' '.join(str(error).split())[:200]})") from None
 
 
 def _measurable(path: str | Path, model: Classical) -> Classical:

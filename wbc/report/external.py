@@ -35,8 +35,8 @@ def external(study: Study) -> pd.DataFrame:
 
 
 def models_tested(study: Study, name: str) -> list[Model]:
-    """Those that predicted an external set: the networks, their blends, then the classifiers."""
-    order = ("network", "blend", "classifier")
+    """Those that predicted an external set: the networks, their blends, the grid search, then the classifiers."""
+    order = ("network", "blend", "gridsearch", "classifier")
     return [model for kind in order for model in study.of_kind(kind) if model.predictions(study.first, name)]
 
 

@@ -42,7 +42,7 @@ class Model(NamedTuple):
         """
         file = {
             "classifier": f"{'classical' if part in HOME else 'external'}/{self.classifier}",
-            "gridsearch": "gridsearch/predictions",
+            "gridsearch": "gridsearch/predictions" if part in HOME else "gridsearch_external/gridsearch",
             "network": "predict/predictions",
             "blend": "blend/predictions",
         }[self.kind]

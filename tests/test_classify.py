@@ -1,0 +1,454 @@
+"""`python -m wbc classify` and `export`: what a trained model says of new images."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import f1_score
+from torchvision.ops import Permute
+
+from settings import STILL
+from wbc import parallel
+from wbc.__main__ import main
+from wbc.classical.model import save_classical
+from wbc.cli.classify import classify, find, layer_cam
+from wbc.cli.export import Resize, export_onnx
+from wbc.config.schema import TTA
+from wbc.core.classes import CLASSES
+from wbc.core.errors import UserError
+from wbc.core.io import write_csv, write_json
+from wbc.dataset.images import SUFFIXES, decode
+from wbc.dataset.pack import middle, resize
+from wbc.models.model import Blend, Inputs, Measured, Network, load, save_blend
+from wbc.network.explain import SIDE, of_mistakes
+from wbc.network.inference import infer
+from wbc.network.model import PLAIN, build, save_model
+from wbc.network.pixels import Pixels
+from wbc.network.prepare import Prepare
+from wbc.scoring.calibration import scaled
+
+CPU = torch.device("cpu")
+VIEWS = TTA(passes=2, temperature=0.8)
+
+
+@pytest.fixture
+def folder(tmp_path, coloured):
+    """Three images like the training's and one of noise, as files."""
+    rng = np.random.default_rng(0)
+    images = [*coloured.pixels.packed[:3], rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)]
+    (tmp_path / "in").mkdir()
+    for name, image in zip(("a", "b", "c", "noise"), images, strict=True):
+        cv2.imwrite(str(tmp_path / "in" / f"{name} ü.png"), image[..., ::-1])
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def one_core(monkeypatch):
+    """Processes of their own take seconds to start."""
+    monkeypatch.setattr(parallel, "cpu_count", lambda: 1)
+
+
+def assert_predicted(rows, probabilities):
+    assert len(rows) == len(probabilities)
+    for row, each in zip(rows, probabilities, strict=True):
+        second, first = each.argsort()[-2:]
+        assert (row.label, row.runner_up) == (CLASSES[first], CLASSES[second])
+        assert row.probability == pytest.approx(each[first], abs=1e-6)
+        assert row.runner_up_probability == pytest.approx(each[second], abs=1e-6)
+
+
+def test_find_takes_folders_files_and_patterns(folder):
+    names = [path.name for path in find([str(folder)])]
+    assert names == ["a ü.png", "b ü.png", "c ü.png", "noise ü.png"]
+    assert find([str(folder / "[ab]*"), str(folder / "a ü.png")]) == find([str(folder)])[:2]
+    for other in ("notes.txt", "._a.png", "__MACOSX/a.png", ".trash/a.png"):
+        (folder / other).parent.mkdir(exist_ok=True)
+        (folder / other).write_text("x")
+    assert len(find([str(folder)])) == 4
+    assert len(find([str(folder / "notes.txt")])) == 1  # asked for by name: it will be said that it is no image
+    for nothing in ("nowhere", str(folder / "*.tif")):
+        with pytest.raises(UserError, match=f"no image; expected a file, a folder or a pattern of {SUFFIXES[0]}"):
+            find([nothing])
+
+
+# --- networks
+
+
+@pytest.mark.parametrize("tta", [PLAIN, VIEWS], ids=["plain", "tta"])
+def test_classes_and_probabilities_are_the_networks_calibrated(trained, folder, coloured, tta):
+    settings = trained.settings | {"augment": STILL.model_dump()}  # the same however many images are drawn for
+    still = trained._replace(settings=settings)
+    rows = list(classify(Network(still), find([str(folder)]), CPU, tta))
+    expected = still.probabilities(Pixels(coloured.pixels.packed, np.arange(3), CPU), tta).numpy()
+    assert_predicted(rows[:3], scaled(expected, 0.4))
+    assert rows[0].probability > expected.max() + 0.01  # which it is without its temperature
+    assert [bool(row.note) for row in rows] == [False, False, False, True]
+    assert "unlike the training images" in rows[3].note
+    silent = classify(Network(still._replace(reference=None)), find([str(folder)]), CPU, tta)
+    assert [row._replace(note="") for row in rows] == list(silent)
+
+
+def test_tta_is_the_mean_of_one_plain_and_r_tempered_passes(trained, coloured):
+    images = coloured.pixels
+    logits = infer(trained.model, Prepare(trained.normalisation), images)
+    torch.testing.assert_close(trained.probabilities(images), logits.softmax(1))
+    torch.testing.assert_close(trained.probabilities(images, TTA(passes=0, temperature=0.5)), (logits / 0.5).softmax(1))
+    eight = TTA(passes=8, temperature=0.8)
+    moved = trained.probabilities(images, eight)
+    torch.testing.assert_close(moved.sum(1), torch.ones(40))
+    assert torch.equal(trained.probabilities(images, eight), moved)
+    erased = STILL.model_copy(update={"erase": 1.0}).model_dump()  # which TTA leaves out
+    nine = trained._replace(settings=trained.settings | {"augment": erased}).probabilities(images, eight)
+    torch.testing.assert_close(nine, (logits / 0.8).softmax(1), atol=1e-4, rtol=1e-3)
+    assert not torch.allclose(moved, nine, atol=1e-5)
+
+
+def test_a_model_of_cropped_images_crops_new_ones(trained, tmp_path):
+    """As they were packed: what surrounds the middle changes nothing, and the model's file knows."""
+    save_model(tmp_path / "m.safetensors", trained._replace(crop=0.5))
+    image = np.random.default_rng(0).integers(0, 256, (60, 81, 3), dtype=np.uint8)
+    inner, around = middle(image, 0.5), np.zeros_like(image)
+    middle(around, 0.5)[:] = inner
+    for name, content in (("whole", image), ("around", around), ("inner", inner)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), content[..., ::-1])
+    files = [tmp_path / f"{name}.png" for name in ("whole", "around", "inner")]
+    first, second, uncropped = (row.probability for row in classify(load(tmp_path / "m.safetensors"), files, CPU))
+    (expected,) = (row.probability for row in classify(Network(trained), files[2:], CPU))
+    assert first == pytest.approx(expected, abs=1e-6)  # batches of other sizes differ in the last bits
+    assert first == pytest.approx(second, abs=1e-6) != uncropped
+
+
+def test_an_unreadable_file_does_not_stop_the_others(trained, folder):
+    (folder / "b ü.png").write_bytes(b"not an image")
+    rows = list(classify(Network(trained), find([str(folder)]), CPU))
+    assert [bool(row.label) for row in rows] == [True, False, True, True]
+    (only,) = classify(Network(trained), [folder / "b ü.png"], CPU)
+    assert only.note == rows[1].note
+    assert only.note.startswith("not a JPEG")
+
+
+# --- classical models and blends
+
+
+@pytest.mark.usefixtures("one_core")
+def test_a_classical_model_says_of_a_file_what_it_says_of_its_features(classical, smear, measured):
+    rows = list(classify(Measured(classical), find([str(smear)]), CPU))
+    assert_predicted(rows, classical.probabilities(measured))
+    assert [row.note for row in rows[:4]] == [""] * 4
+    assert rows[4].note.startswith("unlike the training images (")
+    assert rows[4].note.endswith("; no whole cell found")
+
+
+@pytest.mark.usefixtures("one_core")
+@pytest.mark.parametrize("tta", [PLAIN, VIEWS], ids=["plain", "tta"])
+def test_a_blend_says_of_a_file_the_mean_of_what_both_say(trained, classical, smear, measured, tta):
+    files, blend = find([str(smear)]), Blend(((0.7, Network(trained)), (0.3, Measured(classical))))
+    images = np.stack([resize(decode(path.read_bytes()), 32) for path in files])
+    rows = list(classify(blend, files, CPU, tta))
+    assert_predicted(rows, blend.probabilities(Inputs(Pixels(images, np.arange(5), CPU), measured), tta))
+    assert all("unlike the training images" in row.note for row in rows)  # to the network
+    assert rows[4].note.endswith("; no whole cell found")
+
+
+def test_what_needs_a_network_alone_says_so(trained, classical, smear, tmp_path):
+    save_classical(tmp_path / "m.skops", classical)
+    save_model(tmp_path / "m.safetensors", trained)
+    save_blend(tmp_path / "m.zip", [(0.5, tmp_path / "m.skops"), (0.5, tmp_path / "m.safetensors")])
+    before = set(tmp_path.iterdir())
+    for option in (["--tta"], ["--explain", str(tmp_path / "why")]):
+        with pytest.raises(SystemExit, match=r"m\.skops: --tta and --explain need a network"):
+            main(["classify", str(smear), "--model", str(tmp_path / "m.skops"), *option])
+    for name in ("m.skops", "m.zip"):
+        with pytest.raises(SystemExit, match=r"ONNX cannot segment .* export the network's own file"):
+            main(["export", "--model", str(tmp_path / name)])
+    assert set(tmp_path.iterdir()) == before
+
+
+# --- explanations
+
+
+class Red(torch.nn.Module):
+    """Finds red: maps of 8×8 and 2×2 pixels at 32, which follow the image."""
+
+    feature_info: ClassVar = [{"module": "fine", "reduction": 4}, {"module": "coarse", "reduction": 16}]
+
+    def __init__(self):
+        super().__init__()
+        self.fine, self.coarse = torch.nn.AvgPool2d(4), torch.nn.AvgPool2d(4)
+
+    def forward(self, x):
+        return self.coarse(self.fine(x[:, :1])).mean((2, 3))
+
+
+class ChannelsLast(Red):
+    """As Swin's maps."""
+
+    def __init__(self):
+        super().__init__()
+        self.fine = torch.nn.Sequential(self.fine, Permute([0, 2, 3, 1]))
+
+    def forward(self, x):
+        return self.coarse(self.fine(x[:, :1]).permute(0, 3, 1, 2)).mean((2, 3))
+
+
+@pytest.fixture
+def red(trained):
+    trained.model.backbone, trained.model.head = Red(), torch.nn.Linear(1, 13)
+    torch.nn.init.constant_(trained.model.head.weight, 1.0)
+    return trained._replace(normalisation={"mean": [0.0] * 3, "std": [1.0] * 3})
+
+
+def test_layer_cam_is_hot_where_the_evidence_is(red):
+    image = np.zeros((64, 48, 3), np.uint8)
+    image[8:24, 24:40, 0] = 255
+    overlay = layer_cam(red, image, "LY").astype(int) - (0.6 * image)
+    heat = overlay[..., 0] - overlay[..., 2]  # red is hot, blue is cold
+    assert overlay.shape == image.shape
+    assert heat[10:22, 26:38].min() > 0 > heat[32:].max()  # the coarse map would spread it over a quarter
+    assert heat[:, :16].max() < 0
+    cropped = layer_cam(red._replace(crop=0.5), image, "LY").astype(int) - (0.6 * image)
+    assert (cropped[..., 0] > cropped[..., 2])[16:48, 12:36].any()
+    (cropped[16:48, 12:36]) = cropped[0, 0]
+    assert (cropped == cropped[0, 0]).all()  # cold where it does not look
+    nothing = layer_cam(red._replace(size=16), np.zeros_like(image), "LY")  # no map is large enough: the largest
+    assert (nothing == nothing[0, 0]).all()
+
+
+def test_what_misled_is_kept_of_the_mistakes_alone(red):
+    images = np.zeros((3, 64, 64, 3), np.uint8)
+    images[1, 32:, :32, 0] = 255
+    pixels = Pixels(images, np.arange(3), CPU)
+    wrong, maps = of_mistakes(red, pixels, np.array([0, 0, -1]), np.array([0, 3, 5]))
+    assert (wrong.tolist(), maps.shape, maps.dtype) == ([1], (1, SIDE, SIDE), np.uint8)
+    assert maps[0, 10:, :6].min() > 200 > 50 > maps[0, :6].max()
+    wrong, maps = of_mistakes(red, pixels, np.array([0, 3, -1]), np.array([0, 3, 5]))
+    assert (wrong.tolist(), maps.shape) == ([], (0, SIDE, SIDE))  # of a network that makes none
+    red.model.backbone = ChannelsLast()  # has no map
+    assert of_mistakes(red, pixels, np.array([0, 0, -1]), np.array([0, 3, 5]))[1].shape == (0, SIDE, SIDE)
+
+
+def test_a_backbone_without_a_feature_map_is_said(tiny_row, trained):
+    settings = tiny_row.model.model_copy(update={"name": "test_vit"})
+    tokens = trained._replace(model=build(settings)[0], settings={"model": {"name": "test_vit"}}, size=160)
+    swapped = trained._replace(settings={"model": {"name": "swin"}})
+    swapped.model.backbone, swapped.model.head = ChannelsLast(), torch.nn.Linear(1, 13)
+    for other, name in ((tokens, "test_vit"), (swapped, "swin")):
+        with pytest.raises(UserError, match=f"{name}: has no feature map"):
+            layer_cam(other, np.zeros((160, 160, 3), np.uint8), "LY")
+
+
+# --- ONNX
+
+
+def test_onnx_says_of_images_of_any_size_what_classify_says(trained, tmp_path):
+    import onnxruntime
+
+    model = Network(trained._replace(crop=0.75))
+    export_onnx(model, tmp_path / "m.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    assert session.get_modelmeta().custom_metadata_map["classes"] == ",".join(CLASSES)
+    assert not list(tmp_path.glob("*.data"))
+    rng = np.random.default_rng(0)
+    for height, width in ((32, 32), (128, 128), (363, 360), (300, 100), (24, 20), (20, 70), (1, 1)):
+        images = rng.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+        files = [tmp_path / f"{number}.png" for number in range(2)]
+        for file, image in zip(files, images, strict=True):
+            cv2.imwrite(str(file), image[..., ::-1])
+        (probabilities,) = session.run(None, {"pixels": images})
+        for row, found in zip(classify(model, files, CPU), probabilities, strict=True):
+            assert row.label == CLASSES[found.argmax()]
+            assert row.probability == pytest.approx(found.max(), abs=1e-4)
+
+
+@pytest.mark.parametrize("crop", [1.0, 0.75])
+@pytest.mark.parametrize("size", [32, 224])
+@pytest.mark.parametrize("shape", [(64, 64), (368, 370), (300, 100), (224, 500), (20, 30), (1, 1)])
+def test_an_exported_model_scales_to_the_same_pixels(size, shape, crop):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    apart = np.abs(Resize(size, crop)(torch.from_numpy(image[None]))[0].numpy() - resize(middle(image, crop), size))
+    assert apart.max() <= 1
+    assert (apart > 0).mean() < 1e-4
+
+
+# --- commands
+
+
+def test_tta_takes_the_passes_and_the_temperature_of_the_row(trained, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = Path("runs/mine-1/train/model.safetensors")
+    save_model(model, trained)
+    command = ["classify", str(folder), "--model", str(model), "--out", "p.csv", "--tta"]
+    with pytest.raises(SystemExit, match=r"error: settings/predict/mine\.yaml: no such file.* by --settings"):
+        main(command)
+    tta = TTA(passes=1, temperature=0.5)
+    for file, option in (("settings/predict/mine.yaml", []), ("other.yaml", ["--settings", "other.yaml"])):
+        write_json(file, {"sets": [], "tta": tta.model_dump()})
+        main([*command, *option])
+        write_json(file, {"sets": []})
+        with pytest.raises(SystemExit, match=rf"error: {file}: has no tta; name the model's own settings"):
+            main([*command, *option])
+        with Path("p.csv").open(encoding="utf-8", newline="") as table:
+            found = [float(row["probability"]) for row in csv.DictReader(table)]
+        expected = [row.probability for row in classify(Network(trained), find([str(folder)]), CPU, tta)]
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("out", "why"),
+    [
+        ("in", "Is a directory"),
+        ("model.safetensors/p.csv", "File exists|Not a directory"),
+        ("x" * 250 + ".csv", "File name too long"),
+        ("locked/p.csv", "Permission denied"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("classify", "in", "--model", "model.safetensors", "--out"),
+        ("classify", "in", "--model", "model.safetensors", "--explain"),
+        ("export", "--model", "model.safetensors", "--out"),
+        ("label-check", "v3-0.npz", "--out"),
+    ],
+    ids=["classify", "explain", "export", "label-check"],
+)
+def test_where_nothing_can_be_written_no_work_is_done(trained, folder, tmp_path, monkeypatch, command, out, why):
+    if command[-1] == "--explain":
+        if out == "in" or out.startswith("x"):
+            pytest.skip("a folder that can be")
+        out = out.removesuffix("/p.csv")
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "model.safetensors", trained)
+    Path("locked").mkdir(mode=0o555)
+    Path(".").chmod(0o755)
+    for work in ("cli.classify.classify", "cli.export.export_onnx", "report.labels.suspects"):
+        monkeypatch.setattr(f"wbc.{work}", lambda *_: pytest.fail("worked"))
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        with pytest.raises(SystemExit, match=f"^error: .*({why})$"):
+            main([*command, out])
+    finally:
+        os.seteuid(user)
+    assert not list(tmp_path.rglob(".*.tmp"))
+
+
+def test_a_name_that_is_no_utf_8_is_written_as_it_is_printed(trained, folder, tmp_path, capfd):
+    save_model(tmp_path / "m.safetensors", trained)
+    shutil.copy(folder / "a ü.png", os.fsencode(folder) + b"/\xff.png")
+    command = ["classify", str(folder), "--model", str(tmp_path / "m.safetensors")]
+    main([*command, "--out", str(tmp_path / "p.csv")])
+    subprocess.run([sys.executable, "-m", "wbc", *command], check=True)
+    for text in ((tmp_path / "p.csv").read_text(encoding="utf-8"), capfd.readouterr().out):
+        lines = [line.partition(",")[2] for line in text.splitlines() if "a ü.png," in line or "\\udcff.png," in line]
+        assert len(lines) == 2
+        assert lines[0] == lines[1]  # of the same image
+
+
+@pytest.mark.usefixtures("one_core")
+def test_the_commands_write_what_they_say(trained, classical, smear, tmp_path):
+    """Of each kind of model, in processes of their own."""
+
+    def wbc(*arguments):
+        return subprocess.run([sys.executable, "-m", "wbc", *map(str, arguments)], capture_output=True, text=True)
+
+    images, files = tmp_path / "images", [tmp_path / name for name in ("n.safetensors", "c.skops", "b.zip")]
+    shutil.copytree(smear, images)
+    (images / "broken.jpg").write_bytes(b"")
+    save_model(files[0], trained)
+    save_classical(files[1], classical)
+    save_blend(files[2], [(0.5, file) for file in files[:2]])
+    for file in files:
+        explain = ("--explain", file.with_suffix(".why")) if file != files[1] else ()
+        done = wbc("classify", images, "--model", file, "--out", file.with_suffix(".csv"), *explain)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == "error: 1 of 6 files could not be read; the notes say why"
+        with file.with_suffix(".csv").open(encoding="utf-8", newline="") as table:
+            found = list(csv.DictReader(table))
+        for row, expected in zip(found, classify(load(file), find([str(images)]), CPU), strict=True):
+            assert (row["image"], row["label"], row["note"]) == (expected.image, expected.label, expected.note)
+            assert not row["label"] or float(row["probability"]) == pytest.approx(expected.probability, abs=1e-5)
+        assert "empty file" in [row["note"] for row in found]
+        assert len(list(file.with_suffix(".why").glob("*.jpg"))) == (5 if explain else 0)
+    assert wbc("export", "--model", files[0]).returncode == 0
+    assert (tmp_path / "n.onnx").exists()
+    missing = wbc("classify", images, "--model", "nowhere.safetensors")
+    assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
+    assert missing.stderr.startswith("error: nowhere.safetensors")
+
+
+# --- where the labels are known
+
+
+@pytest.fixture
+def labelled(classical, smear, tmp_path, one_core):
+    """The model, a folder of its images, and what it says of each."""
+    save_classical(tmp_path / "m.skops", classical)
+    shutil.copytree(smear, tmp_path / "cells/images")
+    files = find([str(tmp_path / "cells")])
+    return files, [row.label for row in classify(Measured(classical), files, CPU)]
+
+
+def scored(tmp_path, *options):
+    main(["classify", str(tmp_path / "cells"), "--model", str(tmp_path / "m.skops"), *options])
+
+
+def test_images_with_labels_are_scored_and_what_is_left_out_is_said(labelled, tmp_path, capsys):
+    files, predicted = labelled
+    ids = [file.stem for file in files]
+    other = next(c for c in CLASSES if c not in (*predicted, "PLY"))
+    truth = [predicted[0], other, "PLY", "Lymphocyte"]  # of the last image nothing is known
+    write_csv(tmp_path / "cells/labels.csv", ["ID", "labels"], [*zip(ids, truth, strict=False), ("gone", "LY")])
+    scored(tmp_path, "--out", str(tmp_path / "p.csv"))
+    printed = capsys.readouterr().out
+    found = json.loads((tmp_path / "p.scores.json").read_text())
+    f1 = f1_score(truth[:3], predicted[:3], labels=sorted(truth[:3]), average="macro", zero_division=0)
+    assert found["f1"] == pytest.approx(f1, abs=1e-6)
+    assert found["accuracy"] == pytest.approx(1 / 3, abs=1e-6)
+    assert found["accuracy_low"] <= found["accuracy"] <= found["accuracy_high"]
+    assert found["images"] == sum(n for row in found["confusion"].values() for n in row.values()) == 3
+    assert found["confusion"][other][predicted[1]] == 1
+    assert found["left_out"] == {"in the list: no such file": 1, "unknown label 'Lymphocyte'": 1, "no label": 1}
+    assert found["never_seen"] == {"PLY": 1}
+    for line in ("accuracy 0.333 (95% interval ", "left out, no label: 1", "PLY: 1 images of a class that the model"):
+        assert line in printed
+
+
+@pytest.mark.parametrize("layout", ["beside", "elsewhere", "folders"])
+def test_labels_are_found_beside_the_images_elsewhere_or_in_folders_names(labelled, tmp_path, capsys, layout):
+    options, pairs = [], list(zip(*labelled, strict=True))
+    if layout == "folders":
+        for file, label in pairs:
+            (tmp_path / "cells" / label / "P1").mkdir(parents=True, exist_ok=True)
+            file.rename(tmp_path / "cells" / label / "P1" / file.name)
+    else:
+        table = tmp_path / ("cells/labels.csv" if layout == "beside" else "truth.csv")
+        write_csv(table, ["ID", "labels"], [(file.name, label) for file, label in pairs])
+        options = ["--labels", str(table)] if layout == "elsewhere" else []
+    scored(tmp_path, *options)
+    printed = capsys.readouterr()
+    assert "accuracy 1.000" in printed.err
+    assert len(list(csv.DictReader(printed.out.splitlines()))) == 5  # a pipe takes the table alone
+
+
+def test_labels_that_cannot_be_used_are_said_before_the_work(labelled, tmp_path, monkeypatch, capsys):
+    table = tmp_path / "cells/labels.csv"
+    table.write_text("file,class\nx,LY\n")
+    scored(tmp_path)  # nobody asked for scores
+    assert "no scores: " in capsys.readouterr().err
+    monkeypatch.setattr("wbc.cli.classify.classify", lambda *_: pytest.fail("worked"))
+    with pytest.raises(SystemExit, match="no column 'ID'"):
+        scored(tmp_path, "--labels", str(table))
+    table.write_text("ID,labels\nx,LY\n")
+    with pytest.raises(SystemExit, match=r"labels\.csv: labels no image in .*cells; name the folder of its images"):
+        scored(tmp_path, "--labels", str(table))
