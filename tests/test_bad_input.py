@@ -3,8 +3,6 @@
 import os
 import re
 import shutil
-import struct
-import zlib
 from pathlib import Path
 
 import cv2
@@ -15,17 +13,13 @@ from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.numpy import save
 
-from settings import changed
 from stages import configure, ingest, run, split
-from stages import pack as pack_stage
 from study import study_params, write_settings
 from wbc.__main__ import main as wbc
 from wbc.classical.table import training
-from wbc.config.resolve import resolve
 from wbc.core.io import write_csv
 from wbc.core.tables import FEATURES, INGEST, mark, read_manifest
 from wbc.dataset.images import decode
-from wbc.dataset.pack import pack
 
 DOCUMENT = Path(__file__).parent.parent / "docs/bad-input.md"
 
@@ -131,13 +125,6 @@ def empty(root):
 def cut(path):
     put(path, np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
     path.write_bytes(path.read_bytes()[:2000])
-
-
-def bomb(path):
-    """A PNG of a few bytes that says it is 9000 pixels a side."""
-    chunks = b"IHDR" + struct.pack(">IIBBBBB", 9000, 9000, 8, 2, 0, 0, 0), b"IDAT"
-    sealed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(sealed))
 
 
 def turned(path):
@@ -268,19 +255,6 @@ SIGNED = tuple(f"Patient_{n}/Signed slides/Monocyte/MO_{n}.jpg" for n in range(3
 # --- what comes after
 
 
-def masked(make):
-    """Segmenting an image beside whose folder `make` puts a true mask."""
-
-    def outcome():
-        from stages.segment import segmented
-
-        source(lambda root: (rows()(root), make(root / "masks/0.png")))()
-        row = next(read_manifest().itertuples())
-        return f"stops: `{message(lambda: segmented('hsv', row.path, row.sha256, row.mask))}`"
-
-    return outcome
-
-
 def cross_validated(build, **knobs):
     """Reading the training features of a source."""
 
@@ -291,37 +265,6 @@ def cross_validated(build, **knobs):
         mark(FEATURES / "study", "study")
         pd.DataFrame({"feature": 0.0}, index=read_manifest()["id"]).to_parquet(FEATURES / "study/v1.parquet")
         return f"stops: `{message(lambda: training('v1', 0))}`"
-
-    return outcome
-
-
-def trained(build):
-    """Training a network on a source."""
-
-    def outcome():
-        import torch
-
-        from wbc.config.schema import Training
-        from wbc.network.pixels import load_part
-        from wbc.train.engine import fit
-
-        source(build)()
-        split.main("0")
-        pack_stage.main("study")
-        row = changed(Training(**resolve(study_params())["train/final"]), train={"validation": 0.01})
-        parts = [load_part(name, 0, 0.01, torch.device("cpu")) for name in ("train", "validation")]
-        return f"stops: `{message(lambda: fit(row, *parts, Path('checkpoint.pt')))}`"
-
-    return outcome
-
-
-def packed(change):
-    """Packing images that `change` changed after they were ingested."""
-
-    def outcome():
-        source(rows())()
-        change(Path("data/raw/images/0.png"))
-        return f"stops: `{message(lambda: pack(read_manifest(), 8, Path('data/pixels/study/images.npy')))}`"
 
     return outcome
 
@@ -360,21 +303,6 @@ def command(*arguments, content=None):
         if content is not None:
             Path("model.safetensors").write_bytes(content)
         return f"stops: `{message(lambda: wbc(arguments))}`"
-
-    return outcome
-
-
-def submitted(*pairs):
-    """Checking a submission of `pairs` against a sample of the ids b, a, c."""
-
-    def outcome():
-        write_csv("row.csv", ["ID", "labels"], pairs)
-        write_csv("sample.csv", ["ID", "labels"], [(id, "SNE") for id in "bac"])
-        with pytest.MonkeyPatch.context() as patch:
-            printed = []
-            patch.setattr("builtins.print", lambda *lines, **_: printed.extend(lines))
-            assert message(lambda: wbc(["submission", "row.csv", "--sample", "sample.csv"])) == "1"
-        return f"refused: {' and '.join(f'`{line}`' for line in printed)}"
 
     return outcome
 
@@ -465,7 +393,6 @@ CASES = {
     "a truncated file": one("case.jpg", cut),
     "a text with an image's suffix": one("case.png", lambda path: path.write_text("hello")),
     "a GIF with another suffix": picture("case.png", flat(200), format="GIF"),
-    "a decompression bomb": one("case.png", bomb),
     "floating-point pixels": picture("case.tif", flat(0.5, dtype=np.float32)),
     "grey": picture("case.png", flat(200)),
     "black and white": one("case.png", lambda path: Image.fromarray(flat(200)).convert("1").save(path)),
@@ -486,12 +413,6 @@ CASES = {
     "a size other than the others'": picture("case.png", np.full((30, 40, 3), 200, np.uint8)),
     "the same image under two labels": source(same_content),
     "an image saved again under another label": source(saved_again),
-    "an image that changed after `ingest`": packed(lambda path: put(path, flat(1, 2, 3))),
-    "an image that vanished after `ingest`": packed(Path.unlink),
-    "a true mask that is no image": masked(lambda path: (path.parent.mkdir(), path.write_text("hello"))),
-    "a true mask of other values": masked(lambda path: put(path, flat(7))),
-    "a true mask of colours": masked(lambda path: put(path, flat(128, 0, 0))),
-    "a true mask of another size": masked(lambda path: put(path, np.ones((9, 9), np.uint8))),
     # classes and parts
     "one image in a class": source(one_of_a_class),
     "a class missing from the training part": folders("train/LY/a.png", "test/LY/b.png", "test/SNE/c.png"),
@@ -502,7 +423,6 @@ CASES = {
     "too few images for `data.test_fraction`": source(rows(), test_fraction=0.01),
     "images of a single class, for the classifiers": cross_validated(rows(), test_fraction=0.1),
     "too few images for the classifiers": cross_validated(rows("0.png,LY", "1.png,LY", "2.png,LY", images=(3, 4, 5))),
-    "too few images for a network": trained(rows()),
     "with `data.strict=true`: any that is rejected": source(rows("8.png,SNE"), strict=True),
     "with `data.leaks=stop`: any in `leaks.csv`": source(same_content, leaks="stop"),
     # settings
@@ -524,8 +444,6 @@ CASES = {
     "`classify`: weights of another project": command(
         "classify", "cells", "--model", "model.safetensors", content=save({"a": np.zeros(1)})
     ),
-    "`submission`: an unknown id in place of another": submitted(("b", "LY"), ("a", "SNE"), ("d", "LY")),
-    "`submission`: an id again": submitted(("b", "LY"), ("a", "SNE"), ("c", "LY"), ("a", "SNE")),
 }
 
 

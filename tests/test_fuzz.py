@@ -44,7 +44,7 @@ def survives(function, *arguments):
         message = str(error)
     assert message
     assert "\n" not in message
-    assert " at 0x" not in message  # an address would change data/rejects.csv from run to run
+    assert " at 0x" not in message  # an address would change rejects.csv from run to run
     return None
 
 

@@ -2,13 +2,12 @@
 
 import os
 import time
-from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from wbc.core.io import atomic, write_csv, write_json, write_npz
-from wbc.core.tables import read_manifest
 from wbc.dataset.images import sha256, write_jpeg
 from wbc.dataset.pack import pack
 
@@ -74,12 +73,9 @@ def a_figure(path):
     write_jpeg(path, np.zeros((64, 64, 3), np.uint8))
 
 
-def packed():
-    """`pack` into data/pixels/study/images.npy."""
-    a_figure("source.jpg")
-    row = ("source.jpg", sha256(Path("source.jpg").read_bytes()), "")
-    write_csv("data/ingest/study/manifest.csv", ["path", "sha256", "mask"], [row])
-    pack(read_manifest(), 64, Path("data/pixels/study/images.npy"))
+def packed(path):
+    a_figure(source := path.with_name("source.jpg"))
+    pack(pd.DataFrame({"path": [source], "sha256": [sha256(source.read_bytes())]}), 64, path)
 
 
 WRITERS = {
@@ -87,22 +83,20 @@ WRITERS = {
     "json": lambda path: write_json(path, {"a": 1}),
     "npz": lambda path: write_npz(path, [("a", np.arange(5))]),
     "jpeg": a_figure,
-    "npy": lambda path: packed(),
+    "npy": packed,
 }
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full, where every write finds no space, is Linux's")
 @pytest.mark.parametrize("kind", WRITERS)
-def test_a_full_disk_leaves_the_old_file_and_no_half_of_a_new_one(tmp_path, monkeypatch, kind):
-    monkeypatch.chdir(tmp_path)
-    path = Path("data/pixels/study/images.npy") if kind == "npy" else Path(f"out.{kind}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+def test_a_full_disk_leaves_the_old_file_and_no_half_of_a_new_one(tmp_path, kind):
+    path = tmp_path / f"out.{kind}"
     path.write_text("old")
-    path.with_name(f".{path.name}.{os.getpid()}.tmp").symlink_to("/dev/full")
+    (tmp_path / f".out.{kind}.{os.getpid()}.tmp").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left on device"):
         WRITERS[kind](path)
     assert path.read_text() == "old"
-    assert not list(path.parent.glob(".*.tmp"))
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_a_stage_that_cannot_write_says_so_in_a_line(tmp_path, monkeypatch):

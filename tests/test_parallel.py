@@ -13,13 +13,12 @@ import dask
 import pytest
 from distributed import LocalCluster
 from joblib import cpu_count
-from ruamel.yaml import YAML
 from threadpoolctl import threadpool_info
 
 from stages import say
+from study import write_settings
 from wbc import parallel
 from wbc.classical.models import beside_each_other
-from wbc.config.resolve import resolve
 from wbc.dataset.images import ImageError
 from wbc.parallel import ClusterError, KilledError, parallel_map
 from wbc.progress import Bar
@@ -134,19 +133,15 @@ def test_the_stages_write_the_same_bytes_on_a_cluster(archives, tmp_path, monkey
     for backend in ("loky", "dask"):
         params["compute"]["joblib_backend"] = backend
         study = tmp_path / backend
-        (study / "configs").mkdir(parents=True)
+        study.mkdir()
         (study / "raw").symlink_to(raw)
         (study / "raw/train/LY/broken.png").write_bytes(b"")
-        for name in ("data", "compute"):
-            with (study / f"configs/{name}.yaml").open("w") as file:
-                YAML().dump(resolve(params)[name], file)
         monkeypatch.chdir(study)
-        ingest.main()
-        segment.main("lab")
-        features.main("v2", "lab")
-        files = [path for folder in ("data", "metrics", "plots") for path in (study / folder).rglob("*.*")]
-        written[backend] = {path.relative_to(study): path.read_bytes() for path in files}
-    assert len(written["loky"]) >= 9
+        write_settings(params, "ingest", "segment", "features", "machine")
+        for stage in (ingest, segment, features):
+            stage.main("study")
+        written[backend] = {path: path.read_bytes() for path in Path("data").rglob("*.*")}
+    assert len(written["loky"]) >= 15
     assert written["loky"] == written["dask"]
 
 

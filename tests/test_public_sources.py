@@ -3,10 +3,8 @@
 import csv
 import io
 import json
-import os
 import shutil
 from collections import Counter
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -504,17 +502,3 @@ def test_the_stage_says_what_a_licence_forbids(ingest_stage, tmp_path):
     unpack([shard(tmp_path / "a.parquet", rows)], tmp_path / "raw/wbcbench_hf")
     said = ingest_stage(source="wbcbench_hf", path="raw/wbcbench_hf")
     assert said.startswith("wbcbench_hf: its licence, CC BY-NC 4.0, forbids commercial use, passing the images on")
-
-
-# --- real cells
-
-
-@pytest.mark.skipif("WBC_REAL_DATA" not in os.environ, reason="WBC_REAL_DATA names no folder that holds pbc/")
-def test_every_real_cell_of_pbc_is_used_left_out_or_rejected_for_a_second_label():
-    root = Path(os.environ["WBC_REAL_DATA"], "pbc")
-    found = ingest("pbc", root, 0.25, 1)
-    assert set(found.rejects["reason"]) <= {"same image under two labels"}
-    counted = len(found.manifest) + len(found.rejects) + sum(found.notes["left_out"].values())
-    files = [path for path in root.rglob("*.jpg") if not path.name.startswith(".")]
-    assert counted == len(files)
-    assert (found.manifest["part"] == "test").sum() == round(len(found.manifest) / 4)

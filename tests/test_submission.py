@@ -61,6 +61,8 @@ HEADER = "the first line is {}; expected ID,labels and no other column"
         (b"", HEADER.format("''")),
         (b"ID,labels\nb, LY \na,LY\nc,LY\n", "row 1: label ' LY ' is none of SNE"),
         (b"ID,labels\nb ,LY\na,LY\nc,LY\n", "row 1: ID 'b ' is not in the test part"),
+        (b"ID,labels\nb,LY\na,LY\nd,LY\n", "row 3: ID 'd' is not in the test part\nID 'c' is missing"),
+        (b"ID,labels\nb,LY\na,LY\nc,LY\na,LY\n", "row 4: ID 'a' again"),
         (b"ID,labels\nb,LY,\na,LY\nc,LY\n", "row 1 has 3 values for 2 columns"),
         (b"ID,labels\nb,LY\na\nc,LY\n", "row 2 has 1 values for 2 columns"),
         (b'ID,labels\nb,LY\na,LY\nc,"LY\n', "not a CSV file in UTF-8"),

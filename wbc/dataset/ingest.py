@@ -4,7 +4,7 @@ import difflib
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -78,8 +78,7 @@ def ingest(
     if len(scanned) > 1 and (elsewhere := _tested_elsewhere(manifest)):
         for id, other in elsewhere.items():
             rejects.add(id, f"copy of another source's test image: {other}")
-        kept = ~manifest["id"].isin(elsewhere).to_numpy()
-        manifest, hashes = manifest[kept].reset_index(drop=True), hashes[kept]
+        manifest, hashes = _without(elsewhere, manifest, hashes)
         manifest["copy_of"] = copy_of(manifest["id"], hashes)
     tested = any(item.part == "test" for item in items)
     if not tested and len(manifest):
@@ -91,8 +90,7 @@ def ingest(
         if tested:
             raise SourceError(f"{root}: no usable test image{rejects.first}")
         raise SourceError(f"{root}: data.test_fraction = {test_fraction} holds back none of {len(manifest)} images")
-    leaks = [copies(manifest, hashes), divided_groups(manifest, hashes), contradicted]
-    leaks = pd.concat(leaks, ignore_index=True)
+    leaks = pd.concat([copies(manifest, hashes), divided_groups(manifest, hashes), contradicted], ignore_index=True)
     if len(scanned) > 1 and (alone := _in_one_source(manifest)):
         notes["in_one_source"] = alone
     return Ingested(manifest, rejects.table, leaks, hashes, notes)
@@ -132,14 +130,18 @@ def collect(
     scanned = scanned._replace(items=items, left_out=left_out)
     manifest, found, rejects, contradicted, notes = _checked([scanned], root, strict, backend)
     ids = pd.concat(["home " + home["id"], "away " + manifest["id"]], ignore_index=True)
-    first = copy_of(ids, np.concatenate([hashes, found]))[len(home) :].reset_index(drop=True)
-    known = first.str.startswith("home ").to_numpy(bool)
-    for id, other in zip(manifest["id"][known], first[known], strict=True):
-        rejects.add(id, f"copy of an image at home: {other.removeprefix('home ')}")
-    if known.all():
+    first = copy_of(ids, np.concatenate([hashes, found]))[len(home) :]
+    known = {
+        id: other.removeprefix("home ")
+        for id, other in zip(manifest["id"], first, strict=True)
+        if other.startswith("home ")
+    }
+    for id, other in known.items():
+        rejects.add(id, f"copy of an image at home: {other}")
+    manifest, found = _without(known, manifest, found)
+    if manifest.empty:
         raise SourceError(f"{root}: no usable labelled image among {len(scanned.items)} images{rejects.first}")
-    manifest, found = manifest[~known].reset_index(drop=True).assign(part="test"), found[~known]
-    return Ingested(manifest, rejects.table, contradicted, found, notes)
+    return Ingested(manifest.assign(part="test"), rejects.table, contradicted, found, notes)
 
 
 class _Rejects(list[tuple[str, str, str]]):
@@ -197,26 +199,18 @@ def _checked(
     contradicted = two_labels(manifest, hashes)
     for row in contradicted.itertuples():
         rejects.add(row.id, f"same image under two labels: {row.other}")
-    kept = ~manifest["id"].isin(contradicted["id"]).to_numpy()
-    manifest, hashes = manifest[kept].reset_index(drop=True), hashes[kept]
-    return manifest, hashes, rejects, contradicted, _notes(scanned, few, len(rows))
+    manifest, hashes = _without(contradicted["id"], manifest, hashes)
+
+    notes = {"few_levels": {"images": few, "of": len(rows)} if few > FEW_SHARE * len(rows) else {}}
+    for name in ("left_out", "other", "difference"):
+        notes[name] = {key: count for one in scanned for key, count in getattr(one, name).items()}
+    return manifest, hashes, rejects, contradicted, {name: note for name, note in notes.items() if note}
 
 
-def _notes(scanned: Sequence[Scanned], few: int, count: int) -> dict[str, dict]:
-    """What the sources leave out, how they differ from whole archives, and lost grey levels, each where there is any.
-
-    Args:
-        scanned: the sources.
-        few: images with at most `FEW_LEVELS` grey levels.
-        count: images that could be decoded.
-    """
-    notes = {
-        "few_levels": {"images": few, "of": count} if few > FEW_SHARE * count else {},
-        "left_out": {why: count for one in scanned for why, count in one.left_out.items()},
-        "other": {kind: count for one in scanned for kind, count in one.other.items()},
-        "difference": {label: count for one in scanned for label, count in one.difference.items()},
-    }
-    return {name: note for name, note in notes.items() if note}
+def _without(ids: Collection[str], manifest: pd.DataFrame, hashes: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+    """The manifest and its hashes without some images."""
+    kept = ~manifest["id"].isin(ids).to_numpy()
+    return manifest[kept].reset_index(drop=True), hashes[kept]
 
 
 def _sources(manifest: pd.DataFrame) -> pd.Series:
@@ -233,17 +227,11 @@ def _in_one_source(manifest: pd.DataFrame) -> dict[str, str]:
 
 def _tested_elsewhere(manifest: pd.DataFrame) -> dict[str, str]:
     """The images outside of every test part that another source tests a copy of, with the first such copy."""
-    rows = list(zip(manifest["id"], _sources(manifest), first_copy(manifest), manifest["part"], strict=True))
-    tested = defaultdict(list)
-    for id, source, cluster, part in rows:
-        if part == "test":
-            tested[cluster].append((id, source))
-    found = {}
-    for id, source, cluster, part in rows:
-        others = [other for other, owner in tested[cluster] if owner != source]
-        if part != "test" and others:
-            found[id] = others[0]
-    return found
+    images = manifest[["id"]].assign(source=_sources(manifest), first=first_copy(manifest))
+    tested = manifest["part"] == "test"
+    pairs = images[~tested].merge(images[tested], on="first", suffixes=("", "_tested"))
+    pairs = pairs[pairs["source"] != pairs["source_tested"]].drop_duplicates("id")
+    return dict(zip(pairs["id"], pairs["id_tested"], strict=True))
 
 
 def _faults(items: list[Item]) -> list[str]:

@@ -80,12 +80,23 @@ def scan(source: str, root: Path) -> Scanned:
         packed = next(iter(sorted(root.rglob("*.zip"))), None)
         why = f"{packed.relative_to(root)} is not unpacked" if packed else f"expected {adapter.LAYOUT}"
         raise SourceError(f"{root}: no images; {why}" + "".join(f"; {item.id}: {item.fault}" for item in faulty[:1]))
-    scanned = _translated(source, root, found) if source in SETS else _as_they_are(source, root, found)
-    return scanned._replace(
-        items=scanned.items + faulty,
-        left_out=scanned.left_out | ({UNUSED: len(unused)} if unused else {}),
-        other=_counted(folder.others[path] for path in other),
-        unused=unused[0].relative_to(root).as_posix() if unused else "",
+    left_out = [item.left_out for item in found if item.left_out]
+    items, difference = [item for item in found if not item.left_out], {}
+    if source in SETS:
+        difference = _difference(source, root, items)
+        ours = {label: known.ours for label, known in SETS[source].labels.items()}
+        left_out += [item.label for item in items if not ours[item.label]]
+        items = [replace(item, label=ours[item.label]) for item in items if ours[item.label]]
+        if not items:
+            raise SourceError(f"{root}: no image of our classes; left out: {listing(_counted(left_out))}")
+    return Scanned(
+        source,
+        root,
+        items + faulty,
+        _counted(left_out) | ({UNUSED: len(unused)} if unused else {}),
+        difference,
+        _counted(folder.others[path] for path in other),
+        unused[0].relative_to(root).as_posix() if unused else "",
     )
 
 
@@ -116,36 +127,19 @@ def _counted(kinds: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(kinds).items()))
 
 
-def _as_they_are(source: str, root: Path, found: list[Item]) -> Scanned:
-    """The items of a set of one's own, whose labels are ours."""
-    left_out = _counted(item.left_out for item in found if item.left_out)
-    return Scanned(source, root, [item for item in found if not item.left_out], left_out, {})
+def _difference(source: str, root: Path, items: list[Item]) -> dict[str, int]:
+    """By label of a public set, how many images more than its archive has, fewer if negative; 0 and unknown left out.
 
-
-def _translated(source: str, root: Path, found: list[Item]) -> Scanned:
-    """The items of a public set under our labels."""
-    labels = SETS[source].labels
-    counts = Counter(item.label for item in found if not item.left_out)
+    Raises:
+        SourceError: a label is none of the set's.
+    """
+    labels, counts = SETS[source].labels, Counter(item.label for item in items)
     if unknown := sorted(counts.keys() - labels.keys()):
         names = ", ".join(f"{label!r} ({counts[label]}×)" for label in unknown)
         raise SourceError(f"{root}: unknown label {names}; {source} has {', '.join(labels)}")
-    wanted = [item for item in found if not item.left_out and labels[item.label].ours]
-    unwanted = (item for item in found if item.left_out or not labels[item.label].ours)
-    left_out = _counted(item.left_out or item.label for item in unwanted)
-    if not wanted:
-        raise SourceError(f"{root}: no image of our classes; left out: {listing(left_out)}")
-    there = Counter(item.label for item in found if not item.left_out and not item.fault)
-    return Scanned(
-        source,
-        root,
-        [replace(item, label=labels[item.label].ours) for item in wanted],
-        left_out,
-        {
-            label: there[label] - known.images
-            for label, known in labels.items()
-            if known.images is not None and there[label] != known.images
-        },
-    )
+    there = Counter(item.label for item in items if not item.fault)
+    more = {label: there[label] - known.images for label, known in labels.items() if known.images is not None}
+    return {label: count for label, count in more.items() if count}
 
 
 def _named(scanned: Scanned) -> Scanned:
