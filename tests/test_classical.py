@@ -91,7 +91,7 @@ def noise(tmp_path, monkeypatch):
         features = 0.1 * target[:, None] + rng.normal(size=(count, 60))
         parts.append(Dataset(np.arange(count), features, target, np.arange(count) % 5, ["x"] * 60))
     monkeypatch.chdir(tmp_path)
-    grid = {"n_estimators": [3], "max_depth": [1, 2], "smote_neighbors": 3}
+    grid = {"n_estimators": [60], "max_depth": [1, 2], "smote_neighbors": 3}
     settings = SimpleNamespace(implementation="hist", seed=1, joblib_backend="loky", masks="lab", **grid)
     for each in (stage, grid_stage):
         monkeypatch.setattr(each, "training", lambda *_: parts[0])
