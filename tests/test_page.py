@@ -213,9 +213,6 @@ def test_two_rows_are_compared_on_the_cells_of_a_part(open_page, study):
         assert page.locator(f"#only-{side}").inner_text().startswith(f"Only {row} is right: {len(only[side])} of ")
         shown = page.locator(f"#cells-{side} li").evaluate_all("all => all.map(one => one.title)")
         assert shown == only[side][:24]
-    page.select_option("[name=on]", "validation")
-    assert page.locator("#compared").inner_text() == "v2-gridsearch: not predicted on validation."
-    assert page.locator("#cells-a li").count() == 0
 
 
 def test_mistakes_are_filtered_sorted_and_explained(open_page, study):
