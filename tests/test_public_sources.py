@@ -454,11 +454,6 @@ def test_each_of_several_folders_may_be_a_link(several, tmp_path):
     assert ingest(["pbc", "mll23"], several, 0.3, 1).rejects["reason"].tolist() == ["link out of the folder"]
 
 
-def test_the_order_of_the_sources_changes_no_part(several):
-    one, other = (ingest(names, several, 0.3, 3).manifest for names in (["pbc", "mll23"], ["mll23", "pbc"]))
-    assert one.set_index("id")["part"].to_dict() == other.set_index("id")["part"].to_dict()
-
-
 # --- settings and the stage
 
 
