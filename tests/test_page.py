@@ -104,7 +104,8 @@ def matrix(study, name, part):
 
 
 def best(study):
-    return max(rows(study), key=lambda row: json.loads((study / f"runs/{row}-0/predict.json").read_text())["val_f1"])
+    measured = json.loads((study / "metrics/results.json").read_text())
+    return max(rows(study), key=lambda row: measured[row]["val_f1"])
 
 
 def test_a_model_is_chosen_by_the_keyboard_and_its_confusions_are_drawn(open_page, study):
