@@ -1,7 +1,6 @@
 """Entry points of the pipeline: `python -m stages.<name> …` reads settings/, calls wbc and writes declared outputs."""
 
 import gc
-import os
 import sys
 import textwrap
 import time
@@ -14,6 +13,8 @@ from wbc.core.errors import UserError
 from wbc.core.io import write_text
 
 BEGUN = time.time()  # of this process, before its imports
+NOTE = "left_out.csv"  # in the outputs of a run that `rows` leaves out
+BEFORE = {"predict": "train", "embed": "predict", "robustness": "train"}  # by stage, the output that it reads
 # Importing PyTorch leaves half a million objects, hardly any of them garbage; Python would look through them a thousand
 # times, for 1.4 s of the 7.8 s before a training starts
 gc.set_threshold(50_000)
@@ -22,8 +23,8 @@ gc.set_threshold(50_000)
 def start() -> None:
     """Read the settings of the stage that this process runs, before NumPy or PyTorch is imported.
 
-    They say how many threads and which instructions the numeric libraries use. Where they say that the study leaves
-    this row out, write empty outputs and exit.
+    They say how many threads and which instructions the numeric libraries use. A stage of a run that `rows` leaves out
+    writes empty outputs and exits.
     """
     words = sys.orig_argv
     found = [place for place, word in enumerate(words) if word.startswith("stages.")]
@@ -34,16 +35,19 @@ def start() -> None:
     settings = next((read_yaml(path) for path in paths if path.exists()), {})
     if "compute" in settings:
         pin(**settings["compute"])
-    if settings == LEFT_OUT and len(arguments) == 2:
+    before = Path("runs", "-".join(arguments), BEFORE.get(stage, ""), NOTE)
+    if (settings == LEFT_OUT and stage in ("train", "blend")) or (stage in BEFORE and before.exists()):
         leave_out(stage, *arguments)
         sys.exit()
 
 
-def leave_out(stage: str, row: str, repeat: str) -> None:
-    """Write the outputs of a row that the study leaves out: DVC wants every stage's, and warns of an empty folder."""
-    run = Path(f"runs/{row}-{repeat}")
-    for folder in (stage, *["live/plots/metrics"] * (stage == "train")):
-        write_text(run / folder / "left_out.csv", "step,left_out\n")
+def leave_out(stage: str, *arguments: str) -> None:
+    """Write the outputs of a run that `rows` leaves out: DVC expects every output, and warns of an empty folder."""
+    run, row = Path("runs", "-".join(arguments)), arguments[0]
+    if stage == "blend":
+        run, row = Path(f"runs/best-{row}"), "the blend's row"
+    for folder in ("" if stage == "blend" else stage, *["live/plots/metrics"] * (stage == "train")):
+        write_text(run / folder / NOTE, "step,left_out\n")
     if stage in ("train", "robustness"):
         write_text(run / f"{stage}.json", "{}\n")
     print(f"{row} is not one of this study's rows: nothing to do")
@@ -56,13 +60,11 @@ def run(main: Callable[..., None]) -> None:
     """Call `main` with the command line's arguments; what a person can correct ends in one line, not in a traceback."""
     gc.freeze()  # what the imports left is not looked through again, for which the interpreter's end took a second
     sys.stdout.reconfigure(line_buffering=True)  # an epoch's line is worth reading while the next one runs
-    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, if it did
     try:
         main(*sys.argv[1:])
-        if first:
-            print(used())
+        print(used())
     except UserError as error:
-        sys.exit(f"error: {error}" if first else 1)
+        sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted")
     except OSError as error:  # no space, no permission

@@ -14,7 +14,7 @@ from wbc.scoring.scores import accuracy, macro_f1
 
 
 def main(features: str, repeat: str) -> None:
-    settings, backend = load("classical", features, int(repeat)), load("machine").joblib_backend
+    settings = load("classical", features, int(repeat))
     train, held = training(features, int(repeat)), test(features, int(repeat))
     folds, out = [train.fold == fold for fold in np.unique(train.fold)], RUNS / f"{features}-{repeat}/classical"
     # Table 3 is without class weights, Table 4 with; so is what somebody adds
@@ -22,7 +22,7 @@ def main(features: str, repeat: str) -> None:
     around = reference(train.features, train.target, train.fold)
 
     lines = []
-    for name, found in cross_validate(models, train.features, train.target, train.fold, backend).items():
+    for name, found in cross_validate(models, train.features, train.target, train.fold).items():
         model, out_of_fold = calibrated(features, settings.masks, found, train, around)
         save_classical(out / f"{name}.skops", model)
         write_predictions(out / f"{name}.npz", predictions(model, out_of_fold, train, held))

@@ -11,8 +11,8 @@ from wbc.projection import project
 
 
 def main(row: str, repeat: str) -> None:
-    settings, folder = load("embed", row, int(repeat)), RUNS / f"{row}-{repeat}"
-    check(folder / "predict", f"predict@{row}-{repeat}", STUDY, *load("predict", row).sets)
+    settings, folder = load("embed", repeat=int(repeat)), RUNS / f"{row}-{repeat}"
+    check(folder / "predict", f"predict@{row}-{repeat}", STUDY, *load("predict").sets)
     with np.load(folder / "predict/embeddings.npz") as stored:
         ids, targets, embeddings = (stored[key] for key in ("ids", "targets", "embeddings"))
     points = project(embeddings, settings.perplexity, settings.seed)

@@ -17,14 +17,14 @@ def measure(path: str, sha256: str, mask: np.ndarray, name: str) -> np.ndarray:
 
 
 def main(of: str) -> None:
-    manifest, backend, metrics = read_manifest(of), load("machine").joblib_backend, {}
+    manifest, metrics = read_manifest(of), {}
     ids = pd.Index(manifest["id"], name="id")
     for name, method in load("features").masks.items():
         names = feature_set(name).NAMES
         values = np.empty((len(ids), len(names)))  # all that grows with the number of images, and its table
         with read_masks(of, method) as masks:  # reads a mask when it is asked for
             tasks = ((row.path, row.sha256, masks[row.id], name) for row in manifest.itertuples())
-            for i, result in enumerate(parallel_map(measure, tasks, len(ids), name, backend=backend)):
+            for i, result in enumerate(parallel_map(measure, tasks, len(ids), name)):
                 values[i] = result
         table = pd.DataFrame(values, columns=names, index=ids)
         with atomic(FEATURES / of / f"{name}.parquet") as path:

@@ -14,11 +14,11 @@ FEATURES = "v2"
 
 
 def main(repeat: str) -> None:
-    settings, backend = load("gridsearch", repeat=int(repeat)), load("machine").joblib_backend
+    settings = load("gridsearch", repeat=int(repeat))
     folder = RUNS / f"{FEATURES}-{repeat}"
     out, train, held = folder / "gridsearch", training(FEATURES, int(repeat)), test(FEATURES, int(repeat))
     data = train.features, train.target, train.fold
-    found = search(settings, settings.seed, *data, backend)
+    found = search(settings, settings.seed, *data)
     metrics = {"val_f1": found.best_score_, **named(found.best_params_)}
     grid = found.cv_results_
     points = [
@@ -27,11 +27,9 @@ def main(repeat: str) -> None:
     ]
     write_csv(out / "grid.csv", ["n_estimators", "max_depth", "f1", "f1_sd"], points)
     best = found.estimator.set_params(**found.best_params_)
-    ranked = sorted(
-        zip(train.names, *importance(best, *data, settings.seed, backend), strict=True), key=lambda row: -row[1]
-    )
+    ranked = sorted(zip(train.names, *importance(best, *data, settings.seed), strict=True), key=lambda row: -row[1])
     write_csv(out / "importance.csv", ["feature", "f1_lost", "sd"], ranked)
-    refit = cross_validate({"best": best}, *data, backend)["best"]
+    refit = cross_validate({"best": best}, *data)["best"]
     refit = refit._replace(model=without_smote(refit.model))
     model, out_of_fold = calibrated(FEATURES, settings.masks, refit, train, reference(*data))
     save_classical(out / "gridsearch.skops", model)

@@ -24,14 +24,14 @@ def main(name: str) -> None:
         print(f"{name}: left out, as drawn cells tell nothing of models of real ones")
         write(name, nothing())
         return
-    settings, backend = load("ingest", name), load("machine").joblib_backend
+    settings = load("ingest", name)
     for line in warnings(settings.source):
         say(f"  {line}")
     source, root, strict = settings.source, Path(settings.path), settings.strict
     if name == STUDY:
-        found = ingest(source, root, settings.test_fraction, settings.seed, strict, backend)
+        found = ingest(source, root, settings.test_fraction, settings.seed, strict)
     else:
-        found = collect(source, root, read_manifest(), read_hashes(), strict, backend)
+        found = collect(source, root, read_manifest(), read_hashes(), strict)
     write(name, found)
     counts = {kind: int((found.leaks["kind"] == kind).sum()) for kind in KINDS}
     if name == STUDY and settings.leaks == "stop" and any(counts[kind] for kind in LEAKING):

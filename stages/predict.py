@@ -16,10 +16,10 @@ PARTS = ("validation", "test")
 
 
 def main(row: str, repeat: str) -> None:
-    settings, folder, device = load("predict", row), RUNS / f"{row}-{repeat}", choose_device()
+    settings, folder, device = load("predict"), RUNS / f"{row}-{repeat}", choose_device()
     check(folder / "train", f"train@{row}-{repeat}", STUDY)
     trained = load_model(folder / "train/model.safetensors")
-    parts = {part: load_part(part, int(repeat), settings.validation, device) for part in PARTS}
+    parts = {part: load_part(part, int(repeat), trained.settings["train"]["validation"], device) for part in PARTS}
     parts = {name: part for name, part in parts.items() if len(part.ids)}
     parts |= {name: load_set(name, device) for name in settings.sets}
     found, maps = {}, []

@@ -16,7 +16,7 @@ SEVERITIES = (1, 3, 5)
 
 
 def main(row: str, repeat: str) -> None:
-    settings, folder, device = load("robustness", row), RUNS / f"{row}-{repeat}", choose_device()
+    settings, folder, device = load("robustness"), RUNS / f"{row}-{repeat}", choose_device()
     check(folder / "train", f"train@{row}-{repeat}", STUDY)
     trained = load_model(folder / "train/model.safetensors")
     _, pixels, targets = load_part("test", int(repeat), 0.0, device)

@@ -55,7 +55,7 @@ def main(of: str) -> None:
 def segment(of: str, name: str, manifest: pd.DataFrame) -> dict[str, float]:
     """Write one method's masks and its figure; the mean Dice and IoU of the images that come with a true mask."""
     tasks = ((name, row.path, row.sha256, row.mask) for row in manifest.itertuples())
-    results = parallel_map(segmented, tasks, len(manifest), name, backend=load("machine").joblib_backend)
+    results = parallel_map(segmented, tasks, len(manifest), name)
     scores = []
 
     def masks():

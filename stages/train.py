@@ -2,10 +2,9 @@
 
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dvclive import Live
@@ -16,7 +15,6 @@ from wbc.config.files import DRAWN_CELLS, STUDY, load
 from wbc.config.schema import Training
 from wbc.core.io import rounded, write_csv, write_json
 from wbc.core.tables import INGEST, PIXELS, RUNS, SPLIT, mark
-from wbc.network import distributed
 from wbc.network.inference import choose_device
 from wbc.network.model import Trained, save_model
 from wbc.network.pixels import load_part
@@ -35,17 +33,10 @@ DIGITS = 4  # decimals of the temperature: an optimum's last ones are noise betw
 
 
 def main(row: str, repeat: str) -> None:
-    settings = Training(**vars(load("train", row, int(repeat))))
-    if settings.launch == "torchrun" and not distributed.launched():
-        distributed.relaunch("stages.train", row, repeat)
-    with distributed.process_group():
-        train_row(row, int(repeat), settings)
-
-
-def train_row(row: str, repeat: int, settings: Training) -> None:
-    name, device = f"{row}-{repeat}", choose_device()
-    parts = (load_part(part, repeat, settings.train.validation, device) for part in ("train", "validation"))
-    train, validation = parts
+    name, settings, device = f"{row}-{repeat}", Training(**vars(load("train", row, int(repeat)))), choose_device()
+    train, validation = (
+        load_part(part, int(repeat), settings.train.validation, device) for part in ("train", "validation")
+    )
     log(f"{name}: {settings.model.name} on {device.type}, {len(train.ids)} images, validation on {len(validation.ids)}")
 
     acting = settings.model_dump(exclude_none=True)
@@ -53,25 +44,21 @@ def train_row(row: str, repeat: int, settings: Training) -> None:
         INGEST / STUDY / "manifest.csv",
         SPLIT / f"{repeat}/validation.csv",
         PIXELS / STUDY / "images.npy",
-        *code(),
+        *sorted(Path("wbc").rglob("*.py")),
     ]
-    scratch = SCRATCH / f"{name}-{checkpoint_key(acting, device.type, distributed.world_size(), *files)}"
-    first = not distributed.rank()  # it alone writes
+    scratch = SCRATCH / f"{name}-{checkpoint_key(acting, device.type, *files)}"
     with alone(scratch):
-        if distributed.broadcast(first and taken(scratch)):
+        if taken(scratch):
             log(f"{name}: another process has trained it meanwhile, and this is its result")
             return
-        with dvclive(f"runs/{name}/live") if first else nullcontext(lambda epoch: None) as on_epoch:
+        with dvclive(f"runs/{name}/live") as on_epoch:
             model, normalisation, progress = fit(settings, train, validation, scratch / "checkpoint.pt", on_epoch)
-        # in every process, since they share out the inference that this takes, whatever it is made of
         known = None
         if settings.model.weights not in NARROW:
             known = reference(model.backbone.to(device), normalisation, train, validation)
-        kept = {key: value for key, value in acting.items() if key not in ("compute", "images", "launch")}
+        kept = {key: value for key, value in acting.items() if key not in ("compute", "images")}
         trained = Trained(model, kept, normalisation, train.pixels.size, known, settings.images.crop)
         probabilities = trained.probabilities(validation.pixels)
-        if not first:
-            return
         t = round(temperature(validation.targets.numpy(), probabilities.numpy()), DIGITS)
         save_model(RUNS / f"{name}/train/model.safetensors", trained._replace(model=model.cpu(), temperature=t))
         write_json(RUNS / f"{name}/train.json", {"val_f1": progress.best_f1, "best_epoch": progress.best_epoch})
@@ -80,34 +67,20 @@ def train_row(row: str, repeat: int, settings: Training) -> None:
         leave(scratch, [f"runs/{name}/{output}" for output in ("train", "train.json", "live")])
 
 
-def code() -> list[Path]:
-    """The project's modules that this process imported."""
-    loaded = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in ("stages", "wbc")}
-    return [Path(loaded[name].__file__) for name in sorted(loaded)] + [Path(__file__)]
-
-
 @contextmanager
 def alone(scratch: Path) -> Iterator[None]:
-    """Wait for a process that trains the same: two cannot share a checkpoint, and one result is enough."""
-    lock = FileLock(scratch / "lock")  # the operating system's: it ends with the process, however that ends
-    waits = False
-    # one of several processes asks, and all of them each time: who waits long for another is taken for dead
-    while not distributed.broadcast(not distributed.rank() and acquired(lock)):
-        if not waits:
-            log("another process trains this row with the same settings and data: waiting for its result")
-        waits = True
-        time.sleep(1)
+    """Wait for another process that trains the same row: two cannot share a checkpoint, and one result is enough."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(scratch / "lock")  # held by the operating system: it ends with the process, however that ends
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        log("another process trains this row with the same settings and data: waiting for its result")
+        lock.acquire()
     try:
         yield
     finally:
         lock.release()
-
-
-def acquired(lock: FileLock) -> bool:
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-    with suppress(Timeout):
-        lock.acquire(blocking=False)
-    return lock.is_locked
 
 
 def taken(scratch: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wbc.dataset.public import SETS
 
-MODEL = Path("runs/final-0/train/model.safetensors")
+MODEL = Path("runs/best-0/model.zip")
 PREDICTIONS = Path("runs/v3-0/classical")
 
 
@@ -23,10 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.set_defaults(run=classify)
     command.add_argument("images", nargs="+", help="files, folders or patterns")
     command.add_argument("--model", type=Path, default=MODEL, help="(default: %(default)s)")
-    command.add_argument("--tta", action="store_true", help="average over augmented views: slower, steadier")
-    command.add_argument(
-        "--settings", type=Path, help="where its tta stands (default: settings/predict/<its row>.yaml)"
-    )
+    command.add_argument("--tta", action="store_true", help="average over 8 augmented views (report, §7.5)")
     command.add_argument("--out", type=Path, help="write a CSV file instead of printing")
     command.add_argument(
         "--labels", type=Path, help="a list ID,labels to score against (default: the folder's labels.csv)"
@@ -76,13 +73,13 @@ def classify(arguments: argparse.Namespace) -> None:
     from wbc.dataset.images import decode, write_jpeg
     from wbc.models.model import load
     from wbc.network.inference import choose_device
-    from wbc.network.model import PLAIN
+    from wbc.network.model import PLAIN, REPORTED
 
     files, model = find(arguments.images), load(arguments.model)
     labels = read_labels(arguments.images, arguments.labels)
     if not model.network and (arguments.tta or arguments.explain):
         raise UserError(f"{arguments.model}: --tta and --explain need a network; this is a classical model")
-    tta = tta_of(arguments.settings, arguments.model) if arguments.tta else PLAIN
+    tta = REPORTED if arguments.tta else PLAIN
     scores = arguments.out.with_suffix(".scores.json") if arguments.out and any(labels.label.values()) else None
     for path in filter(None, (arguments.out, scores, arguments.explain and arguments.explain / "00001.jpg")):
         check_writable(path)
@@ -100,26 +97,6 @@ def classify(arguments: argparse.Namespace) -> None:
                 write_jpeg(arguments.explain / f"{number:05d}-{file.stem}-{row.label}.jpg", overlay)
     if unread := sum(not row.label for row in rows):
         sys.exit(f"error: {unread} of {len(rows)} files could not be read; the notes say why")
-
-
-def tta_of(settings: Path | None, model: Path):
-    """Test-time augmentation acts after training, so that it stands in the settings of the model's row."""
-    from wbc.config.files import read_yaml, settings_path
-    from wbc.config.schema import TTA
-    from wbc.core.errors import UserError
-
-    row = model.absolute().parent.parent.name.rpartition("-")[0]  # runs/<row>-<repeat>/train/model.safetensors
-    path = settings or settings_path("predict", row)
-    if not path.is_file():
-        raise UserError(
-            f"{path}: no such file; name the settings of the model's row, settings/predict/<row>.yaml, by --settings"
-        )
-    values = read_yaml(path)
-    if "tta" not in values:
-        raise UserError(
-            f"{path}: has no tta; name the model's own settings, settings/predict/<row>.yaml, by --settings"
-        )
-    return TTA(**values["tta"])
 
 
 def write(out: Path | None, columns: Sequence[str], rows: Sequence[Sequence]) -> None:

@@ -10,7 +10,7 @@ from sklearn.inspection import permutation_importance
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.preprocessing import StandardScaler
 
-from wbc.classical.models import beside_each_other, gradient_boosting, rounds_name
+from wbc.classical.models import gradient_boosting, rounds_name, single_threaded_fits
 from wbc.config.schema import GridSearch
 
 SHUFFLES = 5  # of each feature
@@ -48,7 +48,6 @@ def search(
     features: np.ndarray,
     target: np.ndarray,
     fold: np.ndarray,
-    backend: str = "loky",
 ) -> GridSearchCV:
     """Cross-validate the grid by macro F1.
 
@@ -60,7 +59,6 @@ def search(
         features: (N, D) float64.
         target: (N,) int64 classes.
         fold: (N,) int64 cross-validation folds.
-        backend: of `beside_each_other`.
 
     Returns:
         The search; its best point is not fitted again.
@@ -73,7 +71,7 @@ def search(
         f"boost__{rounds_name(settings.implementation)}": settings.n_estimators,
         "boost__max_depth": settings.max_depth,
     }
-    with beside_each_other(backend):
+    with single_threaded_fits():
         found = GridSearchCV(pipeline, grid, scoring="f1_macro", cv=PredefinedSplit(fold), n_jobs=-1, refit=False)
         return found.fit(features, target)
 
@@ -84,7 +82,7 @@ def without_smote(model: Pipeline) -> steps.Pipeline:
 
 
 def importance(
-    model: Pipeline, features: np.ndarray, target: np.ndarray, fold: np.ndarray, seed: int, backend: str = "loky"
+    model: Pipeline, features: np.ndarray, target: np.ndarray, fold: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """How much macro F1 is lost when one feature is shuffled (Breiman 2001), on a fold the model has not seen.
 
@@ -94,14 +92,13 @@ def importance(
         target: (N,) int64 classes.
         fold: (N,) int64 cross-validation folds.
         seed: of the shuffling.
-        backend: of `beside_each_other`.
 
     Returns:
         (D,) mean loss over `SHUFFLES` shufflings and (D,) standard deviation.
     """
     held = fold == fold.min()
     fitted = clone(model).fit(features[~held], target[~held])
-    with beside_each_other(backend):
+    with single_threaded_fits():
         found = permutation_importance(
             fitted, features[held], target[held], scoring="f1_macro", n_repeats=SHUFFLES, random_state=seed, n_jobs=-1
         )

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import combinations
 from typing import NamedTuple
 
@@ -25,7 +25,6 @@ from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
 from wbc.core.classes import CLASSES
-from wbc.parallel import cluster
 from wbc.progress import Bar
 
 PROGRESS = 5  # joblib's verbosity: a line now and then with what is done and how long the rest takes
@@ -113,7 +112,6 @@ def cross_validate(
     features: np.ndarray,
     target: np.ndarray,
     fold: np.ndarray,
-    backend: str = "loky",
 ) -> dict[str, Validated]:
     """Cross-validate models, and train each on all folds.
 
@@ -122,12 +120,11 @@ def cross_validate(
         features: (N, D) float64.
         target: (N,) int64 classes.
         fold: (N,) int64.
-        backend: of `beside_each_other`.
     """
     folds = [fold == number for number in np.unique(fold)]
-    # the same arrays for all, which then travel to a process or a cluster once
+    # the same arrays for all jobs: joblib shares them between processes
     jobs = [(model, features, target, held) for model in models.values() for held in (*folds, None)]
-    with beside_each_other(backend):
+    with single_threaded_fits():
         done = iter(Parallel(n_jobs=-1)(delayed(_trained)(*job) for job in jobs))
     validated = {}
     for name in models:
@@ -166,19 +163,8 @@ def probabilities(model: ClassifierMixin, features: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def beside_each_other(backend: str) -> Iterator[None]:
-    """Fits run beside each other, one thread each, so that no result depends on where and how many there are.
-
-    Args:
-        backend: `loky`, on all cores of this machine, or `dask`, on `wbc.parallel.cluster`.
-
-    Raises:
-        ClusterError: see `wbc.parallel.cluster`.
-    """
-    if backend == "loky":
-        where, options = nullcontext(), {"backend": "loky", "inner_max_num_threads": 1}
-    else:
-        where, options = cluster(), {"backend": "dask"}
-    beat = Bar("fits", disable=sys.stderr.isatty())  # on a terminal joblib's lines suffice
-    with where, parallel_config(**options, verbose=PROGRESS), threadpool_limits(1), beat:
+def single_threaded_fits() -> Iterator[None]:
+    """Joblib fits models on all cores, each with one thread, so that results do not depend on the number of cores."""
+    beat = Bar("fits", disable=sys.stderr.isatty())  # on a terminal joblib prints progress itself
+    with parallel_config("loky", inner_max_num_threads=1, verbose=PROGRESS), threadpool_limits(1), beat:
         yield

@@ -12,6 +12,7 @@ from wbc.core.errors import UserError
 
 SETTINGS = Path("settings")
 STUDY = "study"  # the set of the study's own images, beside the `external` ones
+BEST = "best"  # the blend that is served: not a name for a row
 BASE = "base"  # what a row's `from` calls the values above the ladder
 LEFT_OUT = {"left_out": True}  # the whole settings of a stage that this study does not need
 WEIGHTS = Path("data/weights")  # what lies there is a dependency of `configure`

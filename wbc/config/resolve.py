@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from wbc.config.files import BASE, LEFT_OUT, STUDY, WEIGHTS, ConfigError
+from wbc.config.files import BASE, BEST, LEFT_OUT, STUDY, WEIGHTS, ConfigError
 from wbc.config.messages import hint, listed, validate
 from wbc.config.schema import METHODS, PROFILES, Params, RowKnobs
 
@@ -34,7 +34,7 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     if missing := {"v1", "v2"} - study.features.keys():
         raise ConfigError(f"features.{min(missing)} is missing: the report's tables are of it")
     for key, names, taken in (
-        ("ladder", study.ladder, {BASE}),
+        ("ladder", study.ladder, {BASE, BEST}),
         ("external", study.external, {STUDY, "validation", "test"}),
     ):
         if found := taken & names.keys():
@@ -44,7 +44,7 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     rows, starts = _rows(values)
     for key, names, known in (
         ("rows", study.rows, rows),
-        ("blend.rows", study.blend.rows, rows),
+        ("blend.row", [study.blend.row], rows),
         ("robustness.rows", study.robustness.rows, rows),
         ("blend.features", [study.blend.features], study.features),  # whose masks the page shows, blend or not
     ):
@@ -75,20 +75,13 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
         },
         "gridsearch": seed | values["grid"] | {"masks": masks["v2"]},
         "external": {"sets": external},
+        "predict": {"tta": values["tta"], "sets": external},
+        "embed": seed | values["embed"],
+        "robustness": seed,
+        "blend": values["blend"] if study.blend.row in chosen else None,
     }
     for name, row in rows.items():
-        validation = {"validation": row["train"]["validation"]}
-        of_row = {
-            "train": {key: value for key, value in row.items() if key not in ("tta", "embed")}
-            | {"images": values["images"], "launch": study.compute.launch},
-            "predict": validation | {"tta": row["tta"], "sets": external},
-            "embed": seed | row["embed"],
-        }
-        if name in study.blend.rows:
-            of_row["blend"] = {key: values["blend"][key] for key in ("features", "classifier")}
-        if name in study.robustness.rows:
-            of_row["robustness"] = seed
-        files |= {f"{stage}/{name}": found if name in chosen else None for stage, found in of_row.items()}
+        files[f"train/{name}"] = row | {"images": values["images"]} if name in chosen else None
     ladder = {}
     for name in chosen:
         below = starts[name]
@@ -105,14 +98,13 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "augment": rows[FINAL]["augment"] if FINAL in chosen else None,
         "features": masks,
         "methods": list(METHODS),
-        "blend": values["blend"] | {"rows": [name for name in study.blend.rows if name in chosen]},
+        "blend": values["blend"] | {"made": study.blend.row in chosen},
         "robust": [name for name in study.robustness.rows if name in chosen],
         "external": external,
         "crop": study.images.crop,
     }
-    pinned = {"compute": {"threads": study.compute.threads, "isa": study.compute.isa}}
-    machine = {"joblib_backend": study.compute.joblib_backend}
-    return {name: pinned | found if found else LEFT_OUT for name, found in files.items()} | {"machine": machine}
+    compute = {"compute": values["compute"]}
+    return {name: compute | found if found else LEFT_OUT for name, found in files.items()}
 
 
 def complete(resolved: dict[str, dict[str, Any]], known: Collection[str]) -> None:

@@ -48,8 +48,6 @@ class Group(BaseModel):
 class Compute(Group):
     threads: Annotated[int, Field(ge=1, le=256)]
     isa: Literal["avx2", "native"]
-    launch: Literal["single", "torchrun"]
-    joblib_backend: Literal["loky", "dask"]
 
 
 SOURCES = get_args(file_in("sources"))
@@ -121,11 +119,11 @@ class GridSearch(Group):
 
 
 class Blend(Group):
+    row: str
     features: str
     classifier: Literal[
         "logistic_regression", "knn", "svm_rbf", "random_forest", "adaboost", "gradient_boosting", "lda"
     ]
-    rows: list[str]
 
 
 class Robustness(Group):
@@ -233,8 +231,6 @@ class RowKnobs(Group):
     train: Train
     augment: Augment
     mix: Mix
-    tta: TTA
-    embed: Embed
 
 
 class Params(RowKnobs):
@@ -251,6 +247,8 @@ class Params(RowKnobs):
     images: Images
     features: Annotated[dict[file_in("features/sets"), FeatureSet], Field(min_length=1)]
     grid: GridSearch
+    tta: TTA
+    embed: Embed
     blend: Blend
     robustness: Robustness
     ladder: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
@@ -269,4 +267,3 @@ class Training(Group):
     augment: Augment
     mix: Mix
     images: Images
-    launch: Literal["single", "torchrun"]

@@ -14,17 +14,14 @@ from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.core.io import atomic
 
-# One more whenever a reader of today would misread the files. The first had none: 0; 2 brought crop and temperature.
-FORMAT = 2
-
 
 class WeightsError(UserError):
     """Weights cannot be had or do not fit; the message is one line saying what to do."""
 
 
 def write(path: str | Path, header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
-    """Write tensors and, with format and classes, what else there is to know of them."""
-    text = json.dumps({"format": FORMAT, "classes": CLASSES, **header})
+    """Write tensors, and the header with the classes as JSON."""
+    text = json.dumps({"classes": CLASSES, **header})
     tensors = {
         name: np.asarray(tensor, order="C") for name, tensor in tensors.items()
     }  # else safetensors mixes them up
@@ -34,10 +31,10 @@ def write(path: str | Path, header: Mapping[str, Any], tensors: Mapping[str, np.
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """What this or an earlier version's `write` wrote into the header.
+    """What `write` wrote into the header.
 
     Raises:
-        WeightsError: missing, not a file of this project, of a later version of it, or trained for other classes.
+        WeightsError: missing, not a file of this project, or trained for other classes.
     """
     if not Path(path).exists():
         raise WeightsError(
@@ -50,10 +47,6 @@ def read_header(path: str | Path) -> dict[str, Any]:
         raise WeightsError(f"{path}: not a model of this project: weights without its description") from None
     except (OSError, SafetensorError, ValueError) as error:
         raise WeightsError(f"{path}: not a model of this project ({error})") from None
-    if (number := header.get("format", 0)) > FORMAT:
-        raise WeightsError(
-            f"{path}: of a later version of this project: format {number}, this one reads up to {FORMAT}"
-        )
     with complete(path):
         if tuple(header["classes"]) != CLASSES:
             raise WeightsError(f"{path}: trained for other classes: {', '.join(header['classes'])}")

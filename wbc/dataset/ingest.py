@@ -46,14 +46,12 @@ def ingest(
     test_fraction: float,
     seed: int,
     strict: bool = False,
-    backend: str = "loky",
 ) -> Ingested:
     """List the usable images of `data.source` under `root`.
 
     Where the source has no test part, `test_fraction` of each class is held back, an image with all its copies and its
     group; which images, depends on the seed and their content alone, never on names or order. A label counts without
-    the blanks around it and in no other spelling. Of equal ids the first counts, unless their labels differ. `backend`
-    is that of `wbc.parallel.parallel_map`.
+    the blanks around it and in no other spelling. Of equal ids the first counts, unless their labels differ.
 
     Of several sources the images are one pool. Where some have a test part and others none, these are for training
     alone, and nothing is held back. An image that is no test image is rejected where another source tests a copy of it:
@@ -69,11 +67,10 @@ def ingest(
         SourceError: the source cannot be read, no labelled training image or no test image is usable, or `strict` and
             any is not, an image is unused, or a public set's archive is not whole.
         ListError, OSError: see `wbc.sources.scan`.
-        ClusterError: see `wbc.parallel.cluster`.
     """
     scanned = scan_all(source, root)
     items = [item for one in scanned for item in one.items]
-    manifest, hashes, rejects, contradicted, notes = _checked(scanned, root, strict, backend)
+    manifest, hashes, rejects, contradicted, notes = _checked(scanned, root, strict)
     manifest["copy_of"] = copy_of(manifest["id"], hashes)
     if len(scanned) > 1 and (elsewhere := _tested_elsewhere(manifest)):
         for id, other in elsewhere.items():
@@ -103,9 +100,7 @@ def nothing() -> Ingested:
     return Ingested(empty, pd.DataFrame(columns=["name", "reason", "detail"]), leaks, hashes, {})
 
 
-def collect(
-    source: str, root: Path, home: pd.DataFrame, hashes: np.ndarray, strict: bool = False, backend: str = "loky"
-) -> Ingested:
+def collect(source: str, root: Path, home: pd.DataFrame, hashes: np.ndarray, strict: bool = False) -> Ingested:
     """List the labelled images of a source that no model has learned from, all of them to test on.
 
     Args:
@@ -114,7 +109,6 @@ def collect(
         home: the study's manifest. Whatever of the source it has too, byte for byte or nearly, is rejected.
         hashes: (N, 4) uint64, of its images.
         strict: as for `ingest`.
-        backend: likewise.
 
     Returns:
         As `ingest`; the only leaks are images under two labels, as all is of the test part.
@@ -128,7 +122,7 @@ def collect(
     items = [replace(item, part="train") for item in scanned.items if item.label or item.fault]
     left_out = scanned.left_out | ({"no label": n} if (n := len(scanned.items) - len(items)) else {})
     scanned = scanned._replace(items=items, left_out=left_out)
-    manifest, found, rejects, contradicted, notes = _checked([scanned], root, strict, backend)
+    manifest, found, rejects, contradicted, notes = _checked([scanned], root, strict)
     ids = pd.concat(["home " + home["id"], "away " + manifest["id"]], ignore_index=True)
     first = copy_of(ids, np.concatenate([hashes, found]))[len(home) :]
     known = {
@@ -169,7 +163,7 @@ class _Rejects(list[tuple[str, str, str]]):
 
 
 def _checked(
-    scanned: Sequence[Scanned], root: Path, strict: bool, backend: str
+    scanned: Sequence[Scanned], root: Path, strict: bool
 ) -> tuple[pd.DataFrame, np.ndarray, _Rejects, pd.DataFrame, dict[str, dict]]:
     """The sources' usable items, their perceptual hashes, the other items, of these what is under two labels, notes."""
     for one in scanned:
@@ -185,7 +179,7 @@ def _checked(
     rejects = _Rejects(root, strict)
     tasks = zip(items, _faults(items), roots, strict=True)
     rows, hashes, few = [], [], 0
-    results = parallel_map(_look, tasks, len(items), "ingest", threads=True, backend=backend)
+    results = parallel_map(_look, tasks, len(items), "ingest", threads=True)
     for item, result in zip(items, results, strict=True):
         if isinstance(result, str):
             rejects.add(item.id, result)

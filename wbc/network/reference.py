@@ -15,14 +15,12 @@ REDUCTION = 8  # of the feature map that is looked at: `benchmarks.unusual` comp
 class ChannelMeans(nn.Module):
     """A backbone up to one of its feature maps, whose channels it averages."""
 
-    def __init__(self, backbone: nn.Module, layer: int | None):
+    def __init__(self, backbone: nn.Module, layer: int):
         super().__init__()
         self.backbone, self.layer = backbone, layer
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) normalised images → (N, D)."""
-        if self.layer is None:
-            return self.backbone(images)
         (features,) = self.backbone.forward_intermediates(
             images, indices=[self.layer], stop_early=True, output_fmt="NCHW", intermediates_only=True
         )
@@ -30,7 +28,7 @@ class ChannelMeans(nn.Module):
 
 
 def channel_means(
-    backbone: nn.Module, normalisation: dict[str, list[float]], pixels: Pixels, layer: int | None
+    backbone: nn.Module, normalisation: dict[str, list[float]], pixels: Pixels, layer: int
 ) -> torch.Tensor:
     """(N, D) float32 channel means of N images, on the CPU."""
     return infer(ChannelMeans(backbone, layer), Prepare(normalisation).to(pixels.device), pixels)

@@ -23,7 +23,8 @@ def pairs(study: Study) -> Iterator[tuple[tuple[str, bool], tuple[str, bool], st
             alone = name.removesuffix("-ensemble")
             model = study.models.get(name)
             blended = model is not None and model.kind == "blend"
-            below = alone if alone != name else model.run if blended else study.ladder.get(name, {}).get("from")
+            below = study.blend["row"] if blended else study.ladder.get(name, {}).get("from")
+            below = alone if alone != name else below
             if below in study.measured:
                 yield (name, False), (below, False), BELOW
             if blended:

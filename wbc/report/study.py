@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from wbc.config.files import STUDY
+from wbc.config.files import BEST, STUDY
 from wbc.core.classes import CLASSES
 from wbc.core.tables import MASKS, RUNS, check, read_manifest, targets
 from wbc.scoring.calibration import scaled, temperature
@@ -45,8 +45,9 @@ class Model(NamedTuple):
             "classifier": ("classical", ()), "gridsearch": ("gridsearch", ()), "network": ("predict", external),
             "blend": ("blend", external),
         }[self.kind]  # fmt: skip
-        what = f"{repeat}" if stage == "gridsearch" else f"{self.run}-{repeat}"
-        check(self.folder(repeat) / stage, f"{stage}@{what}", STUDY, *sets)
+        what = f"{repeat}" if stage in ("gridsearch", "blend") else f"{self.run}-{repeat}"
+        folder = self.folder(repeat) / ("" if stage == "blend" else stage)
+        check(folder, f"{stage}@{what}", STUDY, *sets)
 
     def predictions(self, repeat: int, part: str) -> Predictions | None:
         """Its predictions of `validation`, `test` or an external set; None where it has none.
@@ -57,7 +58,7 @@ class Model(NamedTuple):
             "classifier": f"{'classical' if part in HOME else 'external'}/{self.classifier}",
             "gridsearch": "gridsearch/predictions" if part in HOME else "gridsearch_external/gridsearch",
             "network": "predict/predictions",
-            "blend": "blend/predictions",
+            "blend": "predictions",
         }[self.kind]
         path = self.folder(repeat) / f"{file}.npz"
         return read_predictions(path, part) if path.exists() else None
@@ -96,14 +97,14 @@ class Study:
     augment: Mapping[str, Any] | None  # settings of the augmentation of the report's last row, if it was run
     features: Mapping[str, str]  # by feature set, the segmentation that it is measured on
     methods: Sequence[str]  # of segmentation
-    blend: Mapping[str, Any]  # `rows`, of each of which there is a mean with one of the `features`' `classifier`
+    blend: Mapping[str, Any]  # `made`; `row`, `features`, `classifier`: the network and the classical model in it
     robust: Sequence[str]  # rows that were scored on corrupted test images too
     external: Sequence[str]  # sets of other laboratories' images, on which every model was scored too
     crop: float  # middle part of an image's sides that was packed
 
     @cached_property
     def models(self) -> dict[str, Model]:
-        """By name: the classifiers, the grid search, the rows of the ladder and their blends."""
+        """By name: the classifiers, the grid search, the rows of the ladder and the blend."""
         found = [
             Model(f"{features}-{path.stem}", "classifier", features, path.stem)
             for features in self.features
@@ -111,7 +112,7 @@ class Study:
         ]
         found.append(Model("v2-gridsearch", "gridsearch", "v2"))
         found += [Model(row, "network", row) for row in self.networks]
-        found += [Model(f"{row}-blend", "blend", row) for row in self.blend["rows"]]
+        found += [Model(BEST, "blend", BEST)] if self.blend["made"] else []
         return {model.name: model for model in found}
 
     def of_kind(self, kind: str) -> list[Model]:
@@ -221,7 +222,7 @@ class Study:
 
     @cached_property
     def measured(self) -> dict[str, dict[str, float]]:
-        """Scores by model: the grid search, the rows, their blends, and the best classifier of each feature set."""
+        """Scores by model: the grid search, the rows, the blend, and the best classifier of each feature set."""
         found = {"v2-gridsearch": _means([_json(RUNS / f"v2-{r}/gridsearch.json") for r in self.repeats], ("val_f1",))}
         for model in [*self.of_kind("network"), *self.of_kind("blend")]:
             each = [dict(self._validated(model, repeat)) for repeat in self.repeats]

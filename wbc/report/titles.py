@@ -38,7 +38,6 @@ WORDS = {
     "optim.lr_backbone": "backbone lr {:g}",
     "optim.lr_head": "head lr {:g}",
     "model.dropout": "dropout {:g}",
-    "tta.passes": "TTA of {} passes",
 }
 ALONE = list(WORDS)[: list(WORDS).index("train.epochs") + 1]
 
@@ -81,7 +80,7 @@ def titles(study: Study) -> dict[str, str]:
     found |= {name: title(row) for name, row in study.ladder.items()}
     both = "mean of {row}'s probabilities and those of {model} on {features}"
     partner = {"model": NAMES[study.blend["classifier"]], "features": study.blend["features"]}
-    found |= {model.name: both.format(row=model.run, **partner) for model in study.of_kind("blend")}
+    found |= {model.name: both.format(row=study.blend["row"], **partner) for model in study.of_kind("blend")}
     several = f"mean of its {len(study.repeats)} networks' probabilities"
     found |= {f"{model.name}-ensemble": several for kind in ("network", "blend") for model in study.of_kind(kind)}
     return found | ({"convnext_restarts-tta": "its TTA"} if "convnext_restarts" in found else {})

@@ -15,7 +15,7 @@ class Reference(NamedTuple):
     means: np.ndarray  # (classes, D)
     precision: np.ndarray  # (D, D), inverse of the covariance around the class means
     threshold: float  # distance beyond which an image is unusual
-    layer: int | None = None  # of a network: which of its feature maps it is; None, in older files: the pooled output
+    layer: int | None = None  # of a network: which of its feature maps
 
     def distance(self, features: np.ndarray) -> np.ndarray:
         """(N,) float64 Mahalanobis distance of (N, D) features from the nearest class mean (Lee et al. 2018)."""

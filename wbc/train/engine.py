@@ -23,7 +23,6 @@ from wbc.config.schema import Loss, Optim, Schedule, Training
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.core.io import atomic
-from wbc.network import distributed
 from wbc.network.inference import MemoryShort, autocast, enough_memory, infer
 from wbc.network.model import Classifier, build
 from wbc.network.pixels import STREAMING, Part
@@ -119,7 +118,7 @@ def fit(
                 return _stages(row, train, validation, checkpoint, log_new)
         except MemoryShort:
             resident = [part.pixels for part in (train, validation) if part.pixels.resident]
-            if not resident or distributed.world_size() > 1:  # another process would wait for this one's step
+            if not resident:
                 raise
         for pixels in resident:  # beyond `except`, which holds on to the step that failed
             pixels.stream()
@@ -171,7 +170,7 @@ def _fit(
 ) -> tuple[Classifier, dict[str, list[float]], Progress]:
     trainer = Trainer(row, train, backbone)
     progress = Progress()
-    if state := distributed.broadcast(_read(checkpoint)):
+    if state := _read(checkpoint):
         progress = trainer.restore(state)
         for epoch in progress.history:
             on_epoch(dict(zip(HISTORY, epoch, strict=True)))
@@ -185,7 +184,6 @@ def _fit(
         initial=progress.epoch * images,
         unit="img",
         unit_scale=True,
-        disable=distributed.rank() > 0,
     )
     begun, done = time.perf_counter(), progress.epoch
     with bar:
@@ -217,13 +215,10 @@ class Trainer:
 
     def __init__(self, row: Training, train: Part, backbone: dict[str, torch.Tensor] | None = None):
         self.row, self.train, self.device = row, train, train.pixels.device
-        if row.train.batch_size < distributed.world_size():
-            raise TrainError(f"train.batch_size = {row.train.batch_size}: fewer than processes")
         torch.manual_seed(row.seed)
         model, self.normalisation = build(row.model, train.pixels.size)
         if backbone:  # in place of the one that model.weights names
             model.backbone.load_state_dict(backbone)
-        model = distributed.sync_batchnorm(model, self.device)
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.augmented = Prepare(self.normalisation, row.augment).to(self.device)
         self.plain = Prepare(self.normalisation).to(self.device)
@@ -249,7 +244,7 @@ class Trainer:
         self.frozen = frozen
         self.model.backbone.requires_grad_(not frozen)
         self.optimiser = torch.optim.AdamW(parameter_groups(self.model, self.row.optim), fused=True)
-        self.local = self.network = torch.compile(self.model) if self.row.train.compile else self.model
+        self.network = torch.compile(self.model) if self.row.train.compile else self.model
 
     def restore(self, state: dict[str, Any]) -> Progress:
         """Take up the state that `Saver` kept."""
@@ -270,38 +265,34 @@ class Trainer:
         rates = (scales[0] * row.optim.lr_backbone, scales[1] * row.optim.lr_head)
         for group in self.optimiser.param_groups:
             group["lr"] = rates[group["part"]]
-        torch.manual_seed(seeded(row.seed, number, distributed.rank()))  # augmentation, mixing and dropout
-        order = torch.Generator().manual_seed(seeded(row.seed, number, "order"))  # the same in every process
+        torch.manual_seed(seeded(row.seed, number, 0))  # augmentation, mixing and dropout
+        order = torch.Generator().manual_seed(seeded(row.seed, number, "order"))
         batches = sample(row.train.sampler, self.train.targets, self.counts.cpu(), row.train.batch_size, order)
 
         self.model.train()
         self.model.backbone.train(not self.frozen)
-        # once an epoch, since its first step decides in which order the next ones sum, in a resumed training too
-        self.network = distributed.data_parallel(self.local, self.device)
         losses, predicted, drawn = [], [], []
-        for prepared, index in self._prepared([distributed.shard(batch) for batch in batches]):
+        for prepared, index in self._prepared(batches):
             images, targets = self.mixing(prepared, self.targets[index])
             value, logits = self._step(images, targets)
             losses.append(value)  # read at the end: a look at every step would wait for the GPU
             predicted.append(logits.argmax(1))
             drawn.append(targets.argmax(1))
             bar.update(row.train.batch_size)
-        losses = distributed.all_reduce(torch.stack(losses)).cpu()
+        losses = torch.stack(losses).cpu()
         if not losses.isfinite().all():
             step = int((~losses.isfinite()).nonzero()[0])
             raise TrainError(
                 f"epoch {number + 1}, step {step + 1}: the loss is {losses[step]} at learning rates "
                 f"{rates[0]:g} (backbone) and {rates[1]:g} (head): lower optim.lr_backbone and optim.lr_head"
             )
-        for model in dict.fromkeys((self.model, self.scored)):  # one where nothing is averaged
-            distributed.broadcast_buffers(model)
         if row.train.soup:
             left = row.train.epochs - 1 - number  # the epochs are whole cycles
             ends = left % row.schedule.period == 0 and left < row.train.soup * row.schedule.period
             if ends:
                 self.average.update_parameters(self.model)
             self.scored = self.average.module if ends else self.model
-        drawn, predicted = (torch.cat(distributed.gather(torch.cat(each))).numpy() for each in (drawn, predicted))
+        drawn, predicted = (torch.cat(each).cpu().numpy() for each in (drawn, predicted))
         return rates, losses.mean().item(), macro_f1(drawn, predicted)
 
     def evaluate(self, part: Part) -> tuple[float, float]:
@@ -322,16 +313,16 @@ class Trainer:
                 yield images, batch.to(self.device, non_blocking=True)
 
     def _step(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """One optimiser step: this process's part of the batch's mean loss, and the logits."""
+        """One optimiser step: the batch's mean loss, and the logits."""
         row = self.row
         with autocast(self.device):
             logits = self.network(images)
         logits = logits.float()
         targets = smoothed(targets, self.counts, row.loss.smoothing)
-        divisor = distributed.all_reduce(normaliser(row.loss, targets, self.weights))
-        value = per_image(row.loss, logits, targets, self.weights, self.counts).sum() / divisor
+        losses = per_image(row.loss, logits, targets, self.weights, self.counts)
+        value = losses.sum() / normaliser(row.loss, targets, self.weights)
         self.optimiser.zero_grad(set_to_none=True)
-        (value * distributed.world_size()).backward()  # gradients are averaged over the processes, the loss is a sum
+        value.backward()
         if row.optim.clip_norm > 0:
             nn.utils.clip_grad_norm_(self.model.parameters(), row.optim.clip_norm)
         self.optimiser.step()
@@ -348,7 +339,7 @@ class Saver:
 
     def save(self, trainer: Trainer, progress: Progress) -> None:
         started = time.perf_counter()
-        if distributed.rank() or started - self.last < self.cost / CHECKPOINT_SHARE:
+        if started - self.last < self.cost / CHECKPOINT_SHARE:
             return
         state = {
             "model": trainer.model.state_dict(),
@@ -364,8 +355,8 @@ class Saver:
 
 
 def _read(checkpoint: Path) -> dict[str, Any] | None:
-    """The state that `Saver` kept, in the first process."""
-    if distributed.rank() or not checkpoint.exists():
+    """The state that `Saver` kept."""
+    if not checkpoint.exists():
         return None
     try:
         with zipfile.ZipFile(checkpoint) as archive:
@@ -451,6 +442,5 @@ def seeded(*parts: int | str) -> int:
 
 
 def log(line: str) -> None:
-    """Print a line above the progress bar, in one process only."""
-    if not distributed.rank():
-        tqdm.write(line)
+    """Print a line above the progress bar."""
+    tqdm.write(line)
