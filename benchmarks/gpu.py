@@ -57,11 +57,11 @@ from wbc.config.schema import Training
 from wbc.core.classes import CLASSES, TABLE_1
 from wbc.dataset.images import write_jpeg
 from wbc.network import distributed
-from wbc.network.inference import MemoryShort, choose_device
-from wbc.network.model import Trained, load_model, save_model
+from wbc.network.inference import InsufficientMemoryError, choose_device
+from wbc.network.model import Network, load_model, save_model
 from wbc.network.pixels import STREAMING, Part, Pixels
 from wbc.network.prepare import Prepare
-from wbc.network.reference import reference
+from wbc.network.reference import fit_reference
 from wbc.synthetic import draw
 from wbc.train import engine
 from wbc.train.engine import Trainer, fit
@@ -128,7 +128,7 @@ class Bench:
 
 class Fitted(NamedTuple):
     digest: str  # of weights and history
-    trained: Trained
+    trained: Network
     history: list[list[float]]
     printed: str
 
@@ -146,8 +146,8 @@ def train(bench: Bench, row: Training, train: Part | None = None, checkpoint: Pa
     digest = hashlib.sha256(repr(progress.history).encode())
     for tensor in model.state_dict().values():
         digest.update(tensor.numpy().tobytes())
-    known = reference(model.to(bench.device).backbone, normalisation, validation, validation)
-    trained = Trained(model, row.model_dump(exclude_none=True), normalisation, bench.size, known)
+    known = fit_reference(model.to(bench.device).backbone, normalisation, validation, validation)
+    trained = Network(model, row.model_dump(exclude_none=True), normalisation, bench.size, known)
     return Fitted(digest.hexdigest()[:16], trained, progress.history, printed.getvalue())
 
 
@@ -270,7 +270,7 @@ def memory(bench: Bench) -> Iterator[Line]:
     with limited(bench, needed / 4, streaming=True):
         try:
             train(bench, row, bench.part(resident=False))
-        except MemoryShort as error:
+        except InsufficientMemoryError as error:
             message = str(error)
     yield Line("too little for the training alone", message, "one line", "train.batch_size" in message)
 

@@ -107,11 +107,11 @@ def measure(trained, own: dict, others: dict) -> dict:
     from pytorch_ood.detector import KNN, RMD, EnergyBased, MaxSoftmax, ViM
     from sklearn.metrics import roc_auc_score
 
-    from wbc.network.reference import reference
+    from wbc.network.reference import fit_reference
     from wbc.scoring.novelty import gaussians
 
     head = trained.model.head
-    known = reference(trained.model.backbone, trained.normalisation, own["train"], own["validation"])
+    known = fit_reference(trained.model.backbone, trained.normalisation, own["train"], own["validation"])
     trained = trained._replace(reference=known)
     parts = own | others
     embedded = {name: trained.outputs(part.pixels)[0] for name, part in parts.items()}

@@ -5,7 +5,7 @@ from wbc.config.files import STUDY, load
 from wbc.config.schema import TTA
 from wbc.core.io import write_npz
 from wbc.core.tables import RUNS, check, mark, write_submission
-from wbc.network.explain import of_mistakes
+from wbc.network.explain import mistake_maps
 from wbc.network.inference import choose_device
 from wbc.network.model import load_model
 from wbc.network.pixels import load_part, load_set
@@ -33,7 +33,7 @@ def main(row: str, repeat: str) -> None:
                 folder / "predict/embeddings.npz", [("ids", ids), ("targets", targets), ("embeddings", embeddings)]
             )
         if name in PARTS:
-            wrong, heats = of_mistakes(trained, pixels, targets, plain.argmax(1))
+            wrong, heats = mistake_maps(trained, pixels, targets, plain.argmax(1))
             maps += [(f"{name}/ids", ids[wrong]), (f"{name}/maps", heats)]
     write_predictions(folder / "predict/predictions.npz", found)
     write_npz(folder / "predict/maps.npz", maps)

@@ -16,14 +16,14 @@ from wbc.config.schema import Training
 from wbc.core.io import rounded, write_csv, write_json
 from wbc.core.tables import INGEST, PIXELS, RUNS, SPLIT, mark
 from wbc.network.inference import choose_device
-from wbc.network.model import Trained, save_model
+from wbc.network.model import Network, save_model
 from wbc.network.pixels import load_part
-from wbc.network.reference import reference
+from wbc.network.reference import fit_reference
 from wbc.scoring.calibration import temperature
 from wbc.train.engine import HISTORY, checkpoint_key, fit, log
 
-# Who saw nothing but such cells takes others for them: benchmarks.unusual
-NARROW = ("none", DRAWN_CELLS.as_posix())
+# A network that saw nothing but drawn cells cannot tell other cells from them: benchmarks/README.md has the figures
+WITHOUT_NOVELTY = ("none", DRAWN_CELLS.as_posix())
 # Not an output: DVC deletes those before a run, and an unfinished training must survive. Outside the throw-away copy
 # that `dvc exp run --temp` works in, which DVC_ROOT is the way out of.
 SCRATCH = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch" / "train"
@@ -54,10 +54,10 @@ def main(row: str, repeat: str) -> None:
         with dvclive(f"runs/{name}/live") as on_epoch:
             model, normalisation, progress = fit(settings, train, validation, scratch / "checkpoint.pt", on_epoch)
         known = None
-        if settings.model.weights not in NARROW:
-            known = reference(model.backbone.to(device), normalisation, train, validation)
+        if settings.model.weights not in WITHOUT_NOVELTY:
+            known = fit_reference(model.backbone.to(device), normalisation, train, validation)
         kept = {key: value for key, value in acting.items() if key not in ("compute", "images")}
-        trained = Trained(model, kept, normalisation, train.pixels.size, known, settings.images.crop)
+        trained = Network(model, kept, normalisation, train.pixels.size, known, settings.images.crop)
         probabilities = trained.probabilities(validation.pixels)
         t = round(temperature(validation.targets.numpy(), probabilities.numpy()), DIGITS)
         save_model(RUNS / f"{name}/train/model.safetensors", trained._replace(model=model.cpu(), temperature=t))

@@ -78,13 +78,13 @@ def trained(tiny_row, coloured):
     """A network that knows where `coloured` lies; untrained otherwise."""
     import torch
 
-    from wbc.network.model import Trained, build
-    from wbc.network.reference import reference
+    from wbc.network.model import Network, build
+    from wbc.network.reference import fit_reference
 
     torch.manual_seed(0)
     model, normalisation = build(tiny_row.model)
-    known = reference(model.backbone, normalisation, coloured, coloured)
-    return Trained(model.eval(), tiny_row.model_dump(exclude_none=True), normalisation, 32, known, temperature=0.4)
+    known = fit_reference(model.backbone, normalisation, coloured, coloured)
+    return Network(model.eval(), tiny_row.model_dump(exclude_none=True), normalisation, 32, known, temperature=0.4)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from stages import blend
 from wbc.classical.model import Classical, save_classical
 from wbc.core.classes import CLASSES
 from wbc.models.model import load
-from wbc.network.model import Trained, build, save_model
+from wbc.network.model import Network, build, save_model
 from wbc.scoring.novelty import Reference
 from wbc.scoring.predictions import Predictions, read_predictions, write_predictions
 
@@ -29,7 +29,7 @@ def test_a_blend_is_the_mean_of_calibrated_probabilities_of_the_same_image(tiny_
     monkeypatch.setattr(blend, "load", lambda stage, *row: SimpleNamespace(**settings[stage]))
     model, normalisation = build(tiny_row.model)
     of_row = tiny_row.model_dump(exclude_none=True)
-    save_model("runs/mine-0/train/model.safetensors", Trained(model, of_row, normalisation, 32, None, temperature=0.5))
+    save_model("runs/mine-0/train/model.safetensors", Network(model, of_row, normalisation, 32, None, temperature=0.5))
     pipeline = make_pipeline(StandardScaler(), DummyClassifier()).fit(np.zeros((2, 89)), [0, 1])
     around = Reference(np.zeros((1, 89)), np.eye(89), 1.0)
     save_classical("runs/v2-0/classical/lda.skops", Classical("v2", "lab", pipeline, 1.5, around))

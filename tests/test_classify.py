@@ -28,10 +28,10 @@ from wbc.core.errors import UserError
 from wbc.core.io import write_csv, write_json
 from wbc.dataset.images import SUFFIXES, decode
 from wbc.dataset.pack import middle, resize
-from wbc.models.model import Blend, Inputs, Measured, Network, load, save_blend
-from wbc.network.explain import SIDE, of_mistakes
+from wbc.models.model import Blend, ClassicalModel, Inputs, NetworkModel, load, save_blend
+from wbc.network.explain import SIDE, mistake_maps
 from wbc.network.inference import infer
-from wbc.network.model import PLAIN, build, save_model
+from wbc.network.model import NO_TTA, build, save_model
 from wbc.network.pixels import Pixels
 from wbc.network.prepare import Prepare
 from wbc.scoring.calibration import scaled
@@ -83,17 +83,17 @@ def test_find_takes_folders_files_and_patterns(folder):
 # --- networks
 
 
-@pytest.mark.parametrize("tta", [PLAIN, VIEWS], ids=["plain", "tta"])
+@pytest.mark.parametrize("tta", [NO_TTA, VIEWS], ids=["plain", "tta"])
 def test_classes_and_probabilities_are_the_networks_calibrated(trained, folder, coloured, tta):
     settings = trained.settings | {"augment": STILL.model_dump()}  # the same however many images are drawn for
     still = trained._replace(settings=settings)
-    rows = list(classify(Network(still), find([str(folder)]), CPU, tta))
+    rows = list(classify(NetworkModel(still), find([str(folder)]), CPU, tta))
     expected = still.probabilities(Pixels(coloured.pixels.packed, np.arange(3), CPU), tta).numpy()
     assert_predicted(rows[:3], scaled(expected, 0.4))
     assert rows[0].probability > expected.max() + 0.01  # which it is without its temperature
     assert [bool(row.note) for row in rows] == [False, False, False, True]
     assert "unlike the training images" in rows[3].note
-    silent = classify(Network(still._replace(reference=None)), find([str(folder)]), CPU, tta)
+    silent = classify(NetworkModel(still._replace(reference=None)), find([str(folder)]), CPU, tta)
     assert [row._replace(note="") for row in rows] == list(silent)
 
 
@@ -122,16 +122,16 @@ def test_a_model_of_cropped_images_crops_new_ones(trained, tmp_path):
         cv2.imwrite(str(tmp_path / f"{name}.png"), content[..., ::-1])
     files = [tmp_path / f"{name}.png" for name in ("whole", "around", "inner")]
     first, second, uncropped = (row.probability for row in classify(load(tmp_path / "m.safetensors"), files, CPU))
-    (expected,) = (row.probability for row in classify(Network(trained), files[2:], CPU))
+    (expected,) = (row.probability for row in classify(NetworkModel(trained), files[2:], CPU))
     assert first == pytest.approx(expected, abs=1e-6)  # batches of other sizes differ in the last bits
     assert first == pytest.approx(second, abs=1e-6) != uncropped
 
 
 def test_an_unreadable_file_does_not_stop_the_others(trained, folder):
     (folder / "b ü.png").write_bytes(b"not an image")
-    rows = list(classify(Network(trained), find([str(folder)]), CPU))
+    rows = list(classify(NetworkModel(trained), find([str(folder)]), CPU))
     assert [bool(row.label) for row in rows] == [True, False, True, True]
-    (only,) = classify(Network(trained), [folder / "b ü.png"], CPU)
+    (only,) = classify(NetworkModel(trained), [folder / "b ü.png"], CPU)
     assert only.note == rows[1].note
     assert only.note.startswith("not a JPEG")
 
@@ -141,7 +141,7 @@ def test_an_unreadable_file_does_not_stop_the_others(trained, folder):
 
 @pytest.mark.usefixtures("one_core")
 def test_a_classical_model_says_of_a_file_what_it_says_of_its_features(classical, smear, measured):
-    rows = list(classify(Measured(classical), find([str(smear)]), CPU))
+    rows = list(classify(ClassicalModel(classical), find([str(smear)]), CPU))
     assert_predicted(rows, classical.probabilities(measured))
     assert [row.note for row in rows[:4]] == [""] * 4
     assert rows[4].note.startswith("unlike the training images (")
@@ -149,9 +149,9 @@ def test_a_classical_model_says_of_a_file_what_it_says_of_its_features(classical
 
 
 @pytest.mark.usefixtures("one_core")
-@pytest.mark.parametrize("tta", [PLAIN, VIEWS], ids=["plain", "tta"])
+@pytest.mark.parametrize("tta", [NO_TTA, VIEWS], ids=["plain", "tta"])
 def test_a_blend_says_of_a_file_the_mean_of_what_both_say(trained, classical, smear, measured, tta):
-    files, blend = find([str(smear)]), Blend(((0.7, Network(trained)), (0.3, Measured(classical))))
+    files, blend = find([str(smear)]), Blend(((0.7, NetworkModel(trained)), (0.3, ClassicalModel(classical))))
     images = np.stack([resize(decode(path.read_bytes()), 32) for path in files])
     rows = list(classify(blend, files, CPU, tta))
     assert_predicted(rows, blend.probabilities(Inputs(Pixels(images, np.arange(5), CPU), measured), tta))
@@ -227,13 +227,13 @@ def test_what_misled_is_kept_of_the_mistakes_alone(red):
     images = np.zeros((3, 64, 64, 3), np.uint8)
     images[1, 32:, :32, 0] = 255
     pixels = Pixels(images, np.arange(3), CPU)
-    wrong, maps = of_mistakes(red, pixels, np.array([0, 0, -1]), np.array([0, 3, 5]))
+    wrong, maps = mistake_maps(red, pixels, np.array([0, 0, -1]), np.array([0, 3, 5]))
     assert (wrong.tolist(), maps.shape, maps.dtype) == ([1], (1, SIDE, SIDE), np.uint8)
     assert maps[0, 10:, :6].min() > 200 > 50 > maps[0, :6].max()
-    wrong, maps = of_mistakes(red, pixels, np.array([0, 3, -1]), np.array([0, 3, 5]))
+    wrong, maps = mistake_maps(red, pixels, np.array([0, 3, -1]), np.array([0, 3, 5]))
     assert (wrong.tolist(), maps.shape) == ([], (0, SIDE, SIDE))  # of a network that makes none
     red.model.backbone = ChannelsLast()  # has no map
-    assert of_mistakes(red, pixels, np.array([0, 0, -1]), np.array([0, 3, 5]))[1].shape == (0, SIDE, SIDE)
+    assert mistake_maps(red, pixels, np.array([0, 0, -1]), np.array([0, 3, 5]))[1].shape == (0, SIDE, SIDE)
 
 
 def test_a_backbone_without_a_feature_map_is_said(tiny_row, trained):
@@ -252,7 +252,7 @@ def test_a_backbone_without_a_feature_map_is_said(tiny_row, trained):
 def test_onnx_says_of_images_of_any_size_what_classify_says(trained, tmp_path):
     import onnxruntime
 
-    model = Network(trained._replace(crop=0.75))
+    model = NetworkModel(trained._replace(crop=0.75))
     export_onnx(model, tmp_path / "m.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     assert session.get_modelmeta().custom_metadata_map["classes"] == ",".join(CLASSES)
@@ -298,7 +298,7 @@ def test_tta_takes_the_passes_and_the_temperature_of_the_row(trained, folder, tm
             main([*command, *option])
         with Path("p.csv").open(encoding="utf-8", newline="") as table:
             found = [float(row["probability"]) for row in csv.DictReader(table)]
-        expected = [row.probability for row in classify(Network(trained), find([str(folder)]), CPU, tta)]
+        expected = [row.probability for row in classify(NetworkModel(trained), find([str(folder)]), CPU, tta)]
         assert found == pytest.approx(expected, abs=1e-6)
 
 
@@ -403,7 +403,7 @@ def labelled(classical, smear, tmp_path, one_core):
     save_classical(tmp_path / "m.skops", classical)
     shutil.copytree(smear, tmp_path / "cells/images")
     files = find([str(tmp_path / "cells")])
-    return files, [row.label for row in classify(Measured(classical), files, CPU)]
+    return files, [row.label for row in classify(ClassicalModel(classical), files, CPU)]
 
 
 def scored(tmp_path, *options):

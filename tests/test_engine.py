@@ -8,7 +8,7 @@ import torch
 from torch._dynamo import lookup_backend
 
 from settings import STILL, changed
-from wbc.network.inference import MemoryShort, infer
+from wbc.network.inference import InsufficientMemoryError, infer
 from wbc.network.model import build
 from wbc.network.pixels import STREAMING, Pixels
 from wbc.network.prepare import Prepare
@@ -344,7 +344,9 @@ def test_too_little_memory_names_the_settings_to_lower(tiny_row, coloured, tmp_p
         raise error
 
     monkeypatch.setattr(engine.Trainer, "_step", full)
-    with pytest.raises(MemoryShort, match=r"out of memory at train.batch_size = 8 and images.size = 32: lower one"):
+    with pytest.raises(
+        InsufficientMemoryError, match=r"out of memory at train.batch_size = 8 and images.size = 32: lower one"
+    ):
         fit(tiny_row, coloured, coloured, tmp_path / "c.pt")
 
 

@@ -29,9 +29,9 @@ from wbc.dataset.images import decode
 from wbc.dataset.ingest import collect
 from wbc.dataset.ingest import ingest as ingested
 from wbc.models.model import load as load_model
-from wbc.network.model import Trained, build, save_model
+from wbc.network.model import Network, build, save_model
 from wbc.network.pixels import load_part
-from wbc.network.reference import reference
+from wbc.network.reference import fit_reference
 from wbc.report import external as reported
 from wbc.report.external import external, novelty_scores, scored
 from wbc.report.study import Study
@@ -135,8 +135,8 @@ def study(packed, folders, tmp_path, monkeypatch, params):
     torch.manual_seed(0)
     model, normalisation = build(settings.model)
     parts = (load_part(name, 0, 0.34, CPU) for name in ("train", "validation"))
-    known = reference(model.backbone, normalisation, *parts)
-    trained = Trained(model.eval(), settings.model_dump(exclude_none=True), normalisation, 32, known, temperature=0.5)
+    known = fit_reference(model.backbone, normalisation, *parts)
+    trained = Network(model.eval(), settings.model_dump(exclude_none=True), normalisation, 32, known, temperature=0.5)
     save_model("runs/alone-0/train/model.safetensors", trained)
     mark(RUNS / "alone-0/train", "study")
     for stage in (ingest, pack, segment, features):

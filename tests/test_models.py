@@ -25,8 +25,8 @@ from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.core.modelfile import WeightsError
 from wbc.features import feature_set
-from wbc.models.model import BLEND, Blend, Inputs, Measured, Network, load, save_blend
-from wbc.network.model import PLAIN, save_model
+from wbc.models.model import BLEND, Blend, ClassicalModel, Inputs, NetworkModel, load, save_blend
+from wbc.network.model import NO_TTA, save_model
 from wbc.network.pixels import Pixels
 from wbc.scoring.calibration import scaled
 from wbc.scoring.predictions import Predictions, write_predictions
@@ -81,7 +81,7 @@ def test_every_classical_model_comes_back_to_the_last_bit_and_in_the_same_bytes(
     assert np.array_equal(found.probabilities(inputs), models[name].probabilities(features))
     assert np.array_equal(found.novelty(inputs), models[name].novelty(features))
     assert (found.classical[:2], found.classical.temperature) == (("v1", "hsv"), 0.5)
-    assert (found.needs, found.network, found.unseen) == ((None, ("v1", "hsv")), None, {11, 12})
+    assert (found.input_spec, found.network, found.unseen) == ((None, ("v1", "hsv")), None, {11, 12})
     assert not found.probabilities(inputs)[:, 11:].any()
 
 
@@ -170,7 +170,7 @@ def blend(trained, classical, tmp_path):
     return tmp_path / "blend.zip"
 
 
-@pytest.mark.parametrize("tta", [PLAIN, TTA(passes=2, temperature=0.8)], ids=["plain", "tta"])
+@pytest.mark.parametrize("tta", [NO_TTA, TTA(passes=2, temperature=0.8)], ids=["plain", "tta"])
 def test_a_blend_is_the_weighted_mean_of_calibrated_probabilities(blend, trained, classical, measured, coloured, tta):
     inputs = Inputs(Pixels(coloured.pixels.packed, np.arange(5), torch.device("cpu")), measured)
     network = scaled(trained.probabilities(inputs.pixels, tta).numpy(), 0.4)
@@ -180,9 +180,9 @@ def test_a_blend_is_the_weighted_mean_of_calibrated_probabilities(blend, trained
     assert np.array_equal(
         found.novelty(inputs), np.maximum(trained.novelty(inputs.pixels), classical.novelty(measured))
     )
-    assert (found.needs, found.unseen) == (((32, 1.0), ("v3", "polar")), {12})
+    assert (found.input_spec, found.unseen) == (((32, 1.0), ("v3", "polar")), {12})
     assert torch.equal(found.network.model.head[-1].bias, trained.model.head[-1].bias)
-    silent = Blend(((0.7, Network(trained._replace(reference=None))), (0.3, Measured(classical))))
+    silent = Blend(((0.7, NetworkModel(trained._replace(reference=None))), (0.3, ClassicalModel(classical))))
     assert np.array_equal(silent.novelty(inputs), classical.novelty(measured))
 
 

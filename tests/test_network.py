@@ -8,12 +8,12 @@ import torch
 from skimage.color import combine_stains, hed_from_rgb, rgb_from_hed, separate_stains
 
 from settings import STILL
-from wbc.network.explain import of_mistakes
-from wbc.network.inference import MemoryShort, choose_device, infer
-from wbc.network.model import Trained, WeightsError, build, load_model, save_model
+from wbc.network.explain import mistake_maps
+from wbc.network.inference import InsufficientMemoryError, choose_device, infer
+from wbc.network.model import Network, WeightsError, build, load_model, save_model
 from wbc.network.pixels import Part, Pixels, fits
 from wbc.network.prepare import Prepare, StainJitter
-from wbc.network.reference import channel_means, reference
+from wbc.network.reference import channel_means, fit_reference
 from wbc.scoring.novelty import Reference
 from wbc.train import engine
 
@@ -146,7 +146,7 @@ def test_a_transformer_takes_the_size_of_its_images(tiny_row, tmp_path):
     x = torch.randn(1, 3, 64, 64)
     known = Reference(torch.randn(2, 192), torch.eye(192), 3.5)
     values = tiny_row.model_dump(exclude_none=True) | {"model": settings.model_dump(exclude_none=True)}
-    save_model(tmp_path / "vit", Trained(model, values, normalisation, 64, known))
+    save_model(tmp_path / "vit", Network(model, values, normalisation, 64, known))
     assert torch.equal(load_model(tmp_path / "vit").model(x), model.eval()(x))
 
 
@@ -161,12 +161,12 @@ def test_every_family_trains_and_is_known_and_explained_or_not(tiny_row, name):
     model.train()(torch.zeros(2, 3, 64, 64)).sum().backward()
     pixels = Pixels(np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3)).astype(np.uint8), np.arange(6), CPU)
     part = Part(np.arange(6), pixels, torch.arange(6) % 2)
-    known = reference(model.backbone, normalisation, part, part)
-    trained = Trained(model, {"model": {"name": name}}, normalisation, 64, known)
+    known = fit_reference(model.backbone, normalisation, part, part)
+    trained = Network(model, {"model": {"name": name}}, normalisation, 64, known)
     assert np.isfinite(trained.novelty(pixels)).all()
     embeddings, _ = trained.outputs(pixels)
     assert embeddings.shape == (6, model.head[1].in_features)
-    wrong, heats = of_mistakes(trained, pixels, np.zeros(6, int), np.arange(6) % 2)
+    wrong, heats = mistake_maps(trained, pixels, np.zeros(6, int), np.arange(6) % 2)
     assert len(wrong) == len(heats) in (0, 3)
 
 
@@ -225,7 +225,7 @@ def build_random(settings):
 def test_a_saved_model_comes_back_the_same_and_in_the_same_bytes(tiny_row, tmp_path):
     model, normalisation = build(tiny_row.model)
     known = Reference(np.arange(128, dtype=np.float32).reshape(2, 64), np.eye(64, dtype=np.float32), 3.5, 1)
-    trained = Trained(model, tiny_row.model_dump(exclude_none=True), normalisation, 32, known, temperature=1.25)
+    trained = Network(model, tiny_row.model_dump(exclude_none=True), normalisation, 32, known, temperature=1.25)
     for name in "ab":
         save_model(tmp_path / name, trained)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -280,7 +280,7 @@ def test_the_distance_is_mahalanobis_from_the_nearest_class():
 
 def test_one_validation_image_in_a_hundred_is_unusual_and_noise_is(tiny_row, coloured):
     model, normalisation = build(tiny_row.model)
-    known = reference(model.backbone, normalisation, coloured, coloured)
+    known = fit_reference(model.backbone, normalisation, coloured, coloured)
     assert known.means.shape == (2, 32)  # of the classes there are; test_convnext's second map is an eighth as wide
     noise = np.random.default_rng(1).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
     distances = [
@@ -324,5 +324,5 @@ def test_a_model_sees_fewer_images_at_a_time_where_memory_is_short(tiny_row, col
     torch.testing.assert_close(infer(model, prepare, coloured.pixels), expected, rtol=1e-4, atol=1e-5)
     assert sizes == [8] * 5  # of 40; half of 256, and so on
     monkeypatch.setattr(model, "forward", lambda images: short(images.repeat(13, 1, 1, 1)))
-    with pytest.raises(MemoryShort, match=r"out of memory at images.size = 32: lower it"):
+    with pytest.raises(InsufficientMemoryError, match=r"out of memory at images.size = 32: lower it"):
         infer(model, prepare, coloured.pixels)

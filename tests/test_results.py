@@ -43,8 +43,8 @@ def test_tsne_separates_what_is_apart_and_repeats_itself():
 @pytest.mark.parametrize("test", [["SNE", "LY", "SNE"], ["", "LY", ""], []], ids=["labelled", "partly", "none"])
 def test_each_part_is_predicted_and_one_without_labels_has_no_scores(tmp_path, monkeypatch, tiny_row, coloured, test):
     from stages import predict
-    from wbc.network.model import Trained, build, save_model
-    from wbc.network.reference import reference
+    from wbc.network.model import Network, build, save_model
+    from wbc.network.reference import fit_reference
 
     monkeypatch.chdir(tmp_path)
     settings = SimpleNamespace(validation=0.5, tta={"passes": 1, "temperature": 0.8}, sets=["elsewhere"])
@@ -60,8 +60,8 @@ def test_each_part_is_predicted_and_one_without_labels_has_no_scores(tmp_path, m
     places = [(f"study-{i}", "" if i > 3 else 0) for i in range(4 + len(test))]
     write_csv(SPLIT / "0/validation.csv", ["id", "validation"], places)
     model, normalisation = build(tiny_row.model)
-    known = reference(model.backbone, normalisation, coloured, coloured)
-    trained = Trained(model.eval(), tiny_row.model_dump(exclude_none=True), normalisation, 32, known)
+    known = fit_reference(model.backbone, normalisation, coloured, coloured)
+    trained = Network(model.eval(), tiny_row.model_dump(exclude_none=True), normalisation, 32, known)
     save_model("runs/a-0/train/model.safetensors", trained)
     mark(tmp_path / "runs/a-0/train", "study")
 

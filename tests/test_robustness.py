@@ -15,7 +15,7 @@ from wbc.config.files import load
 from wbc.config.resolve import resolve
 from wbc.config.schema import Training
 from wbc.core.tables import INGEST, PIXELS, mark, read_manifest
-from wbc.network.model import Trained, build, save_model
+from wbc.network.model import Network, build, save_model
 from wbc.report.study import Study
 from wbc.robustness import BLOOD
 
@@ -28,7 +28,7 @@ def project(packed, tmp_path, monkeypatch):
     monkeypatch.chdir(shutil.copytree(packed, tmp_path / "project"))
     settings = Training(**vars(load("train", "alone")))
     model, normalisation = build(settings.model)
-    trained = Trained(model.eval(), settings.model_dump(exclude_none=True), normalisation, 32, None)
+    trained = Network(model.eval(), settings.model_dump(exclude_none=True), normalisation, 32, None)
     save_model("runs/alone-0/train/model.safetensors", trained)
     mark(TRAINED, "study")
     of_stage = SimpleNamespace(compute=settings.compute, seed=205)

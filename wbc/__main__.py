@@ -73,13 +73,13 @@ def classify(arguments: argparse.Namespace) -> None:
     from wbc.dataset.images import decode, write_jpeg
     from wbc.models.model import load
     from wbc.network.inference import choose_device
-    from wbc.network.model import PLAIN, REPORTED
+    from wbc.network.model import NO_TTA, REPORT_TTA
 
     files, model = find(arguments.images), load(arguments.model)
     labels = read_labels(arguments.images, arguments.labels)
     if not model.network and (arguments.tta or arguments.explain):
         raise UserError(f"{arguments.model}: --tta and --explain need a network; this is a classical model")
-    tta = REPORTED if arguments.tta else PLAIN
+    tta = REPORT_TTA if arguments.tta else NO_TTA
     scores = arguments.out.with_suffix(".scores.json") if arguments.out and any(labels.label.values()) else None
     for path in filter(None, (arguments.out, scores, arguments.explain and arguments.explain / "00001.jpg")):
         check_writable(path)

@@ -18,9 +18,9 @@ from wbc.dataset.listing import ImageFolder, is_image
 from wbc.dataset.pack import middle, resize
 from wbc.models.inputs import ImageInputs, read_inputs
 from wbc.models.model import Inputs, Model
-from wbc.network.explain import evidence
+from wbc.network.explain import layer_cam_maps
 from wbc.network.inference import BATCH
-from wbc.network.model import PLAIN, Trained
+from wbc.network.model import NO_TTA, Network
 from wbc.network.pixels import Pixels
 from wbc.parallel import parallel_map
 
@@ -61,7 +61,7 @@ def find(patterns: Sequence[str]) -> list[Path]:
     return sorted(found)
 
 
-def classify(model: Model, files: Sequence[Path], device: torch.device, tta: TTA = PLAIN) -> Iterator[Classified]:
+def classify(model: Model, files: Sequence[Path], device: torch.device, tta: TTA = NO_TTA) -> Iterator[Classified]:
     """Classify image files, in their order, `BATCH` at a time. Probabilities are calibrated by the model's temperature.
 
     An image is called unusual where it lies farther from the training images than 99 of 100 that were held out
@@ -74,8 +74,8 @@ def classify(model: Model, files: Sequence[Path], device: torch.device, tta: TTA
         device: the network's.
         tta: test-time augmentation, the network's.
     """
-    tasks = ((file, *model.needs) for file in files)
-    read = parallel_map(read_inputs, tasks, len(files), "classify", threads=not model.needs.measured)
+    tasks = ((file, *model.input_spec) for file in files)
+    read = parallel_map(read_inputs, tasks, len(files), "classify", threads=not model.input_spec.features)
     pairs = zip(files, read, strict=True)
     while some := list(islice(pairs, BATCH)):
         images = [each for _, each in some if isinstance(each, ImageInputs)]
@@ -90,9 +90,9 @@ def classify(model: Model, files: Sequence[Path], device: torch.device, tta: TTA
 def _lines(model: Model, images: Sequence[ImageInputs], device: torch.device, tta: TTA) -> Iterator[tuple]:
     """Of each of the images, at least one, what `Classified` has beside its name."""
     pixels = features = None
-    if model.needs.square:
+    if model.input_spec.pixels:
         pixels = Pixels(np.stack([each.pixels for each in images]), np.arange(len(images)), device)
-    if model.needs.measured:
+    if model.input_spec.features:
         features = np.stack([each.features for each in images])
     inputs = Inputs(pixels, features)
     notes = [["no whole cell found"] if each.bad_mask else [] for each in images]
@@ -105,11 +105,11 @@ def _lines(model: Model, images: Sequence[ImageInputs], device: torch.device, tt
         yield CLASSES[best], first, CLASSES[other], second, "; ".join(note)
 
 
-def layer_cam(trained: Trained, image: np.ndarray, label: str) -> np.ndarray:
+def layer_cam(trained: Network, image: np.ndarray, label: str) -> np.ndarray:
     """An image under a heat map of the evidence for a class.
 
     Args:
-        trained: as for `evidence`, on any device.
+        trained: as for `layer_cam_maps`, on any device.
         image: (H, W, 3) uint8, RGB.
         label: one of `CLASSES`.
 
@@ -121,7 +121,7 @@ def layer_cam(trained: Trained, image: np.ndarray, label: str) -> np.ndarray:
     """
     seen = middle(image, trained.crop)
     pixels = Pixels(resize(seen, trained.size)[None], np.arange(1), torch.device("cpu"))
-    (heat,) = evidence(trained, pixels, np.arange(1), np.array([CLASSES.index(label)]))
+    (heat,) = layer_cam_maps(trained, pixels, np.arange(1), np.array([CLASSES.index(label)]))
     whole = np.zeros(image.shape[:2], np.float32)  # cold where the model does not look
     middle(whole, trained.crop)[:] = cv2.resize(heat, seen.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     colours = cv2.applyColorMap(np.uint8(255 * whole.clip(0, 1)), cv2.COLORMAP_TURBO)[..., ::-1]

@@ -10,7 +10,7 @@ from wbc.core.errors import UserError
 from wbc.core.io import atomic
 from wbc.dataset.pack import HALF_UP
 from wbc.models.model import Model
-from wbc.network.model import Trained
+from wbc.network.model import Network
 
 
 class Resize(nn.Module):
@@ -47,7 +47,7 @@ class Resize(nn.Module):
 class EndToEnd(nn.Module):
     """From pixels to calibrated probabilities: scaling, normalisation, network, softmax."""
 
-    def __init__(self, trained: Trained):
+    def __init__(self, trained: Network):
         super().__init__()
         self.resize, self.prepare, self.model = Resize(trained.size, trained.crop), trained.prepare(), trained.model
         self.temperature = trained.temperature
@@ -66,7 +66,7 @@ def export_onnx(model: Model, path: Path) -> None:
     Raises:
         UserError: the model is no network alone.
     """
-    if model.needs.measured:
+    if model.input_spec.features:
         raise UserError(
             "ONNX cannot segment the cells for a classical model; "
             "export the network's own file, runs/<row>-<repeat>/train/model.safetensors"

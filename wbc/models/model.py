@@ -15,7 +15,7 @@ from wbc.core.classes import CLASSES
 from wbc.core.io import write_zip
 from wbc.core.modelfile import WeightsError
 from wbc.features import SETS, feature_set
-from wbc.network.model import PLAIN, Trained, load_model
+from wbc.network.model import NO_TTA, Network, load_model
 from wbc.network.pixels import Pixels
 from wbc.scoring.calibration import scaled
 from wbc.segment import METHODS
@@ -23,11 +23,11 @@ from wbc.segment import METHODS
 BLEND = "blend.json"  # in the file of a blend: by file beside it, each model's fraction
 
 
-class Needs(NamedTuple):
+class InputSpec(NamedTuple):
     """What a model takes of an image."""
 
-    square: tuple[int, float] | None  # pixels a side, and the middle part of the image's sides
-    measured: tuple[str, str] | None  # feature set and masks
+    pixels: tuple[int, float] | None  # pixels a side, and the middle part of the image's sides
+    features: tuple[str, str] | None  # feature set and masks
 
 
 class Inputs(NamedTuple):
@@ -40,11 +40,11 @@ class Inputs(NamedTuple):
 class Model(Protocol):
     """What every model can do."""
 
-    needs: Needs
-    network: Trained | None  # its network, where it has one
+    input_spec: InputSpec
+    network: Network | None  # its network, where it has one
     unseen: frozenset[int]  # classes that it cannot name, as its training had none; a network's file does not say
 
-    def probabilities(self, inputs: Inputs, tta: TTA = PLAIN) -> np.ndarray:
+    def probabilities(self, inputs: Inputs, tta: TTA = NO_TTA) -> np.ndarray:
         """(N, 13) float64 calibrated probabilities; `tta` is the network's."""
 
     def novelty(self, inputs: Inputs) -> np.ndarray | None:
@@ -52,17 +52,17 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkModel:
     """A network as a `Model`."""
 
-    network: Trained
+    network: Network
     unseen = frozenset()
 
     @property
-    def needs(self) -> Needs:
-        return Needs((self.network.size, self.network.crop), None)
+    def input_spec(self) -> InputSpec:
+        return InputSpec((self.network.size, self.network.crop), None)
 
-    def probabilities(self, inputs: Inputs, tta: TTA = PLAIN) -> np.ndarray:
+    def probabilities(self, inputs: Inputs, tta: TTA = NO_TTA) -> np.ndarray:
         return scaled(self.network.probabilities(inputs.pixels, tta).numpy(), self.network.temperature)
 
     def novelty(self, inputs: Inputs) -> np.ndarray | None:
@@ -70,7 +70,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ClassicalModel:
     """A classical model as a `Model`."""
 
     classical: Classical
@@ -81,10 +81,10 @@ class Measured:
         return frozenset(range(len(CLASSES))) - {*self.classical.pipeline.classes_.tolist()}
 
     @property
-    def needs(self) -> Needs:
-        return Needs(None, (self.classical.features, self.classical.masks))
+    def input_spec(self) -> InputSpec:
+        return InputSpec(None, (self.classical.features, self.classical.masks))
 
-    def probabilities(self, inputs: Inputs, tta: TTA = PLAIN) -> np.ndarray:
+    def probabilities(self, inputs: Inputs, tta: TTA = NO_TTA) -> np.ndarray:
         return self.classical.probabilities(inputs.features)
 
     def novelty(self, inputs: Inputs) -> np.ndarray | None:
@@ -98,9 +98,9 @@ class Blend:
     parts: tuple[tuple[float, Model], ...]  # fractions, which add up to 1, and models
 
     @property
-    def needs(self) -> Needs:
-        return Needs(
-            *(next(filter(None, of_each), None) for of_each in zip(*(m.needs for _, m in self.parts), strict=True))
+    def input_spec(self) -> InputSpec:
+        return InputSpec(
+            *(next(filter(None, of_each), None) for of_each in zip(*(m.input_spec for _, m in self.parts), strict=True))
         )
 
     @property
@@ -108,10 +108,10 @@ class Blend:
         return frozenset().union(*(model.unseen for _, model in self.parts))
 
     @property
-    def network(self) -> Trained | None:
+    def network(self) -> Network | None:
         return next((model.network for _, model in self.parts if model.network), None)
 
-    def probabilities(self, inputs: Inputs, tta: TTA = PLAIN) -> np.ndarray:
+    def probabilities(self, inputs: Inputs, tta: TTA = NO_TTA) -> np.ndarray:
         return sum(fraction * model.probabilities(inputs, tta) for fraction, model in self.parts)
 
     def novelty(self, inputs: Inputs) -> np.ndarray | None:
@@ -135,10 +135,10 @@ def load(path: str | Path) -> Model:
         WeightsError: no model's file, or one that nothing here can use.
     """
     if not zipfile.is_zipfile(path):
-        return Network(load_model(path))
+        return NetworkModel(load_model(path))
     with zipfile.ZipFile(path) as archive, TemporaryDirectory() as folder:
         if BLEND not in archive.namelist():
-            return Measured(_measurable(path, load_classical(path)))
+            return ClassicalModel(_measurable(path, load_classical(path)))
         try:
             fractions = json.loads(archive.read(BLEND))
             return Blend(tuple((f, load(archive.extract(name, folder))) for name, f in fractions.items()))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from wbc.core.errors import UserError
-from wbc.network.model import Trained
+from wbc.network.model import Network
 from wbc.network.pixels import Pixels
 
 MAP = 7  # pixels a side of the coarsest feature map that explains: what 224 pixels leave of a usual network
@@ -15,7 +15,7 @@ BATCH = 32  # images at a time: their gradients take memory too
 SIDE = 16  # pixels a side of the maps that are kept
 
 
-def evidence(trained: Trained, pixels: Pixels, index: np.ndarray, classes: np.ndarray) -> Iterator[np.ndarray]:
+def layer_cam_maps(trained: Network, pixels: Pixels, index: np.ndarray, classes: np.ndarray) -> Iterator[np.ndarray]:
     """Maps of the evidence, of the deepest feature map that is at least `MAP` pixels a side.
 
     The last one, Grad-CAM's, is 2×2 for an image of 64 pixels and says nothing of where; of an earlier one LayerCAM,
@@ -58,8 +58,8 @@ def evidence(trained: Trained, pixels: Pixels, index: np.ndarray, classes: np.nd
             yield from cam(prepare(batch).requires_grad_(), [ClassifierOutputTarget(c) for c in classes[some].tolist()])
 
 
-def of_mistakes(
-    trained: Trained, pixels: Pixels, targets: np.ndarray, predicted: np.ndarray
+def mistake_maps(
+    trained: Network, pixels: Pixels, targets: np.ndarray, predicted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """What misled a network: (M,) int64 places of the mistakes and (M, SIDE, SIDE) uint8 maps for the classes it named.
 
@@ -75,7 +75,7 @@ def of_mistakes(
     try:
         heats = [
             cv2.resize(heat, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-            for heat in evidence(trained, pixels, wrong, predicted[wrong])
+            for heat in layer_cam_maps(trained, pixels, wrong, predicted[wrong])
         ]
     except UserError:
         wrong, heats = wrong[:0], []

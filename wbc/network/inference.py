@@ -14,7 +14,7 @@ from wbc.progress import Bar
 BATCH = 256  # images at a time
 
 
-class MemoryShort(UserError):
+class InsufficientMemoryError(UserError):
     """The device's memory does not suffice; the message is one line saying what to lower."""
 
 
@@ -37,14 +37,14 @@ def enough_memory(advice: str) -> Iterator[None]:
     """Say `advice` where memory runs out, the GPU's or the CPU's.
 
     Raises:
-        MemoryShort: memory ran out.
+        InsufficientMemoryError: memory ran out.
     """
     try:
         yield
     except RuntimeError as error:  # PyTorch's own kind is one too; cuBLAS, cuDNN and the CPU have none
         words = ("ALLOC_FAILED", "out of memory", "can't allocate memory")
         if isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words):
-            raise MemoryShort(f"out of memory {advice}") from None
+            raise InsufficientMemoryError(f"out of memory {advice}") from None
         raise
 
 
@@ -56,7 +56,7 @@ def infer(model: nn.Module, prepare: nn.Module, pixels: Pixels) -> torch.Tensor:
     bits of the output may not.
 
     Raises:
-        MemoryShort: not even for one image is there enough.
+        InsufficientMemoryError: not even for one image is there enough.
     """
     model.eval()
     outputs, at_once = [], BATCH

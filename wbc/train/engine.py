@@ -23,7 +23,7 @@ from wbc.config.schema import Loss, Optim, Schedule, Training
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.core.io import atomic
-from wbc.network.inference import MemoryShort, autocast, enough_memory, infer
+from wbc.network.inference import InsufficientMemoryError, autocast, enough_memory, infer
 from wbc.network.model import Classifier, build
 from wbc.network.pixels import STREAMING, Part
 from wbc.network.prepare import Prepare
@@ -97,7 +97,7 @@ def fit(
 
     Raises:
         TrainError: a part is empty, or the loss is no longer finite.
-        MemoryShort: the memory does not suffice.
+        InsufficientMemoryError: the memory does not suffice.
         WeightsError: the pretrained weights are out of reach.
     """
     for name, part in (("training", train), ("validation", validation)):
@@ -116,7 +116,7 @@ def fit(
         try:
             with enough_memory(advice):
                 return _stages(row, train, validation, checkpoint, log_new)
-        except MemoryShort:
+        except InsufficientMemoryError:
             resident = [part.pixels for part in (train, validation) if part.pixels.resident]
             if not resident:
                 raise
