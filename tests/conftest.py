@@ -50,7 +50,7 @@ def ingest_stage(tmp_path, monkeypatch, params, capsys):
 
     def run(**data):
         params["data"] |= data
-        write_settings(params, "ingest", "machine")
+        write_settings(params, "ingest")
         main("study")
         return " ".join(capsys.readouterr().out.split())
 

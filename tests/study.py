@@ -33,7 +33,7 @@ TINY = {
         "efficientnet": {"train": {"epochs": 1}},
         "convnext_restarts": {"train": {"epochs": 2}},
         "freeze": {"train": {"freeze": 1, "epochs": 2}},
-        "best": {"train": {"epochs": 1}},
+        "tuned": {"train": {"epochs": 1, "retrain": 1}},
     },
 }
 COPIED = ("stages", "wbc", "dvc.yaml", "params.yaml", "data/public_scores.csv")
@@ -53,14 +53,15 @@ def study_params() -> dict:
 
 def without_additions(params: dict) -> dict:
     for group, names in (
-        ("ladder", {*published.ROWS, "best"}),
+        ("ladder", {*published.ROWS, "tuned"}),
         ("features", {"v1", "v2", "v3"}),
         ("external", {"laboratory"}),
     ):
         for name in params[group].keys() - names:
             del params[group][name]
     params |= {"rows": [], "repeats": [0]}
-    params["blend"]["rows"], params["robustness"]["rows"] = ["best"], ["final"]
+    params["blend"] |= {"row": "tuned", "features": "v3", "classifier": "lda"}
+    params["robustness"]["rows"] = ["final"]
     return params
 
 
@@ -144,7 +145,7 @@ def alone(params: dict) -> None:
     shrink(params, ALONE)
     without_additions(params)
     params["ladder"] = {"alone": {}}
-    params["blend"]["rows"] = params["robustness"]["rows"] = []
+    params["blend"]["row"], params["robustness"]["rows"] = "alone", []
 
 
 def pack(path: Path, change: Callable[[dict], None]) -> None:
