@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wbc.compute import pin
+from wbc.core.compute import pin
 
 pin(1, "avx2")
 
@@ -36,9 +36,9 @@ from wbc.config.files import read_yaml  # noqa: E402
 from wbc.config.resolve import resolve  # noqa: E402
 from wbc.core.classes import CLASSES, TABLE_1  # noqa: E402
 from wbc.core.errors import UserError  # noqa: E402
+from wbc.core.parallel import parallel_map  # noqa: E402
 from wbc.dataset.images import decode  # noqa: E402
 from wbc.features import feature_set  # noqa: E402
-from wbc.parallel import parallel_map  # noqa: E402
 from wbc.scoring.scores import macro_f1  # noqa: E402
 from wbc.segment import method  # noqa: E402
 from wbc.sources import scan  # noqa: E402

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from itertools import cycle, islice
 from pathlib import Path
 
-from wbc.compute import pin
+from wbc.core.compute import pin
 
 MASKS = {"v1": "hsv", "v2": "lab"}  # as params.yaml has them
 CHALLENGE = 38535  # images (report §2.3)

@@ -17,7 +17,7 @@ import json
 import sys
 from pathlib import Path
 
-from wbc.compute import pin
+from wbc.core.compute import pin
 from wbc.core.errors import UserError
 
 COARSE = {"SNE": "neutrophil", "BNE": "neutrophil", "LY": "lymphocyte", "MO": "monocyte", "EO": "eosinophil"}
@@ -99,8 +99,8 @@ def far(known, values):
 def measured(files: list[Path], features: str, masks: str):
     import numpy as np
 
+    from wbc.core.parallel import parallel_map
     from wbc.models.inputs import read_inputs
-    from wbc.parallel import parallel_map
 
     seen = list(parallel_map(read_inputs, ((file, None, (features, masks)) for file in files), len(files), features))
     for file, each in zip(files, seen, strict=True):

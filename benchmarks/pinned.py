@@ -2,7 +2,7 @@
 
     python -m benchmarks.pinned --json pinned.json
 
-Images/s of an epoch of one of the sample's rows, in a process for each variant of what `wbc.compute.pin` sets:
+Images/s of an epoch of one of the sample's rows, in a process for each variant of what `wbc.core.compute.pin` sets:
 
 - how long OpenMP's threads spin at a barrier before they sleep (`GOMP_SPINCOUNT`)
 - which branch MKL takes (`MKL_CBWR`)
@@ -24,10 +24,10 @@ from contextlib import contextmanager
 from multiprocessing import Process
 from pathlib import Path
 
-from wbc.compute import pin
 from wbc.config.files import read_yaml
 from wbc.config.resolve import resolve
 from wbc.config.schema import Training
+from wbc.core.compute import pin
 
 UNSET = ""
 VARIANTS = {  # from what `pin` sets

@@ -51,7 +51,7 @@ def draw(root: Path, images: int) -> None:
 
     from wbc.core.classes import CLASSES
     from wbc.core.io import write_csv
-    from wbc.parallel import parallel_map
+    from wbc.core.parallel import parallel_map
     from wbc.synthetic import draw
 
     chunks = [range(first, min(first + CHUNK, images)) for first in range(0, images, CHUNK)]

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from wbc.compute import pin
+from wbc.core.compute import pin
 from wbc.core.errors import UserError
 
 CHALLENGE = (370, 368)  # width and height of the challenge's images

@@ -31,10 +31,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from wbc.compute import pin
 from wbc.config.files import read_yaml
 from wbc.config.resolve import resolve
 from wbc.config.schema import Training
+from wbc.core.compute import pin
 
 ROWS = ("efficientnet", "final")
 CHALLENGE = 368  # pixels a side of the challenge's JPEGs

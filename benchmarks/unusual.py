@@ -21,7 +21,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from wbc.compute import pin
+from wbc.core.compute import pin
 from wbc.core.errors import UserError
 
 SHARES = {"test": 0.25, "validation": 0.15}  # of each class of FOLDER; the rest trains

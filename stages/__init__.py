@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from wbc.compute import pin, used
 from wbc.config.files import LEFT_OUT, read_yaml, settings_path
+from wbc.core.compute import pin, used
 from wbc.core.errors import UserError
 from wbc.core.io import write_text
 

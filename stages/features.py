@@ -6,10 +6,10 @@ import pandas as pd
 from stages import run, say
 from wbc.config.files import load
 from wbc.core.io import atomic, write_json
+from wbc.core.parallel import parallel_map
 from wbc.core.tables import FEATURES, mark, read_manifest, read_masks
 from wbc.dataset.images import read
 from wbc.features import degenerate, feature_set
-from wbc.parallel import parallel_map
 
 
 def measure(path: str, sha256: str, mask: np.ndarray, name: str) -> np.ndarray:

@@ -7,9 +7,9 @@ from stages import run, say
 from wbc.config.files import load
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv, write_json, write_npz
+from wbc.core.parallel import parallel_map
 from wbc.core.tables import MASKS, mark, read_manifest
 from wbc.dataset.images import read, read_mask, write_jpeg
-from wbc.parallel import parallel_map
 from wbc.segment import failed, method, panel, score
 
 PANEL_CLASSES = CLASSES[::2]  # one cell of every second class makes a figure that fits a screen

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from wbc.compute import pin
+from wbc.core.compute import pin
 
 pin(threads=1, isa="avx2")  # before anything imports NumPy or PyTorch
 os.environ.setdefault("TQDM_DISABLE", "1")

@@ -25,7 +25,7 @@ from wbc.classical.models import classifiers, cross_validate, probabilities
 from wbc.classical.table import Dataset
 from wbc.config.schema import GridSearch
 from wbc.core.classes import CLASSES
-from wbc.parallel import ClusterError
+from wbc.core.parallel import ClusterError
 from wbc.scoring.predictions import read_predictions
 
 

@@ -17,12 +17,12 @@ from sklearn.metrics import f1_score
 from torchvision.ops import Permute
 
 from settings import STILL
-from wbc import parallel
 from wbc.__main__ import main
 from wbc.classical.model import save_classical
 from wbc.cli.classify import classify, find, layer_cam
 from wbc.cli.export import Resize, export_onnx
 from wbc.config.schema import TTA
+from wbc.core import parallel
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.core.io import write_csv, write_json

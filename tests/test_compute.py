@@ -15,7 +15,7 @@ COMPATIBLE = 3  # MKL_CBWR_COMPATIBLE of mkl_types.h
 SCRIPT = """
 import ctypes, os
 from pathlib import Path
-from wbc.compute import pin
+from wbc.core.compute import pin
 pin(2, "avx2")
 import torch
 mkl = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
@@ -36,7 +36,7 @@ def test_the_pinned_libraries_take_the_branch_of_all_makes_and_hardly_spin():
 
 DISPATCHED = """
 import hashlib
-from wbc.compute import pin
+from wbc.core.compute import pin
 pin(1, "avx2")
 import cv2
 import numpy as np

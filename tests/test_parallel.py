@@ -17,11 +17,11 @@ from threadpoolctl import threadpool_info
 
 from stages import say
 from study import write_settings
-from wbc import parallel
 from wbc.classical.models import beside_each_other
+from wbc.core import parallel
+from wbc.core.parallel import ClusterError, KilledError, parallel_map
+from wbc.core.progress import Bar
 from wbc.dataset.images import ImageError
-from wbc.parallel import ClusterError, KilledError, parallel_map
-from wbc.progress import Bar
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_results_are_made_only_so_far_ahead_of_what_is_taken(tmp_path, where, wo
 
 FAILING = """
 from wbc.core.errors import UserError
-from wbc.parallel import parallel_map
+from wbc.core.parallel import parallel_map
 
 def read(number):
     if number == 3:
@@ -170,8 +170,8 @@ def test_a_cluster_that_cannot_be_used_is_said_in_a_line(monkeypatch, workers):
 @pytest.mark.parametrize("work", ["images", "fits"])
 def test_without_a_terminal_a_line_comes_now_and_then(monkeypatch, capsys, work):
     """However long one step takes. What is over before says nothing."""
-    monkeypatch.setattr("wbc.progress.EVERY", 0.2)
-    monkeypatch.setattr("wbc.parallel.Bar", partial(Bar, disable=False))  # the tests' environment turns it off
+    monkeypatch.setattr("wbc.core.progress.EVERY", 0.2)
+    monkeypatch.setattr("wbc.core.parallel.Bar", partial(Bar, disable=False))  # the tests' environment turns it off
     for seconds in (0, 0.5):
         if work == "images":
             assert list(parallel_map(time.sleep, [(seconds,)], 1, "cells", threads=True)) == [None]

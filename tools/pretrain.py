@@ -8,7 +8,7 @@ images has found cell and nucleus, and their size, shape, colour and grain, befo
 
 import math
 
-from wbc.compute import pin
+from wbc.core.compute import pin
 
 if __name__ == "__main__":
     pin(2, "avx2")  # before NumPy and PyTorch are imported
@@ -23,10 +23,10 @@ from wbc.config.files import DRAWN_CELLS
 from wbc.config.schema import Augment
 from wbc.core.classes import CLASSES
 from wbc.core.io import atomic
+from wbc.core.parallel import parallel_map
 from wbc.dataset.pack import middle, resize
 from wbc.features import feature_set
 from wbc.network.prepare import Prepare
-from wbc.parallel import parallel_map
 from wbc.segment import method
 from wbc.synthetic import draw
 

@@ -13,7 +13,7 @@ from functools import partial
 import cv2
 import numpy as np
 
-from wbc.parallel import parallel_map
+from wbc.core.parallel import parallel_map
 
 SIDE = 224  # that the lengths refer to
 INK = (70, 40, 90)  # RGB of a deposit: dark purple

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from wbc.core.classes import CLASSES, TABLE_1
-from wbc.parallel import parallel_map
+from wbc.core.parallel import parallel_map
 
 SUPERSAMPLE = 2  # painted at twice the size, then averaged down: anti-aliasing
 LIGHT = (250, 225, 200)  # RGB of the empty background under the reference stain

@@ -25,7 +25,7 @@ from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
 from wbc.core.classes import CLASSES
-from wbc.progress import Bar
+from wbc.core.progress import Bar
 
 PROGRESS = 5  # joblib's verbosity: a line now and then with what is done and how long the rest takes
 

@@ -13,6 +13,7 @@ import torch
 from wbc.config.schema import TTA
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
+from wbc.core.parallel import parallel_map
 from wbc.dataset.images import SUFFIXES
 from wbc.dataset.listing import ImageFolder, is_image
 from wbc.dataset.pack import middle, resize
@@ -22,7 +23,6 @@ from wbc.network.explain import layer_cam_maps
 from wbc.network.inference import BATCH
 from wbc.network.model import NO_TTA, Network
 from wbc.network.pixels import Pixels
-from wbc.parallel import parallel_map
 
 HEAT = 0.4  # how much of an overlay is colour
 

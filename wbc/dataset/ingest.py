@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from wbc.core.classes import CLASSES
+from wbc.core.parallel import parallel_map
 from wbc.dataset.images import FEW_LEVELS, ImageError, decode, grey_levels, sha256
 from wbc.dataset.leaks import copies, copy_of, divided_groups, first_copy, perceptual_hash, two_labels
 from wbc.dataset.split import held_back
-from wbc.parallel import parallel_map
 from wbc.sources import UNUSED, VALIDATION, Item, Scanned, SourceError, mask_of, scan_all
 
 NOTES = {  # what is said of `Ingested.notes`

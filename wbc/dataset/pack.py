@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from wbc.core.io import atomic
+from wbc.core.parallel import parallel_map
 from wbc.dataset.images import read
-from wbc.parallel import parallel_map
 
 HALF_UP = 0.501  # to round by: halves, which are frequent, go up even where a sum's last bits leave them just below
 

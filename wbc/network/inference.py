@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from wbc.core.errors import UserError
+from wbc.core.progress import Bar
 from wbc.network.pixels import Pixels
-from wbc.progress import Bar
 
 BATCH = 256  # images at a time
 

@@ -23,11 +23,11 @@ from wbc.config.schema import Loss, Optim, Schedule, Training
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.core.io import atomic
+from wbc.core.progress import Bar
 from wbc.network.inference import InsufficientMemoryError, autocast, enough_memory, infer
 from wbc.network.model import Classifier, build
 from wbc.network.pixels import STREAMING, Part
 from wbc.network.prepare import Prepare
-from wbc.progress import Bar
 from wbc.scoring.scores import macro_f1
 from wbc.train.losses import CLASS_WEIGHTS, normaliser, per_image, smoothed
 from wbc.train.mixing import Mixing, one_hot

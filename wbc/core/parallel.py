@@ -12,7 +12,7 @@ from joblib import cpu_count
 from joblib.externals.loky import ProcessPoolExecutor
 
 from wbc.core.errors import UserError
-from wbc.progress import Bar
+from wbc.core.progress import Bar
 
 BATCH = 16  # calls handed to a process at once; handing over one call costs 0.4 ms
 AHEAD = 2  # batches per core that may be running or waiting to be taken
