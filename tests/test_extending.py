@@ -11,7 +11,7 @@ from study import ROOT, git, name_the_author, run, without_additions, write_para
 
 PROBE = """
 import numpy as np
-from wbc.features.__main__ import markdown
+from tools.reference import markdown
 from wbc.features.sets import v2
 from wbc.segment import METHODS, method
 
@@ -34,7 +34,7 @@ NAMES = ("cell_share",)
 def extract(image, mask):
     return np.array([(mask > 0).mean()])
 """
-CONCERNED = ("config", "knobs", "features", "segment", "report", "bad_input", "pipeline", "readme", "fuzz")
+CONCERNED = ("config", "knobs", "features", "segment", "report", "bad_input", "pipeline", "readme", "reference", "fuzz")
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def extended(tmp_path):
     (tmp_path / "wbc/features/sets/v5.py").write_text(SET, encoding="utf-8")
     (tmp_path / "wbc/segment/methods/disc.py").write_text(method, encoding="utf-8")
     write_params(tmp_path, lambda params: add(params, row))
-    listed = run(tmp_path, sys.executable, "-m", "wbc.features")
-    (tmp_path / "docs/features.md").write_text(listed, encoding="utf-8")
+    generated = run(tmp_path, sys.executable, "-m", "tools.reference")
+    (tmp_path / "docs/reference.md").write_text(generated, encoding="utf-8")
     return tmp_path
 
 

@@ -1,94 +1,51 @@
-"""docs/knobs.md against DVC: what each change runs again."""
+"""Changes of params.yaml: what DVC runs, against what `tools.reference` says, and how the file looks afterwards."""
 
+import copy
 import difflib
 import os
-import re
 import shutil
 import sys
-from fnmatch import fnmatch
 from pathlib import Path
 
 import networkx as nx
 import pytest
-import yaml
 from dvc.exceptions import ReproductionError
 from dvc.repo import Repo
 from dvc.utils.hydra import apply_overrides
 
 from stages import configure
-from study import ROOT, git, set_knob, study_params
+from study import ROOT, git, set_knob
+from tools.reference import reruns
 from wbc.config.files import read_yaml
-from wbc.config.resolve import resolve
-from wbc.config.schema import RowKnobs
 
-TEXT = (ROOT / "docs/knobs.md").read_text(encoding="utf-8")
-TABLE = re.findall(r"^\| `(.+)` \| (.+) \|$", TEXT, re.M)
-ROWS = [*study_params()["ladder"], "mine"]
-OF_ROWS = {*RowKnobs.model_fields, "ladder"} - {"seed"}  # groups that a row may change
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-CHAIN = ("train", "predict", "embed")  # a row's stages, each after those before it
-
-
-def named(cell: str, existing: set[str]) -> set[str]:
-    """The stages that a cell of the table names, of those that exist: the study leaves out some rows of the ladder."""
-    found = set()
-    for part in cell.split("; "):
-        stages, _, rows = part.partition(" of ")
-        names = re.findall("`(.+?)`", stages)
-        assert all(name.split("@")[0] in STAGES for name in names), part
-        if stages.startswith("every stage"):
-            found |= existing - {"configure", *names}
-        elif rows:
-            for span in rows.split(", "):
-                first, last = (re.findall("`(.+?)`", span) * 2)[:2] if span != "every row" else (ROWS[0], ROWS[-1])
-                of = ROWS[ROWS.index(first) : ROWS.index(last) + 1]
-                found |= existing & {f"{name}@{row}-0" for name in names for row in of}
-            if not found:
-                break  # what follows is reached through these rows
-        else:
-            found |= {each for each in existing for name in names if fnmatch(each, name) or fnmatch(each, f"{name}@*")}
-    return found
+CHANGES = (  # one of each kind: a setting of all stages, of some rows, of one; something added, something taken away
+    "seed=1",
+    "data.leaks=stop",
+    "repeats=[0,1]",
+    "rows=[tuned]",
+    "~external.laboratory",
+    "+external.elsewhere={source: folder, path: data}",
+    "images.size=96",
+    "+features.v4.masks=polar",
+    "grid.max_depth.sample=[3]",
+    "loss.gamma=1.5",
+    "loss.tau=0.5",
+    "tta.passes=4",
+    "blend.classifier=logistic_regression",
+    "robustness.rows=[]",
+    "+ladder.mine={from: final, loss: {gamma: 3.0}}",
+)
 
 
-def group(change: str) -> str:
-    return re.split("[.=]", change.lstrip("+~"))[0]
-
-
-def would_run(change: str) -> tuple[set[str], set[str]]:
-    """All stages, and those that `dvc exp run -S change` runs after `configure`, with all that depends on them."""
+def would_run(change: str) -> set[str]:
+    """The stages that `dvc exp run -S change` runs after `configure`, with all that depend on them."""
     apply_overrides("params.yaml", [change])
     configure.main()  # in this process, which has imported what it needs
     with Repo() as repo, repo.lock:
         graph = repo.index.graph
         stale = {stage.addressing: stage for stage in graph if stage.changed()}
         assert stale.pop("configure")
-        reached = {after.addressing for stage in stale.values() for after in [stage, *nx.ancestors(graph, stage)]}
-        return {stage.addressing for stage in graph}, reached
-
-
-def test_every_group_of_knobs_has_a_line(params):
-    assert len(TABLE) == TEXT.count("\n| `")  # none is passed over
-    assert {group(change) for change, _ in TABLE} == set(params)
-
-
-@pytest.mark.parametrize(("change", "cell"), [line for line in TABLE if group(line[0]) in {*OF_ROWS, "rows"}])
-def test_a_change_reaches_exactly_the_rows_of_its_line(params, change, cell):
-    """On the whole ladder, of which the study of the other tests leaves some rows out."""
-    before = resolve(params)
-    set_knob(params, change)
-    after = resolve(params)
-    reached = {
-        f"{later}@{row}-0"
-        for row in params["ladder"]
-        for place, stage in enumerate(CHAIN)
-        for later in CHAIN[place:]
-        if before.get(f"{stage}/{row}") != after[f"{stage}/{row}"]
-    }
-    reached |= {"robustness@final-0"} if "train@final-0" in reached else set()
-    reached |= {"blend@best-0"} if "predict@best-0" in reached else set()
-    reached |= {"report"} if reached else set()
-    every = {f"{stage}@{row}-0" for stage in CHAIN for row in params["ladder"]}
-    assert reached == named(cell, {*every, "robustness@final-0", "blend@best-0", "report"})
+        return {after.addressing for stage in stale.values() for after in [stage, *nx.ancestors(graph, stage)]}
 
 
 @pytest.fixture
@@ -102,16 +59,12 @@ def workplace(study, monkeypatch):
     git(study, "clean", "-qfd")
 
 
-def asked() -> list[tuple[str, str]]:
-    """The lines that DVC is asked about: of the groups of a row's settings the first, since the rows are known."""
-    groups = [group(change) for change, _ in TABLE]
-    return [line for i, line in enumerate(TABLE) if groups[i] not in OF_ROWS or groups[i] not in groups[:i]]
-
-
-@pytest.mark.parametrize(("change", "cell"), asked(), ids=[change for change, _ in asked()])
-def test_a_change_reaches_exactly_the_stages_of_its_line(workplace, change, cell):
-    existing, reached = would_run(change)
-    assert reached == named(cell, existing)
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_reruns_what_the_reference_says(workplace, change):
+    before = read_yaml("params.yaml")
+    after = copy.deepcopy(before)
+    set_knob(after, change)
+    assert would_run(change) == reruns(before, after)[1]
 
 
 def test_another_file_of_weights_under_the_same_path_is_another_setting(workplace):
@@ -147,7 +100,7 @@ def test_a_change_is_one_line_of_params_yaml(tmp_path, change, lines):
     assert len(after) == len(before) + (lines if change.startswith("+") else 0)
 
 
-@pytest.mark.parametrize("knob", ["repeats", "augment.scale", "augment.erase_scale", "blend.rows", "robustness.rows"])
+@pytest.mark.parametrize("knob", ["repeats", "augment.scale", "augment.erase_scale", "robustness.rows"])
 def test_an_emptied_list_leaves_a_file_that_can_be_read(tmp_path, knob):
     """With a comment between the key and a list, DVC's writer loses a line break (ruamel.yaml)."""
     path = shutil.copy(ROOT / "params.yaml", tmp_path)

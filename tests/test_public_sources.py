@@ -15,7 +15,6 @@ from pyarrow import parquet
 
 from study import ROOT
 from wbc.cli.parquet import READ, unpack
-from wbc.cli.sources import markdown
 from wbc.config.files import ConfigError
 from wbc.config.resolve import complete, resolve
 from wbc.core.classes import CLASSES
@@ -53,11 +52,6 @@ def test_the_table_has_every_public_source_and_no_label_of_another_name():
         assert {label.ours for label in public.labels.values()} <= {*CLASSES, ""}
         counts = [label.images for label in public.labels.values()]
         assert None in counts or sum(counts) == public.images
-
-
-def test_the_document_is_what_the_table_prints():
-    """If this fails: python -m wbc.cli.sources > docs/sources.md"""
-    assert markdown().encode() == (ROOT / "docs/sources.md").read_bytes()
 
 
 # --- PBC

@@ -24,7 +24,7 @@ def extract(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         mask: (H, W) uint8, 0 background, above 0 the cell.
 
     Returns:
-        (9,) float64 in the order of `NAMES`, with the units of docs/features.md; all 0 for an empty mask.
+        (9,) float64 in the order of `NAMES`, with the units of docs/reference.md; all 0 for an empty mask.
 
     Raises:
         ValueError: image and mask differ in height or width.

@@ -54,7 +54,7 @@ def extract(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         mask: (H, W) uint8, 0 background, 1 cytoplasm, 2 nucleus.
 
     Returns:
-        (120,) float64 in the order of `NAMES`, with the units of docs/features.md; all 0 for an empty mask.
+        (120,) float64 in the order of `NAMES`, with the units of docs/reference.md; all 0 for an empty mask.
 
     Raises:
         ValueError: image and mask differ in height or width.
