@@ -11,10 +11,10 @@ from wbc.core.io import atomic, write_csv, write_json
 from wbc.core.tables import INGEST, mark, read_hashes, read_manifest
 from wbc.dataset.contact import contact_sheet
 from wbc.dataset.images import read, write_jpeg
-from wbc.dataset.ingest import NOTES, Ingested, collect, ingest, nothing
+from wbc.dataset.ingest import NOTES, ImageSet, empty_set, ingest, ingest_external
 from wbc.dataset.leaks import KINDS, LEAKING
 from wbc.dataset.public import warnings
-from wbc.sources import SourceError, listing
+from wbc.sources import SourceError, format_counts
 
 COLUMNS = 8
 
@@ -22,7 +22,7 @@ COLUMNS = 8
 def main(name: str) -> None:
     if read_yaml(settings_path("ingest", name)) == LEFT_OUT:
         print(f"{name}: left out, as drawn cells tell nothing of models of real ones")
-        write(name, nothing())
+        write(name, empty_set())
         return
     settings = load("ingest", name)
     for line in warnings(settings.source):
@@ -31,7 +31,7 @@ def main(name: str) -> None:
     if name == STUDY:
         found = ingest(source, root, settings.test_fraction, settings.seed, strict)
     else:
-        found = collect(source, root, read_manifest(), read_hashes(), strict)
+        found = ingest_external(source, root, read_manifest(), read_hashes(), strict)
     write(name, found)
     counts = {kind: int((found.leaks["kind"] == kind).sum()) for kind in KINDS}
     if name == STUDY and settings.leaks == "stop" and any(counts[kind] for kind in LEAKING):
@@ -47,15 +47,15 @@ def main(name: str) -> None:
     for reason, count in found.rejects["reason"].value_counts().sort_index().items():
         print(f"  rejected: {reason}: {count}")
     for note, values in found.notes.items():
-        say(f"  {NOTES[note]}: {listing(values)}")
+        say(f"  {NOTES[note]}: {format_counts(values)}")
     if len(found.leaks):
-        say(f"  leaks and copies, listed in {INGEST / name}/leaks.csv: " + listing(counts))
+        say(f"  leaks and copies, listed in {INGEST / name}/leaks.csv: " + format_counts(counts))
     if source == "wbcbench":
         train = found.manifest.query("part == 'train'")["label"].value_counts().to_dict()
         print(f"  the training part {'equals' if train == TABLE_1 else 'differs from'} the report's Table 1")
 
 
-def write(name: str, found: Ingested) -> None:
+def write(name: str, found: ImageSet) -> None:
     folder, manifest = INGEST / name, found.manifest
     for file, table in (("rejects", found.rejects), ("leaks", found.leaks), ("manifest", manifest)):
         write_csv(folder / f"{file}.csv", table.columns, table.itertuples(index=False))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from wbc.config.schema import SOURCES
 from wbc.core.errors import UserError
-from wbc.dataset.ingest import collect, ingest
+from wbc.dataset.ingest import ingest, ingest_external
 from wbc.dataset.listing import MISSING
 from wbc.sources import SourceError, scan
 
@@ -99,7 +99,7 @@ def test_used_rejected_left_out_and_other_files_are_all_files(tmp_path, source):
     assert {*REJECTED} <= set(found.rejects["name"])
     assert found.notes["other"].items() >= {".txt": 1, ".xml": 1, "no suffix": 2, "hidden": 3}.items()
     home, hashes = pd.DataFrame({"id": []}, dtype=str), np.zeros((0, 4), np.uint64)
-    assert accounted(collect(source, tmp_path, home, hashes)) == files(tmp_path) + repeats
+    assert accounted(ingest_external(source, tmp_path, home, hashes)) == files(tmp_path) + repeats
 
 
 def test_files_beside_the_folders_of_several_sources_are_counted_too(tmp_path):

@@ -27,7 +27,7 @@ from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.core.io import write_csv, write_json
 from wbc.dataset.images import SUFFIXES, decode
-from wbc.dataset.pack import middle, resize
+from wbc.dataset.pack import centre_crop, resize
 from wbc.models.model import Blend, ClassicalModel, Inputs, NetworkModel, load, save_blend
 from wbc.network.explain import SIDE, mistake_maps
 from wbc.network.inference import infer
@@ -116,8 +116,8 @@ def test_a_model_of_cropped_images_crops_new_ones(trained, tmp_path):
     """As they were packed: what surrounds the middle changes nothing, and the model's file knows."""
     save_model(tmp_path / "m.safetensors", trained._replace(crop=0.5))
     image = np.random.default_rng(0).integers(0, 256, (60, 81, 3), dtype=np.uint8)
-    inner, around = middle(image, 0.5), np.zeros_like(image)
-    middle(around, 0.5)[:] = inner
+    inner, around = centre_crop(image, 0.5), np.zeros_like(image)
+    centre_crop(around, 0.5)[:] = inner
     for name, content in (("whole", image), ("around", around), ("inner", inner)):
         cv2.imwrite(str(tmp_path / f"{name}.png"), content[..., ::-1])
     files = [tmp_path / f"{name}.png" for name in ("whole", "around", "inner")]
@@ -274,7 +274,8 @@ def test_onnx_says_of_images_of_any_size_what_classify_says(trained, tmp_path):
 @pytest.mark.parametrize("shape", [(64, 64), (368, 370), (300, 100), (224, 500), (20, 30), (1, 1)])
 def test_an_exported_model_scales_to_the_same_pixels(size, shape, crop):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    apart = np.abs(Resize(size, crop)(torch.from_numpy(image[None]))[0].numpy() - resize(middle(image, crop), size))
+    expected = resize(centre_crop(image, crop), size)
+    apart = np.abs(Resize(size, crop)(torch.from_numpy(image[None]))[0].numpy() - expected)
     assert apart.max() <= 1
     assert (apart > 0).mean() < 1e-4
 

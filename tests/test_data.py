@@ -15,8 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 from conftest import ifd
 from wbc.core.classes import CLASSES, TABLE_1
 from wbc.dataset.images import ImageError, decode, grey_levels, read, read_mask, sha256, write_jpeg
-from wbc.dataset.pack import middle, pack, resize
-from wbc.dataset.split import folds, held_back, repeated, validation
+from wbc.dataset.pack import centre_crop, pack, resize
+from wbc.dataset.split import draw_test_part, folds, outer_split, validation_positions
 
 
 def encoded(array, mode=None, suffix="PNG", **options):
@@ -288,7 +288,7 @@ def table_1():
 
 def test_validation_shares_are_the_reports_and_nested():
     manifest = table_1()
-    place = validation(manifest, 1)
+    place = validation_positions(manifest, 1)
     counts = manifest[place < 0.15]["label"].value_counts()
     assert (counts["PLY"], counts["PC"]) == (2, 10)  # report §7.6
     assert all(abs(counts[c] - 0.15 * n) <= 0.5 for c, n in TABLE_1.items())
@@ -301,7 +301,7 @@ def test_outer_folds_test_every_image_once_and_never_divide_a_copy():
     images.loc[::2, "part"] = "test"
     images.loc[images.index[:2], ["label", "part"]] = ["", "test"]
     images.loc[images.index[-6:], "group"] = "one patient"
-    tested = np.stack([repeated(images, 3, repeat, seed=1)["part"] == "test" for repeat in range(6)])
+    tested = np.stack([outer_split(images, 3, repeat, seed=1)["part"] == "test" for repeat in range(6)])
     known = (images["label"] != "").to_numpy()
     assert (tested[:3, known].sum(0) == 1).all()
     assert (tested[3:, known].sum(0) == 1).all()
@@ -310,7 +310,7 @@ def test_outer_folds_test_every_image_once_and_never_divide_a_copy():
     assert all(part[-6:].all() or not part[-6:].any() for part in tested)
     sizes = [np.count_nonzero(part & (images["label"] == "SNE")) for part in tested]
     assert max(sizes) - min(sizes) <= 1
-    assert repeated(images, 0, 5, seed=1) is images
+    assert outer_split(images, 0, 5, seed=1) is images
 
 
 def test_a_class_of_one_stays_in_training_and_folds_are_even():
@@ -324,7 +324,7 @@ def test_a_class_of_one_stays_in_training_and_folds_are_even():
             "copy_of": "",
         }
     )
-    place, fold = validation(manifest, 1), folds(manifest, 5, 1)
+    place, fold = validation_positions(manifest, 1), folds(manifest, 5, 1)
     assert place[0] == 0.5
     assert sorted(fold[1:6]) == [0, 1, 2, 3, 4]
     assert (fold[6], pd.isna(place[6])) == (-1, True)
@@ -336,8 +336,8 @@ def test_a_class_of_one_stays_in_training_and_folds_are_even():
 
 def together(manifest, of):
     """For each split of a manifest whether the units that its images are `of` stay in one piece."""
-    place = validation(manifest, 1)
-    for split in (folds(manifest, 5, 1), place < 0.15, place < 0.2, held_back(manifest, 0.25, 1)):
+    place = validation_positions(manifest, 1)
+    for split in (folds(manifest, 5, 1), place < 0.15, place < 0.2, draw_test_part(manifest, 0.25, 1)):
         yield (split.groupby(of).nunique() == 1).all()
 
 
@@ -353,9 +353,9 @@ def test_copies_and_groups_stay_together_and_single_images_make_up_for_it(column
     per_fold = manifest.groupby([folds(manifest, 5, 1), "label"]).size().unstack(fill_value=0)
     assert (per_fold.max() - per_fold.min()).max() <= 1
     alone = manifest.assign(copy_of="", group="")
-    held, as_if = (manifest[held_back(m, 0.25, 1)]["label"].value_counts() for m in (manifest, alone))
+    held, as_if = (manifest[draw_test_part(m, 0.25, 1)]["label"].value_counts() for m in (manifest, alone))
     assert held.to_dict() == as_if.to_dict()  # to the image
-    taken = manifest[validation(manifest, 1) < 0.15].groupby("label").size()
+    taken = manifest[validation_positions(manifest, 1) < 0.15].groupby("label").size()
     missed = taken.sub(0.15 * manifest.groupby("label").size(), fill_value=0).abs()
     assert missed["SNE"] <= 20  # half of the largest unit
     assert missed.drop("SNE").max() <= 2.5
@@ -377,7 +377,7 @@ def test_patients_with_many_classes_each_stay_together_and_classes_are_spread():
     manifest = pd.DataFrame(rows, columns=["label", "group"]).assign(part="train", copy_of="")
     manifest["id"] = manifest["sha256"] = manifest.index.astype(str)
     assert all(together(manifest, manifest["group"]))
-    sizes, held = manifest["label"].value_counts(), held_back(manifest, 0.25, 1)
+    sizes, held = manifest["label"].value_counts(), draw_test_part(manifest, 0.25, 1)
     shares = manifest[held]["label"].value_counts() / sizes
     assert shares[sizes > 500].between(0.23, 0.27).all()
     assert set(manifest[~held]["label"]) == set(manifest["label"])
@@ -389,8 +389,8 @@ def test_a_class_whose_images_are_all_one_unit_stays_in_training():
     manifest = table_1().iloc[::100].reset_index(drop=True)
     manifest.loc[manifest["label"].isin(["BA", "MMY"]), "group"] = "a"
     for fraction in (0.25, 0.6):
-        assert not held_back(manifest, fraction, 1)[manifest["group"] == "a"].any()
-    assert (validation(manifest, 1)[manifest["group"] == "a"] == 0.5).all()
+        assert not draw_test_part(manifest, fraction, 1)[manifest["group"] == "a"].any()
+    assert (validation_positions(manifest, 1)[manifest["group"] == "a"] == 0.5).all()
 
 
 def test_a_class_in_two_units_that_others_pull_to_the_test_part_keeps_one_of_them():
@@ -398,7 +398,7 @@ def test_a_class_in_two_units_that_others_pull_to_the_test_part_keeps_one_of_the
     rows = [(label, group) for group, counts in units.items() for label, n in counts.items() for _ in range(n)]
     manifest = pd.DataFrame(rows, columns=["label", "group"]).assign(copy_of="")
     manifest["id"] = manifest["sha256"] = manifest.index.astype(str)
-    held = held_back(manifest, 0.5, 1)
+    held = draw_test_part(manifest, 0.5, 1)
     assert set(manifest[held]["label"]) & {"SNE", "LY"}
     assert "BA" in set(manifest[~held]["label"])
 
@@ -430,7 +430,7 @@ def test_packing_keeps_the_middle_that_it_is_told(tmp_path):
     assert (half == 200).all()
     assert more.min() < 200
     assert (whole == resize(image, 8)).all()
-    assert middle(image[:1, :1], 0.1).shape == (1, 1, 3)  # never nothing
+    assert centre_crop(image[:1, :1], 0.1).shape == (1, 1, 3)  # never nothing
 
 
 def test_shrinking_averages_and_growing_interpolates():

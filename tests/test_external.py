@@ -26,8 +26,8 @@ from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv
 from wbc.core.tables import RUNS, mark, read_manifest
 from wbc.dataset.images import decode
-from wbc.dataset.ingest import collect
 from wbc.dataset.ingest import ingest as ingested
+from wbc.dataset.ingest import ingest_external
 from wbc.models.model import load as load_model
 from wbc.network.model import Network, build, save_model
 from wbc.network.pixels import load_part
@@ -102,20 +102,20 @@ def folders(tmp_path, monkeypatch):
 
 
 def test_what_the_study_has_already_is_not_tested_on(folders):
-    found = collect("folder", Path("away"), folders.manifest, folders.hashes)
+    found = ingest_external("folder", Path("away"), folders.manifest, folders.hashes)
     assert found.manifest["label"].tolist() == ["SNE", "LY", "MO"]
     assert set(found.manifest["part"]) == {"test"}
     assert found.rejects.to_numpy().tolist() == [
-        ["again", "copy of an image at home", "00000001"],
-        ["same", "copy of an image at home", "00000002"],
+        ["again", "copy of an image of the study", "00000001"],
+        ["same", "copy of an image of the study", "00000002"],
     ]
     assert len(found.hashes) == 3
     for folder, strict, message in (
-        ("away", True, "away: 'again': copy of an image at home: 00000001; correct it or take it out"),
+        ("away", True, "away: 'again': copy of an image of the study: 00000001; correct it or take it out"),
         ("home", False, "home: no usable labelled image among 8 images; first reason: '00000000': copy"),
     ):
         with pytest.raises(SourceError, match=message):
-            collect("folder", Path(folder), folders.manifest, folders.hashes, strict=strict)
+            ingest_external("folder", Path(folder), folders.manifest, folders.hashes, strict=strict)
 
 
 @pytest.fixture

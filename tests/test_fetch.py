@@ -23,7 +23,7 @@ from study import ROOT
 from wbc.__main__ import main
 from wbc.cli import fetch, unzip
 from wbc.dataset.public import SETS, File, PublicSet
-from wbc.sources import Item, Scanned, scan
+from wbc.sources import Item, Scan, scan
 
 STEPS = "open the page, Download All"
 NOISE = np.random.default_rng(0).bytes(700_000)  # longer than a few pieces, and not to be compressed
@@ -114,9 +114,9 @@ def fast(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
-def scanned(source: str, root: Path) -> Scanned:
+def scanned(source: str, root: Path) -> Scan:
     paths = sorted(path for path in root.rglob("*.png") if not re.search(r"/\.", str(path)))
-    return Scanned(source, root, [Item(path.name, path, path.parent.name, "") for path in paths], {}, {})
+    return Scan(source, root, [Item(path.name, path, path.parent.name, "") for path in paths], {}, {})
 
 
 def tree(folder="raw") -> dict[str, bytes]:

@@ -370,7 +370,7 @@ COPIES = {
 
 def test_each_of_several_sources_lies_below_its_name_and_bears_it(several):
     put(several / "mll23", "smudge_cell/1.tif")
-    pbc, mll23 = scan_all(["pbc", "mll23"], several)
+    pbc, mll23, _ = scan_all(["pbc", "mll23"], several)
     assert {item.id.partition("/")[0] for item in pbc.items} == {"pbc"}
     assert "mll23/lymphocyte/0.tif" in labels(mll23)
     assert mll23.left_out == {"mll23/smudge_cell": 1}
@@ -481,7 +481,7 @@ def test_the_stage_says_what_is_left_out_and_which_classes_one_source_alone_has(
     put(several / "mll23", "smudge_cell/1.tif")
     said = ingest_stage(source=["pbc", "mll23"], path=str(several))
     assert " left out: mll23/smudge_cell 1 " in said
-    assert "in one source alone, so that a network may learn the laboratory instead: MO pbc, PC mll23 " in said
+    assert "in one source only, so a network may learn the laboratory instead: MO pbc, PC mll23 " in said
     assert "fewer if negative: pbc/neutrophil/SNE -1646, " in said
     assert f"pbc/lymphocyte {8 - 1214}, " in said
 

@@ -21,8 +21,8 @@ from wbc.core.io import write_csv
 from wbc.dataset import leaks
 from wbc.dataset.images import decode
 from wbc.dataset.ingest import ingest
-from wbc.dataset.leaks import copies, copy_of, near_copies, perceptual_hash, two_labels
-from wbc.dataset.split import folds, held_back, validation
+from wbc.dataset.leaks import copies, copy_of, label_conflicts, near_copies, perceptual_hash
+from wbc.dataset.split import draw_test_part, folds, validation_positions
 from wbc.sources import scan
 from wbc.synthetic import draw
 
@@ -68,14 +68,14 @@ def test_a_part_held_back_leaves_table_1_class_by_class():
     ids = [str(i) for i in range(len(labels))]
     pool = pd.DataFrame({"id": ids, "sha256": ids, "label": labels, "group": "", "copy_of": ""})
     for seed in (1, 205):
-        train = pool[~held_back(pool, 0.25, seed)]
+        train = pool[~draw_test_part(pool, 0.25, seed)]
         assert train["label"].value_counts().to_dict() == TABLE_1
 
 
 def test_a_single_image_is_not_held_back_whatever_the_share():
     pool = pd.DataFrame({"id": list("abcdefghij"), "label": ["PLY", *["LY"] * 9]})
     pool = pool.assign(sha256=pool["id"], group="", copy_of="")
-    held = held_back(pool, 0.6, 1)
+    held = draw_test_part(pool, 0.6, 1)
     assert not held[0]  # though its 0.4 of a seat in training loses against the 0.6 that LY has left
     assert held.sum() == 5
 
@@ -196,10 +196,10 @@ def test_a_copy_contradicts_another_label_if_it_is_near_labelled_and_not_blank()
     manifest = pd.DataFrame({"id": [*"abcdefgh"], "sha256": [*"stuvwxyz"], "label": ["SNE", "LY"] * 3 + ["SNE", ""]})
     expected = [("two_labels", "a", "b", 16), ("two_labels", "b", "a", 16)]
     prints = np.packbits(bits, axis=1).view(np.uint64)
-    assert list(two_labels(manifest, prints).itertuples(index=False, name=None)) == expected
+    assert list(label_conflicts(manifest, prints).itertuples(index=False, name=None)) == expected
     manifest.loc[[4, 5], "sha256"] = "same"
     expected += [("two_labels", "e", "f", 3), ("two_labels", "f", "e", 3)]
-    assert list(two_labels(manifest, prints).itertuples(index=False, name=None)) == expected
+    assert list(label_conflicts(manifest, prints).itertuples(index=False, name=None)) == expected
 
 
 @pytest.mark.skipif("WBC_REAL_DATA" not in os.environ, reason="WBC_REAL_DATA names no folder that holds pbc/")
@@ -213,8 +213,8 @@ def test_real_cells_are_all_accounted_for_and_only_copies_contradict_each_other(
     again = [cv2.imencode(".jpg", cv2.imread(path), [cv2.IMWRITE_JPEG_QUALITY, 70])[1].tobytes() for path in of]
     copied = pd.DataFrame({"id": "copy of " + manifest["id"][of.index], "sha256": of, "label": "PLY"})
     prints = np.concatenate([prints, [perceptual_hash(decode(content)) for content in again]])
-    assert two_labels(manifest, prints[: len(manifest)]).empty
-    found = two_labels(pd.concat([manifest, copied], ignore_index=True), prints).set_index("id")["other"]
+    assert label_conflicts(manifest, prints[: len(manifest)]).empty
+    found = label_conflicts(pd.concat([manifest, copied], ignore_index=True), prints).set_index("id")["other"]
     assert found[copied["id"]].tolist() == manifest["id"][of.index].tolist()
 
 
@@ -337,7 +337,7 @@ def test_copies_and_patients_keep_to_one_part_fold_and_side_of_the_validation(po
         assert manifest[copied][["id", "copy_of"]].to_numpy().tolist() == [[name, "00.png"] for name in COPIES[1:]]
         groups = manifest["group"].where(manifest["group"] != "", manifest["id"].where(~copied, "00.png"))
         train = manifest["part"] == "train"
-        for split in (train, folds(manifest, 5, seed), validation(manifest, seed) < 0.2):
+        for split in (train, folds(manifest, 5, seed), validation_positions(manifest, seed) < 0.2):
             assert (split.groupby(groups).nunique() == 1).all()
         listed = table[["kind", "id", "other"]].to_numpy().tolist()
         whole = manifest.set_index("id")["part"]["00.png"] == "train"
@@ -373,7 +373,7 @@ def test_the_stage_stops_at_leaks_but_not_at_copies_within_training(ingest_stage
 def test_the_stage_says_that_a_set_has_lost_its_grey_levels(ingest_stage, tmp_path):
     for i in range(40):
         put(tmp_path / f"raw/{'SNE' if i % 2 else 'LY'}/{i}.png")
-    line = "at most 16 grey levels, so that bits may have been lost before: images 3, of 40"
+    line = "at most 16 grey levels, so bits may have been lost before: images 3, of 40"
     for dark in range(4):
         assert (line in ingest_stage(source="folder", path="raw")) == (dark == 3)
         path = tmp_path / f"raw/LY/{2 * dark}.png"

@@ -24,7 +24,7 @@ from wbc.config.schema import Augment
 from wbc.core.classes import CLASSES
 from wbc.core.io import atomic
 from wbc.core.parallel import parallel_map
-from wbc.dataset.pack import middle, resize
+from wbc.dataset.pack import centre_crop, resize
 from wbc.features import feature_set
 from wbc.network.prepare import Prepare
 from wbc.segment import method
@@ -62,7 +62,7 @@ def cell(index: int, drawn: int) -> np.ndarray:
 def measured(index: int, drawn: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """A cell as the network gets it, (size, size, 3) uint8, and what is measured on it, (89,) float64."""
     image = cell(index, drawn)
-    return resize(middle(image, CROP), size), feature_set(FEATURES).extract(image, method(MASKS).segment(image))
+    return resize(centre_crop(image, CROP), size), feature_set(FEATURES).extract(image, method(MASKS).segment(image))
 
 
 def cells(count: int = CELLS, drawn: int = DRAWN, size: int = SIZE) -> tuple[torch.Tensor, torch.Tensor]:

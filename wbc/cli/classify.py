@@ -16,7 +16,7 @@ from wbc.core.errors import UserError
 from wbc.core.parallel import parallel_map
 from wbc.dataset.images import SUFFIXES
 from wbc.dataset.listing import ImageFolder, is_image
-from wbc.dataset.pack import middle, resize
+from wbc.dataset.pack import centre_crop, resize
 from wbc.models.inputs import ImageInputs, read_inputs
 from wbc.models.model import Inputs, Model
 from wbc.network.explain import layer_cam_maps
@@ -119,10 +119,10 @@ def layer_cam(trained: Network, image: np.ndarray, label: str) -> np.ndarray:
     Raises:
         UserError: the backbone has no feature map.
     """
-    seen = middle(image, trained.crop)
+    seen = centre_crop(image, trained.crop)
     pixels = Pixels(resize(seen, trained.size)[None], np.arange(1), torch.device("cpu"))
     (heat,) = layer_cam_maps(trained, pixels, np.arange(1), np.array([CLASSES.index(label)]))
     whole = np.zeros(image.shape[:2], np.float32)  # cold where the model does not look
-    middle(whole, trained.crop)[:] = cv2.resize(heat, seen.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    centre_crop(whole, trained.crop)[:] = cv2.resize(heat, seen.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     colours = cv2.applyColorMap(np.uint8(255 * whole.clip(0, 1)), cv2.COLORMAP_TURBO)[..., ::-1]
     return cv2.addWeighted(image, 1 - HEAT, colours, HEAT, 0)

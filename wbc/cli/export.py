@@ -14,7 +14,7 @@ from wbc.network.model import Network
 
 
 class Resize(nn.Module):
-    """`wbc.dataset.pack.resize` of `middle` in operations that ONNX has: its own `Resize` rounds and aliases otherwise.
+    """`centre_crop` and `resize` of `wbc.dataset.pack` in operations of ONNX: its own `Resize` rounds and aliases.
 
     A pixel of the result is the mean over a box of the image, its share but never narrower than one pixel: by area
     where an axis shrinks, bilinear where it grows. OpenCV's sums end in other bits, which the rounding may show: by one

@@ -22,7 +22,7 @@ from wbc.cli.unzip import Damaged, room, unzip
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.dataset.public import SETS, File, PublicSet
-from wbc.sources import listing, scan
+from wbc.sources import format_counts, scan
 
 PAUSES = (1, 5, 20)  # seconds before each further try; they start again where something new arrived
 LONGEST = 300  # seconds that a busy server may ask for
@@ -79,11 +79,12 @@ def fetch(name: str, folder: Path) -> None:
         raise
     scanned = scan(name, folder)
     counts = Counter(item.label for item in scanned.items if not item.fault)
-    print(f"{folder}: {counts.total()} images: {listing({label: counts[label] for label in CLASSES if counts[label]})}")
+    classes = {label: counts[label] for label in CLASSES if counts[label]}
+    print(f"{folder}: {counts.total()} images: {format_counts(classes)}")
     if scanned.left_out:
-        print(f"left out: {listing(scanned.left_out)}")
+        print(f"left out: {format_counts(scanned.left_out)}")
     if scanned.difference:
-        print(f"more than published, fewer if negative: {listing(scanned.difference)}")
+        print(f"more than published, fewer if negative: {format_counts(scanned.difference)}")
     print(f"next: dvc exp run -S data.source={name} -S data.path={shlex.quote(str(folder))}")
 
 

@@ -1,10 +1,10 @@
-"""Checks every image of a source and lists the good ones in the manifest, the others with their reason."""
+"""Check every image of a source: list the usable ones in a manifest, and the others with the reason."""
 
 import difflib
 import os
 import stat
-from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,196 +15,173 @@ import pandas as pd
 from wbc.core.classes import CLASSES
 from wbc.core.parallel import parallel_map
 from wbc.dataset.images import FEW_LEVELS, ImageError, decode, grey_levels, sha256
-from wbc.dataset.leaks import copies, copy_of, divided_groups, first_copy, perceptual_hash, two_labels
-from wbc.dataset.split import held_back
-from wbc.sources import UNUSED, VALIDATION, Item, Scanned, SourceError, mask_of, scan_all
+from wbc.dataset.leaks import copies, copy_of, divided_groups, label_conflicts, near_copies, perceptual_hash
+from wbc.dataset.split import draw_test_part
+from wbc.sources import UNUSED, VALIDATION, Item, Scan, SourceError, scan_all
 
-NOTES = {  # what is said of `Ingested.notes`
+NOTES = {  # titles of `ImageSet.notes`
     "left_out": "left out",
     "other": "other files",
     "difference": "more images than the published archive has, fewer if negative",
-    "few_levels": f"at most {FEW_LEVELS} grey levels, so that bits may have been lost before",
-    "in_one_source": "in one source alone, so that a network may learn the laboratory instead",
+    "few_levels": f"at most {FEW_LEVELS} grey levels, so bits may have been lost before",
+    "in_one_source": "in one source only, so a network may learn the laboratory instead",
 }
-FEW_SHARE = 0.05  # of images with so few grey levels, above which it is no chance
+FEW_FRACTION = 0.05  # of images with so few grey levels, above which it is no chance
 COLUMNS = ["id", "path", "sha256", "width", "height", "label", "part", "mask", "group", "copy_of"]
 
 
-class Ingested(NamedTuple):
-    """What a source holds."""
+class ImageSet(NamedTuple):
+    """The images of a source."""
 
-    manifest: pd.DataFrame  # the usable images
-    rejects: pd.DataFrame  # the others: name, reason (of a dozen), detail
+    manifest: pd.DataFrame  # the usable images, columns `COLUMNS`
+    rejects: pd.DataFrame  # the others: name, reason, detail
     leaks: pd.DataFrame  # as `wbc.dataset.leaks` returns them
     hashes: np.ndarray  # (N, 4) uint64 perceptual hashes of the usable images
-    notes: dict[str, dict]  # `left_out`, `other`, `difference` of `scan`; `in_one_source`: classes; none is empty
+    notes: dict[str, dict]  # by key of `NOTES`, counts by name; none is empty
 
 
-def ingest(
-    source: str | Sequence[str],
-    root: Path,
-    test_fraction: float,
-    seed: int,
-    strict: bool = False,
-) -> Ingested:
+def ingest(source: str | Sequence[str], root: Path, test_fraction: float, seed: int, strict: bool = False) -> ImageSet:
     """List the usable images of `data.source` under `root`.
 
-    Where the source has no test part, `test_fraction` of each class is held back, an image with all its copies and its
-    group; which images, depends on the seed and their content alone, never on names or order. A label counts without
-    the blanks around it and in no other spelling. Of equal ids the first counts, unless their labels differ.
+    Where the source has no test part, `test_fraction` of each class becomes one. An image stays with its copies and its
+    group. The choice depends on the seed and the images' content, never on names or order. Of equal ids the first
+    counts, unless their labels differ.
 
-    Of several sources the images are one pool. Where some have a test part and others none, these are for training
-    alone, and nothing is held back. An image that is no test image is rejected where another source tests a copy of it:
-    what a source's own parts share, its publisher decided, but nobody did of two sources.
+    Several sources are one pool. Where some have a test part, the others are for training alone. An image outside of
+    the test part is rejected where another source tests a copy of it; copies within one source are its publisher's
+    choice.
 
     Returns:
-        The manifest, with the columns `COLUMNS`: `path` and `mask` ("" where there is none) begin with `root` as it is
-        given, so that they are the same wherever the working directory lies; sizes in pixels, `label` one of `CLASSES`
-        or "" in an unlabelled test part, `part` train or test, `group` such as the patient ("": unknown), `copy_of` the
-        first image that this one is a copy of ("": none); rejects and leaks.
+        The image set. In its manifest, `path` and `mask` ("": none) begin with `root` as given, `width` and `height`
+        are in pixels, `label` is one of `CLASSES` ("" in an unlabelled test part), `part` is train or test, `group` is
+        for example the patient ("": unknown), and `copy_of` is the first image that this one is a copy of ("": none).
 
     Raises:
         SourceError: the source cannot be read, no labelled training image or no test image is usable, or `strict` and
-            any is not, an image is unused, or a public set's archive is not whole.
+            any image is rejected or unused, or a public set's archive is not whole.
         ListError, OSError: see `wbc.sources.scan`.
     """
-    scanned = scan_all(source, root)
-    items = [item for one in scanned for item in one.items]
-    manifest, hashes, rejects, contradicted, notes = _checked(scanned, root, strict)
-    manifest["copy_of"] = copy_of(manifest["id"], hashes)
-    if len(scanned) > 1 and (elsewhere := _tested_elsewhere(manifest)):
-        for id, other in elsewhere.items():
-            rejects.add(id, f"copy of another source's test image: {other}")
-        manifest, hashes = _without(elsewhere, manifest, hashes)
-        manifest["copy_of"] = copy_of(manifest["id"], hashes)
+    scans = scan_all(source, root)
+    images = _Images(scans, root, strict)
+    if len(scans) > 1:
+        images.remove(_tested_by_others(images.manifest, images.hashes))
+    manifest = images.manifest.assign(copy_of=copy_of(images.manifest["id"], images.hashes))
+    items = [item for scan in scans for item in scan.items]
     tested = any(item.part == "test" for item in items)
     if not tested and len(manifest):
-        manifest["part"] = held_back(manifest, test_fraction, seed).map({True: "test", False: "train"})
+        manifest["part"] = draw_test_part(manifest, test_fraction, seed).map({True: "test", False: "train"})
     manifest["part"] = manifest["part"].replace("", "train")
     if not manifest["part"].eq("train").any():
-        raise SourceError(f"{root}: no usable labelled training image among {len(items)} images{rejects.first}")
+        raise images.error(f"no usable labelled training image among {len(items)} images")
     if not manifest["part"].eq("test").any():
         if tested:
-            raise SourceError(f"{root}: no usable test image{rejects.first}")
+            raise images.error("no usable test image")
         raise SourceError(f"{root}: data.test_fraction = {test_fraction} holds back none of {len(manifest)} images")
-    leaks = pd.concat([copies(manifest, hashes), divided_groups(manifest, hashes), contradicted], ignore_index=True)
-    if len(scanned) > 1 and (alone := _in_one_source(manifest)):
-        notes["in_one_source"] = alone
-    return Ingested(manifest, rejects.table, leaks, hashes, notes)
+    tables = [copies(manifest, images.hashes), divided_groups(manifest, images.hashes), images.conflicts]
+    if len(scans) > 1 and (alone := _in_one_source(manifest)):
+        images.notes["in_one_source"] = alone
+    return images.result(manifest, pd.concat(tables, ignore_index=True))
 
 
-def nothing() -> Ingested:
-    """A set without images: one that the study leaves out."""
-    empty = pd.DataFrame(columns=COLUMNS)
-    leaks = copies(empty, hashes := np.empty((0, 4), np.uint64))
-    return Ingested(empty, pd.DataFrame(columns=["name", "reason", "detail"]), leaks, hashes, {})
-
-
-def collect(source: str, root: Path, home: pd.DataFrame, hashes: np.ndarray, strict: bool = False) -> Ingested:
+def ingest_external(
+    source: str, root: Path, study: pd.DataFrame, study_hashes: np.ndarray, strict: bool = False
+) -> ImageSet:
     """List the labelled images of a source that no model has learned from, all of them to test on.
 
     Args:
         source: one of `data.source`.
         root: its folder.
-        home: the study's manifest. Whatever of the source it has too, byte for byte or nearly, is rejected.
-        hashes: (N, 4) uint64, of its images.
+        study: the study's manifest of N images. Copies of these, byte for byte or nearly, are rejected.
+        study_hashes: (N, 4) uint64.
         strict: as for `ingest`.
 
     Returns:
-        As `ingest`; the only leaks are images under two labels, as all is of the test part.
+        As `ingest`; the only leaks are images under two labels.
 
     Raises:
         SourceError: the source cannot be read, no image is usable, or `strict` and any is not.
         ListError, OSError: see `wbc.sources.scan`.
     """
-    (scanned,) = scan_all(source, root)
-    # in the training part a label must be
-    items = [replace(item, part="train") for item in scanned.items if item.label or item.fault]
-    left_out = scanned.left_out | ({"no label": n} if (n := len(scanned.items) - len(items)) else {})
-    scanned = scanned._replace(items=items, left_out=left_out)
-    manifest, found, rejects, contradicted, notes = _checked([scanned], root, strict)
-    ids = pd.concat(["home " + home["id"], "away " + manifest["id"]], ignore_index=True)
-    first = copy_of(ids, np.concatenate([hashes, found]))[len(home) :]
-    known = {
-        id: other.removeprefix("home ")
-        for id, other in zip(manifest["id"], first, strict=True)
-        if other.startswith("home ")
-    }
-    for id, other in known.items():
-        rejects.add(id, f"copy of an image at home: {other}")
-    manifest, found = _without(known, manifest, found)
-    if manifest.empty:
-        raise SourceError(f"{root}: no usable labelled image among {len(scanned.items)} images{rejects.first}")
-    return Ingested(manifest.assign(part="test"), rejects.table, contradicted, found, notes)
+    (scan,) = scan_all(source, root)
+    items = [replace(item, part="") for item in scan.items if item.label or item.fault]
+    left_out = Counter(scan.left_out) + Counter({"no label": len(scan.items) - len(items)})
+    images = _Images([scan._replace(items=items, left_out=left_out)], root, strict)
+    clusters = near_copies(np.concatenate([study_hashes, images.hashes]))
+    first = study["id"].groupby(clusters[: len(study)]).first()
+    known = pd.Series(clusters[len(study) :], images.manifest["id"]).map(first).dropna()
+    images.remove({id: f"copy of an image of the study: {other}" for id, other in known.items()})
+    if images.manifest.empty:
+        raise images.error(f"no usable labelled image among {len(items)} images")
+    return images.result(images.manifest.assign(part="test"), images.conflicts)
 
 
-class _Rejects(list[tuple[str, str, str]]):
-    """Name, reason and detail of what cannot be used; if `strict`, the first one is an error."""
+def empty_set() -> ImageSet:
+    """An external set that the study leaves out."""
+    images = _Images([], Path(), strict=False)
+    return images.result(images.manifest, images.conflicts)
 
-    def __init__(self, root: Path, strict: bool):
-        super().__init__()
-        self.root, self.strict = root, strict
 
-    def add(self, name: str, why: str) -> None:
+class _Images:
+    """The usable images of sources, of which some may still be removed, and the rejected ones."""
+
+    def __init__(self, scans: Sequence[Scan], root: Path, strict: bool):
+        self.root, self.strict, self.rejects = root, strict, []
+        for scan in scans if strict else ():
+            _check_complete(scan)
+        items = [item for scan in scans for item in scan.items]
+        roots = [scan.root for scan in scans for _ in scan.items]
+        tasks = zip(items, _faults(items), roots, strict=True)
+        rows, hashes, few = [], [], 0
+        for item, result in zip(items, parallel_map(_read, tasks, len(items), "ingest", threads=True), strict=True):
+            if isinstance(result, str):
+                self._reject(item.id, result)
+            else:
+                rows.append(result[0])
+                hashes.append(result[1])
+                few += result[2]
+        self.manifest = pd.DataFrame(rows, columns=COLUMNS)
+        self.hashes = np.array(hashes, np.uint64).reshape(-1, 4)
+        self.conflicts = label_conflicts(self.manifest, self.hashes)
+        self.remove({row.id: f"same image under two labels: {row.other}" for row in self.conflicts.itertuples()})
+        notes = {"few_levels": {"images": few, "of": len(rows)} if few > FEW_FRACTION * len(rows) else {}}
+        for name in ("left_out", "other", "difference"):
+            notes[name] = {key: count for scan in scans for key, count in getattr(scan, name).items()}
+        self.notes = {name: note for name, note in notes.items() if note}
+
+    def _reject(self, name: str, why: str) -> None:
         name = name.encode(errors="backslashreplace").decode()  # a name that is not UTF-8 must be writable
         if self.strict:
             raise SourceError(f"{self.root}: {name!r}: {why}; correct it or take it out, or set data.strict to false")
         reason, _, detail = why.partition(": ")
-        self.append((name, reason, detail))
+        self.rejects.append((name, reason, detail))
 
-    @property
-    def first(self) -> str:
-        """The first one, as a message ends."""
-        return f"; first reason: {self[0][0]!r}: {': '.join(filter(None, self[0][1:]))}" if self else ""
+    def remove(self, reasons: Mapping[str, str]) -> None:
+        """Reject images of the manifest by id."""
+        for id, why in reasons.items():
+            self._reject(id, why)
+        kept = ~self.manifest["id"].isin(list(reasons)).to_numpy()
+        self.manifest, self.hashes = self.manifest[kept].reset_index(drop=True), self.hashes[kept]
 
-    @property
-    def table(self) -> pd.DataFrame:
-        return pd.DataFrame(list(self), columns=["name", "reason", "detail"])
+    def error(self, message: str) -> SourceError:
+        """An error that tells the first reason for a rejection too."""
+        for name, *why in self.rejects[:1]:
+            message += f"; first reason: {name!r}: {': '.join(filter(None, why))}"
+        return SourceError(f"{self.root}: {message}")
 
-
-def _checked(
-    scanned: Sequence[Scanned], root: Path, strict: bool
-) -> tuple[pd.DataFrame, np.ndarray, _Rejects, pd.DataFrame, dict[str, dict]]:
-    """The sources' usable items, their perceptual hashes, the other items, of these what is under two labels, notes."""
-    for one in scanned:
-        if strict and one.difference:
-            (label, count), more = next(iter(one.difference.items())), len(one.difference) - 1
-            why = f"{label} {count:+} images" + f", and {more} labels more" * bool(more)
-            raise SourceError(f"{one.root}: not the whole archive: {why}; complete it, or set data.strict to false")
-        if strict and one.unused:
-            why = f"{one.left_out[UNUSED]} images are {UNUSED}, the first {one.unused!r}"
-            raise SourceError(f"{one.root}: {why}; list them or take them out, or set data.strict to false")
-    items = [item for one in scanned for item in one.items]
-    roots = [one.root for one in scanned for _ in one.items]
-    rejects = _Rejects(root, strict)
-    tasks = zip(items, _faults(items), roots, strict=True)
-    rows, hashes, few = [], [], 0
-    results = parallel_map(_look, tasks, len(items), "ingest", threads=True)
-    for item, result in zip(items, results, strict=True):
-        if isinstance(result, str):
-            rejects.add(item.id, result)
-        else:
-            rows.append(result[0])
-            hashes.append(result[1])
-            few += result[2]
-    manifest = pd.DataFrame(rows, columns=COLUMNS)
-    hashes = np.array(hashes, np.uint64).reshape(-1, 4)
-
-    contradicted = two_labels(manifest, hashes)
-    for row in contradicted.itertuples():
-        rejects.add(row.id, f"same image under two labels: {row.other}")
-    manifest, hashes = _without(contradicted["id"], manifest, hashes)
-
-    notes = {"few_levels": {"images": few, "of": len(rows)} if few > FEW_SHARE * len(rows) else {}}
-    for name in ("left_out", "other", "difference"):
-        notes[name] = {key: count for one in scanned for key, count in getattr(one, name).items()}
-    return manifest, hashes, rejects, contradicted, {name: note for name, note in notes.items() if note}
+    def result(self, manifest: pd.DataFrame, leaks: pd.DataFrame) -> ImageSet:
+        rejects = pd.DataFrame(self.rejects, columns=["name", "reason", "detail"])
+        return ImageSet(manifest, rejects, leaks, self.hashes, self.notes)
 
 
-def _without(ids: Collection[str], manifest: pd.DataFrame, hashes: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
-    """The manifest and its hashes without some images."""
-    kept = ~manifest["id"].isin(ids).to_numpy()
-    return manifest[kept].reset_index(drop=True), hashes[kept]
+def _check_complete(scan: Scan) -> None:
+    """Raise a `SourceError` where a public set's archive is not whole or an image is not used."""
+    if scan.difference:
+        (label, count), more = next(iter(scan.difference.items())), len(scan.difference) - 1
+        why = f"{label} {count:+} images" + f", and {more} labels more" * bool(more)
+        raise SourceError(f"{scan.root}: not the whole archive: {why}; complete it, or set data.strict to false")
+    if scan.unused:
+        why = f"{scan.left_out[UNUSED]} images are {UNUSED}, the first {scan.unused!r}"
+        raise SourceError(f"{scan.root}: {why}; list them or take them out, or set data.strict to false")
 
 
 def _sources(manifest: pd.DataFrame) -> pd.Series:
@@ -219,55 +196,48 @@ def _in_one_source(manifest: pd.DataFrame) -> dict[str, str]:
     return {label: sources[label][0] for label in CLASSES if label in sources and len(sources[label]) == 1}
 
 
-def _tested_elsewhere(manifest: pd.DataFrame) -> dict[str, str]:
-    """The images outside of every test part that another source tests a copy of, with the first such copy."""
-    images = manifest[["id"]].assign(source=_sources(manifest), first=first_copy(manifest))
+def _tested_by_others(manifest: pd.DataFrame, hashes: np.ndarray) -> dict[str, str]:
+    """The images outside of the test part that another source tests a copy of, with the reason to reject them."""
+    images = manifest[["id"]].assign(source=_sources(manifest), cluster=near_copies(hashes))
     tested = manifest["part"] == "test"
-    pairs = images[~tested].merge(images[tested], on="first", suffixes=("", "_tested"))
+    pairs = images[~tested].merge(images[tested], on="cluster", suffixes=("", "_tested"))
     pairs = pairs[pairs["source"] != pairs["source_tested"]].drop_duplicates("id")
-    return dict(zip(pairs["id"], pairs["id_tested"], strict=True))
+    return dict(zip(pairs["id"], "copy of another source's test image: " + pairs["id_tested"], strict=True))
 
 
-def _faults(items: list[Item]) -> list[str]:
-    """Why each item cannot be used by what its source says alone: a reason, or "" where nothing speaks against it."""
-    labels = defaultdict(set)
+def _faults(items: Sequence[Item]) -> list[str]:
+    """Why each item cannot be used, as far as the source's lists tell; "" where it can."""
+    labels, ids, files, faults = defaultdict(set), set(), {}, []
     for item in items:
-        labels[item.id].add(item.label)
-    ids, files, faults = set(), {}, []
+        labels[item.id] |= {item.label} - {""}
     for item in items:
-        contradictions = labels[item.id] - {""}
         if item.fault:
             fault = item.fault
         elif item.part in VALIDATION:
             fault = "validation part: it is drawn from the training images; make it train or test"
         elif item.part not in ("", "train", "test"):
             fault = f"unknown part: {item.part!r} is neither train nor test"
-        elif item.label not in CLASSES and (item.label or item.part != "test"):
-            fault = _label_fault(item.label)
-        elif len(contradictions) > 1:
-            fault = f"id under two labels: {', '.join(sorted(contradictions))}"
+        elif not item.label and item.part != "test":
+            fault = "no label"
+        elif item.label and item.label not in CLASSES:
+            close = difflib.get_close_matches(item.label.upper(), CLASSES, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(CLASSES)}"
+            fault = f"unknown label: {item.label!r}; {hint}"
+        elif len(labels[item.id]) > 1:
+            fault = f"id under two labels: {', '.join(sorted(labels[item.id]))}"
         elif item.id in ids:
             fault = "duplicate id"
         elif item.path in files:
             fault = f"same file as another id: {files[item.path]}"
         else:
-            fault = ""
+            fault, files[item.path] = "", item.id
             ids.add(item.id)
-            files[item.path] = item.id
         faults.append(fault)
     return faults
 
 
-def _label_fault(label: str) -> str:
-    if not label:
-        return "no label"
-    close = difflib.get_close_matches(label.upper(), CLASSES, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(CLASSES)}"
-    return f"unknown label: {label!r}; {hint}"
-
-
-def _look(item: Item, fault: str, root: Path) -> tuple[tuple, np.ndarray, bool] | str:
-    """The manifest's row of an item, its perceptual hash, whether it has few grey levels; or why it is rejected."""
+def _read(item: Item, fault: str, root: Path) -> tuple[tuple, np.ndarray, bool] | str:
+    """An item's row of the manifest, its perceptual hash, and whether it has few grey levels; or why it is rejected."""
     if fault:
         return fault
     try:
@@ -278,7 +248,7 @@ def _look(item: Item, fault: str, root: Path) -> tuple[tuple, np.ndarray, bool] 
         return "link out of the folder: not followed; copy the file here, or make data.path itself a link"
     try:
         if not stat.S_ISREG(item.path.stat().st_mode):
-            return "not a file"  # a pipe would be waited on
+            return "not a file"  # reading a pipe would wait for ever
         content = item.path.read_bytes()
         image = decode(content)
     except OSError as error:
@@ -286,17 +256,8 @@ def _look(item: Item, fault: str, root: Path) -> tuple[tuple, np.ndarray, bool] 
     except ImageError as error:
         return str(error)
     height, width, _ = image.shape
-    mask = mask_of(item.path)
-    row = (
-        item.id,
-        item.path.as_posix(),
-        sha256(content),
-        width,
-        height,
-        item.label,
-        item.part,
-        mask.as_posix() if mask else "",
-        item.group,
-        "",  # whether it is a copy, all of them together will show
-    )
+    mask = item.path.parent.parent / "masks" / f"{item.path.stem}.png"
+    mask = mask.as_posix() if item.path.parent.name == "images" and mask.exists() else ""
+    file = item.path.as_posix(), sha256(content), width, height
+    row = (item.id, *file, item.label, item.part, mask, item.group, "")
     return row, perceptual_hash(image), grey_levels(image) <= FEW_LEVELS

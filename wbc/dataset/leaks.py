@@ -1,7 +1,12 @@
-"""Finds copies of an image: in training and test, or under two labels, they let a score cheat."""
+"""Find copies of an image in training and test, or under two labels: either falsifies the scores.
+
+`copies`, `label_conflicts` and `divided_groups` take a manifest of N images, numbered from 0, and their (N, 4) uint64
+perceptual hashes. They return the images that they find, one per row in the manifest's order, with the columns
+`COLUMNS`: the kind, the id, the id of the other image, and the number of bits in which the two hashes differ.
+"""
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, count
 
 import cv2
 import numpy as np
@@ -11,19 +16,19 @@ from scipy.sparse.csgraph import connected_components
 
 COLUMNS = ["kind", "id", "other", "distance"]
 LEAKING = ("identical", "near_identical", "two_labels", "group")
-KINDS = (*LEAKING, "within_training")  # which leaks nothing: folds and validation keep copies together
+KINDS = (*LEAKING, "within_training")  # the last is no leak: folds and validation keep copies together
 SIDE = 16  # a perceptual hash has SIDE² bits
 MARGIN = 1  # grey levels: without it the bits of the plain background are noise
 # Bits in which copies may differ. Copies of 150 real cells (PBC, Acevedo et al. 2020) differ in at most 13 after JPEG
-# at quality 50, brightening, scaling to 224 pixels or to a half, and in at most 17 after losing 2 pixels on every side;
-# of the 23 million pairs among 6,834 of these cells five are equal files, and the others differ in at least 44 bits.
+# at quality 50, brightening, scaling to 224 pixels or to a half, and in at most 17 after losing 2 pixels on every side.
+# Of the 23 million pairs among 6,834 of these cells five are equal files, and the others differ in at least 44 bits.
 THRESHOLD = 16
-GROUPS = 3  # of bands: fewer make more keys of more bits; three make 57 of some 26 bits, enough for millions of images
+GROUPS = 3  # of bands: fewer give more keys of more bits; three give 57 keys of 26 bits, enough for millions of images
 MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64)  # any odd
 
 
 def perceptual_hash(image: np.ndarray) -> np.ndarray:
-    """A difference hash: which pixel is darker than its right neighbour in the image shrunk to 17×16.
+    """Difference hash: which pixel is darker than its right neighbour in the image shrunk to 17×16.
 
     It survives scaling, compression and a change of brightness, not rotation or mirroring.
 
@@ -38,163 +43,131 @@ def perceptual_hash(image: np.ndarray) -> np.ndarray:
 
 
 def near_copies(hashes: np.ndarray) -> np.ndarray:
-    """Which perceptual hashes are copies, in at most `THRESHOLD` bits different from one another or by way of others.
+    """Cluster perceptual hashes by single linkage: those that differ in at most `THRESHOLD` bits are linked.
 
-    Exact, without comparing all pairs: of `THRESHOLD + GROUPS + 1` bands of the bits, two such hashes agree in at least
-    `GROUPS + 1`, since each bit in which they differ spoils one band. So two of these bands are in the same of `GROUPS`
-    groups, and only those hashes are compared that agree in two bands of one group: sorted by these, neighbours.
+    Exact without comparing all pairs. The bits are divided into `THRESHOLD + GROUPS + 1` bands. Each differing bit
+    spoils one band, so two linked hashes agree in at least `GROUPS + 1` bands, two of which are in the same of `GROUPS`
+    groups. Only hashes that agree in two bands of one group are compared; sorting by these bands makes them neighbours.
 
     Args:
         hashes: (N, 4) uint64.
 
     Returns:
-        (N,) int64, equal where they are copies.
+        (N,) cluster numbers.
     """
-    cluster, found, count = np.arange(len(hashes)), [], 0
-    for mask in _masks():
-        order, end = _runs(hashes, mask)
-        here, step = np.arange(len(order)), 1
-        while len(here := here[here + step < end[here]]):
+    unique, inverse = np.unique(hashes, axis=0, return_inverse=True)
+    number, cluster = len(unique), np.arange(len(unique))
+    for mask in _band_pairs():
+        keys = ((unique & mask) * MIX).sum(1, dtype=np.uint64)
+        order = np.argsort(keys)
+        keys, here = keys[order], np.arange(number)
+        for step in count(1):
+            here = here[: np.searchsorted(here, number - step)]
+            here = here[keys[here] == keys[here + step]]
+            if not len(here):
+                break
             one, other = order[here], order[here + step]
             new = cluster[one] != cluster[other]
             one, other = one[new], other[new]
-            near = np.bitwise_count(hashes[one] ^ hashes[other]).sum(1, dtype=np.int64) <= THRESHOLD
-            if near.any():
-                found.append((one[near], other[near]))
-                count += near.sum()
-            if count > len(hashes):  # n copies of one image have n² / 2 pairs, but are joined by n
-                cluster, found, count = _joined(cluster, found), [], 0
-            step += 1
-    return _joined(cluster, found)
+            near = np.bitwise_count(unique[one] ^ unique[other]).sum(1) <= THRESHOLD
+            if near.any():  # joining at every step keeps n copies of one image from becoming n² / 2 stored pairs
+                pairs = cluster[one[near]], cluster[other[near]]
+                links = coo_array((np.ones(near.sum(), bool), pairs), shape=(number, number))
+                cluster = connected_components(links, directed=False)[1][cluster]
+    return cluster[inverse]
 
 
-def _masks() -> Iterator[np.ndarray]:
-    """The (4,) uint64 bits of each pair of bands."""
+def _band_pairs() -> Iterator[np.ndarray]:
+    """The bits of each pair of bands of one group, (4,) uint64."""
     bands = THRESHOLD + GROUPS + 1
-    # every 20th bit, not 13 that are neighbours: those of the background agree in most images
-    of_bit = np.arange(SIDE**2) % bands
+    # A band has every 20th bit, not 13 neighbours: those of the background agree in most images.
+    band = np.arange(SIDE**2) % bands
     for group in range(GROUPS):
         for pair in combinations(range(group, bands, GROUPS), 2):
-            yield np.packbits(np.isin(of_bit, pair)).view(np.uint64)
-
-
-def _runs(hashes: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The places of hashes that agree with others in the bits of `mask`, these side by side, and where a run ends."""
-    low = np.uint64(len(hashes).bit_length())  # bits of a place, which the key makes room for
-    keys = sum((hashes[:, word] & mask[word]) * MIX[word] for word in range(4)) >> low << low
-    keys |= np.arange(len(hashes), dtype=np.uint64)
-    keys.sort()
-    first = np.ones(len(keys), bool)  # of its run
-    first[1:] = np.diff(keys >> low) != 0
-    alone = first.copy()
-    alone[:-1] &= first[1:]
-    order, first = (keys[~alone] & ((np.uint64(1) << low) - np.uint64(1))).astype(np.int64), first[~alone]
-    ends = np.append(np.flatnonzero(first)[1:], len(order))
-    return order, ends[np.cumsum(first) - 1]
-
-
-def _joined(cluster: np.ndarray, found: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """The clusters after those of each pair of places became one."""
-    one, other = (np.concatenate([cluster[:0], *(cluster[pairs[i]] for pairs in found)]) for i in (0, 1))
-    links = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(cluster), len(cluster)))
-    return connected_components(links, directed=False)[1].astype(np.int64)[cluster]
-
-
-def _clusters(hashes: np.ndarray) -> np.ndarray:
-    """As `near_copies`, of hashes many of which may be equal."""
-    unique, place = np.unique(hashes, axis=0, return_inverse=True)
-    return near_copies(unique)[place]
+            yield np.packbits(np.isin(band, pair)).view(np.uint64)
 
 
 def copy_of(ids: pd.Series, hashes: np.ndarray) -> pd.Series:
-    """The id of the first image that each copies, by perceptual hash and also by way of others; "" where it is none.
+    """The id of the first of each image's near copies, "" for the first itself and for images without copies.
 
     Args:
         ids: of N images.
-        hashes: theirs, (N, 4) uint64.
+        hashes: (N, 4) uint64.
     """
-    first = ids.groupby(_clusters(hashes)).transform("first")
+    first = ids.groupby(near_copies(hashes)).transform("first")
     return first.where(first != ids, "")
 
 
-def copies(manifest: pd.DataFrame, hashes: np.ndarray) -> pd.DataFrame:
-    """Images that training has already, listed beside its copy.
-
-    Args:
-        manifest: N images, with `id`, `sha256`, `part` and `copy_of`.
-        hashes: theirs, (N, 4) uint64.
-
-    Returns:
-        One row per such image, columns `COLUMNS`: of a test image `identical` (equal bytes) or `near_identical`, its
-        id, the id of the closest training image, and the bits in which their hashes differ; of a training image
-        `within_training` and the first that it repeats.
-    """
-    ids, contents = manifest["id"].to_numpy(), manifest["sha256"].to_numpy()
-    train = (manifest["part"] == "train").to_numpy()
-    cluster = first_copy(manifest).to_numpy()
-    several = pd.Series(np.flatnonzero(pd.Series(cluster).duplicated(keep=False)))
-    rows = {}
-    for _, places in several.groupby(cluster[several]):
-        places = places.to_numpy()
-        known = places[train[places]]
-        for place in places if len(known) else ():
-            others = known[:1] if train[place] else known
-            distances = np.bitwise_count(hashes[others] ^ hashes[place]).sum(1, dtype=np.int64)
-            same = contents[others] == contents[place]
-            best = np.lexsort((distances, ~same))[0]
-            if others[best] != place:
-                kind = "within_training" if train[place] else "identical" if same[best] else "near_identical"
-                rows[place] = (kind, ids[place], ids[others[best]], int(distances[best]))
-    return pd.DataFrame([rows[place] for place in sorted(rows)], columns=COLUMNS)
-
-
-def divided_groups(manifest: pd.DataFrame, hashes: np.ndarray) -> pd.DataFrame:
-    """Test images whose group, such as a patient, is in training too.
-
-    Args:
-        manifest: N images, numbered from 0, with `id`, `part` and `group` ("" where unknown).
-        hashes: theirs, (N, 4) uint64.
-
-    Returns:
-        One row per such image, columns `COLUMNS`, beside the group's first training image.
-    """
-    grouped = manifest[manifest["group"] != ""].reset_index(names="place")
-    first = grouped[grouped["part"] == "train"].drop_duplicates("group").set_index("group")
-    divided = grouped[(grouped["part"] == "test") & grouped["group"].isin(first.index)]
-    other = first.loc[divided["group"]]
-    distances = np.bitwise_count(hashes[divided["place"]] ^ hashes[other["place"]]).sum(1, dtype=np.int64)
-    found = {"kind": "group", "id": divided["id"], "other": other["id"].to_numpy(), "distance": distances}
-    return pd.DataFrame(found, columns=COLUMNS)
-
-
-def first_copy(manifest: pd.DataFrame) -> pd.Series:
-    """The id of the first of the images that each is one of: its own where it is no copy."""
+def originals(manifest: pd.DataFrame) -> pd.Series:
+    """The id of the first image that each is a copy of, its own id where it is no copy."""
     return manifest["copy_of"].where(manifest["copy_of"] != "", manifest["id"])
 
 
-def two_labels(manifest: pd.DataFrame, hashes: np.ndarray) -> pd.DataFrame:
-    """Images of which a copy, byte for byte or nearly, is under another label too.
+def copies(manifest: pd.DataFrame, hashes: np.ndarray) -> pd.DataFrame:
+    """Images of which the training part has a copy.
 
-    Args:
-        manifest: N images, with `id`, `sha256` and `label` ("" where unlabelled, which contradicts nothing).
-        hashes: theirs, (N, 4) uint64.
-
-    Returns:
-        One row per such image, columns `COLUMNS`, beside the closest image that contradicts it. Blank images, whose
-        hashes have at most `THRESHOLD` bits, contradict each other only where their bytes are equal.
+    A test image is `identical` (equal bytes) or `near_identical` to the closest training image. A training image is a
+    copy `within_training` of the first one.
     """
-    ids, contents, labels = (manifest[name].to_numpy() for name in ("id", "sha256", "label"))
-    labelled = pd.Series(np.flatnonzero(labels != ""))
+    train, contents, found = (manifest["part"] == "train").to_numpy(), manifest["sha256"].to_numpy(), []
+    for places in _clusters(originals(manifest)):
+        trained = places[train[places]]
+        for place in places if len(trained) else ():
+            other, distance = _closest(place, trained[:1] if train[place] else trained, contents, hashes)
+            identical = contents[place] == contents[other]
+            kind = "within_training" if train[place] else "identical" if identical else "near_identical"
+            if other != place:
+                found.append((place, kind, other, distance))
+    return _table(found, manifest)
+
+
+def label_conflicts(manifest: pd.DataFrame, hashes: np.ndarray) -> pd.DataFrame:
+    """Images of which a copy, byte for byte or nearly, has another label, with the closest such copy.
+
+    An image without a label conflicts with none. Blank images, whose hashes have at most `THRESHOLD` bits set, conflict
+    only where their bytes are equal.
+    """
+    contents, labels, found = manifest["sha256"].to_numpy(), manifest["label"].to_numpy(), []
     blank = np.bitwise_count(hashes).sum(1) <= THRESHOLD
-    rows = {}
-    for _, places in labelled.groupby(_clusters(hashes)[labelled]):
-        places = places.to_numpy()
+    for places in _clusters(pd.Series(near_copies(hashes))[labels != ""]):
         for place in places if len(set(labels[places])) > 1 else ():
             others = places[labels[places] != labels[place]]
-            distances = np.bitwise_count(hashes[others] ^ hashes[place]).sum(1, dtype=np.int64)
-            same = contents[others] == contents[place]
-            near = (distances <= THRESHOLD) & ~blank[others] & ~blank[place]
-            best = np.lexsort((distances, ~near, ~same))[0]
-            if same[best] or near[best]:
-                rows[place] = ("two_labels", ids[place], ids[others[best]], int(distances[best]))
-    return pd.DataFrame([rows[place] for place in sorted(rows)], columns=COLUMNS)
+            near = (_distances(place, others, hashes) <= THRESHOLD) & ~blank[others] & ~blank[place]
+            others = others[near | (contents[others] == contents[place])]
+            if len(others):
+                found.append((place, "two_labels", *_closest(place, others, contents, hashes)))
+    return _table(found, manifest)
+
+
+def divided_groups(manifest: pd.DataFrame, hashes: np.ndarray) -> pd.DataFrame:
+    """Test images whose group, such as a patient, is in training too, with the group's first training image."""
+    train, contents, found = (manifest["part"] == "train").to_numpy(), manifest["sha256"].to_numpy(), []
+    for places in _clusters(manifest["group"][manifest["group"] != ""]):
+        first = places[train[places]][:1]
+        for place in places[~train[places]] if len(first) else ():
+            found.append((place, "group", *_closest(place, first, contents, hashes)))
+    return _table(found, manifest)
+
+
+def _clusters(keys: pd.Series) -> Iterator[np.ndarray]:
+    """The places of the images that share a key, for each key of several images."""
+    shared = keys[keys.duplicated(keep=False)]
+    return (images.index.to_numpy() for _, images in shared.groupby(shared))
+
+
+def _distances(place: int, others: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+    """The numbers of bits in which the hash of one image differs from those of others."""
+    return np.bitwise_count(hashes[others] ^ hashes[place]).sum(1)
+
+
+def _closest(place: int, others: np.ndarray, contents: np.ndarray, hashes: np.ndarray) -> tuple[int, int]:
+    """The closest of other images and its distance; one with equal bytes comes first."""
+    distances = _distances(place, others, hashes)
+    best = np.lexsort((distances, contents[others] != contents[place]))[0]
+    return others[best], int(distances[best])
+
+
+def _table(found: list[tuple[int, str, int, int]], manifest: pd.DataFrame) -> pd.DataFrame:
+    """The table of rows of an image's place, kind, the other image's place, and distance."""
+    ids = manifest["id"].to_numpy()
+    return pd.DataFrame([(kind, ids[i], ids[j], distance) for i, kind, j, distance in sorted(found)], columns=COLUMNS)

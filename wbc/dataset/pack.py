@@ -1,4 +1,4 @@
-"""All images in one file of equal squares, which trains faster than decoding JPEGs every epoch."""
+"""Pack all images as equal squares in one file, which trains faster than decoding JPEGs every epoch."""
 
 import math
 from pathlib import Path
@@ -11,13 +11,13 @@ from wbc.core.io import atomic
 from wbc.core.parallel import parallel_map
 from wbc.dataset.images import read
 
-HALF_UP = 0.501  # to round by: halves, which are frequent, go up even where a sum's last bits leave them just below
+HALF_UP = 0.501  # rounds halves, which are frequent, up even where a sum's last bits leave them just below
 
 
-def middle(image: np.ndarray, share: float) -> np.ndarray:
-    """The middle `share` of either axis of an (H, W[, 3]) image, in whole pixels; the odd one is left below."""
-    lengths = [max(1, math.floor(length * share + 0.5)) for length in image.shape[:2]]
-    top, left = ((whole - kept) // 2 for whole, kept in zip(image.shape[:2], lengths, strict=True))
+def centre_crop(image: np.ndarray, fraction: float) -> np.ndarray:
+    """The central `fraction` of either axis of an (H, W[, 3]) image, in whole pixels; the odd one is cut off below."""
+    lengths = [max(1, math.floor(length * fraction + 0.5)) for length in image.shape[:2]]
+    top, left = ((length - kept) // 2 for length, kept in zip(image.shape[:2], lengths, strict=True))
     return image[top : top + lengths[0], left : left + lengths[1]]
 
 
@@ -34,20 +34,20 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def pack(manifest: pd.DataFrame, size: int, path: Path, crop: float = 1.0) -> None:
-    """Write the images' `middle`, in the manifest's order, as one (N, size, size, 3) uint8 `.npy` file, RGB.
+    """Write the images of a manifest, cropped and resized, as one (N, size, size, 3) uint8 `.npy` file, RGB.
 
     Args:
-        manifest: of N images.
+        manifest: N images.
         size: pixels a side.
         path: of the file.
-        crop: `middle` share.
+        crop: `centre_crop`'s fraction.
 
     Raises:
         ImageError: an image is missing or has changed since it was ingested.
     """
     tasks = ((row.path, row.sha256, size, crop) for row in manifest.itertuples())
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(manifest), size, size, 3)}
-    # written from front to back: a disk that fills up under a memory map kills the process
+    # Written from front to back, since a disk that fills up under a memory map kills the process.
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for image in parallel_map(_load, tasks, len(manifest), "pack", threads=True):
@@ -55,4 +55,4 @@ def pack(manifest: pd.DataFrame, size: int, path: Path, crop: float = 1.0) -> No
 
 
 def _load(path: str, sha256: str, size: int, crop: float) -> np.ndarray:
-    return resize(middle(read(path, sha256), crop), size)
+    return resize(centre_crop(read(path, sha256), crop), size)

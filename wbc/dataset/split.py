@@ -1,7 +1,7 @@
 """Stratified splits that depend on the images' content and the seed, never on names or order.
 
-What is drawn are units: an image with all its copies and all images of its group, such as a patient. They stay together
-even where the classes cannot be spread as evenly then.
+What is drawn are units: an image with all its copies and all images of its group, such as a patient. A unit stays
+together even where the classes cannot be spread as evenly then.
 """
 
 import hashlib
@@ -13,75 +13,76 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from wbc.dataset.leaks import first_copy
+from wbc.dataset.leaks import originals
 
 
 class Units(NamedTuple):
     """N images in U units."""
 
-    of: np.ndarray  # (N,) int64: the unit of each image
-    counts: pd.DataFrame  # (U, classes): how many images of each class a unit has
-    home: pd.Series  # (U,): the class of which it has the largest share, by which it is stratified
-    place: pd.Series  # (U,): where it stands in a shuffle of its home class, in (0, 1)
+    unit: np.ndarray  # (N,) int64: the unit of each image
+    counts: pd.DataFrame  # (U, classes): images of each class in each unit
+    stratum: pd.Series  # (U,): the class of which each unit has the largest fraction
+    position: pd.Series  # (U,): the unit's position in a shuffle of its stratum, in (0, 1)
 
 
-def shuffled(manifest: pd.DataFrame, seed: int, purpose: str) -> Units:
-    """The units of a manifest, shuffled by a keyed hash of their content.
+def shuffle_units(manifest: pd.DataFrame, seed: int, purpose: str) -> Units:
+    """Shuffle the units of a manifest by a keyed hash of their content.
 
-    Where a class has n images in units at home in it, and the units before it in the shuffle m of them, a unit with k
-    stands at (m + k/2) / n: the i-th of n single images at (i + 1/2) / n.
+    Units of a stratum with n images of its class have the position (m + k/2) / n, where k is the number of those images
+    in the unit and m that in the units before it: the i-th of n single images has (i + 1/2) / n.
     """
-    copies, groups = pd.factorize(first_copy(manifest))[0], pd.factorize(manifest["group"].replace("", None))[0]
+    copies, groups = pd.factorize(originals(manifest))[0], pd.factorize(manifest["group"].replace("", None))[0]
     known, size = groups >= 0, len(manifest) + groups.max(initial=-1) + 1
     links = coo_array((np.ones(known.sum()), (copies[known], len(manifest) + groups[known])), shape=(size, size))
-    of = pd.factorize(connected_components(links, directed=False)[1][copies])[0]
-    counts = pd.crosstab(of, manifest["label"].to_numpy())
-    home = (counts / counts.sum()).idxmax(axis=1)
-    content = manifest["sha256"].groupby(of).min()
+    unit = pd.factorize(connected_components(links, directed=False)[1][copies])[0]
+    counts = pd.crosstab(unit, manifest["label"].to_numpy())
+    stratum = (counts / counts.sum()).idxmax(axis=1)
+    content = manifest["sha256"].groupby(unit).min()
     keys = content.map(lambda key: hashlib.sha256(f"{seed}:{purpose}:{key}".encode()).hexdigest())
-    weights = pd.Series(counts.to_numpy()[np.arange(len(counts)), counts.columns.get_indexer(home)])[keys.argsort()]
-    by_class = weights.groupby(home)
-    place = (by_class.cumsum() - weights / 2) / by_class.transform("sum")
-    return Units(of, counts, home, place.sort_index())
+    weights = pd.Series(counts.to_numpy()[np.arange(len(counts)), counts.columns.get_indexer(stratum)])[keys.argsort()]
+    by_stratum = weights.groupby(stratum)
+    position = (by_stratum.cumsum() - weights / 2) / by_stratum.transform("sum")
+    return Units(unit, counts, stratum, position.sort_index())
 
 
-def deal(units: Units, targets: np.ndarray) -> np.ndarray:
-    """Deal units to parts so that each part gets as many images of every class as it should, as far as units allow.
+def assign_parts(units: Units, targets: np.ndarray) -> np.ndarray:
+    """Assign units to parts so that the numbers of images per class come close to targets.
 
-    The larger units come first and the single images last, which then fill up what is missing. Each goes where it adds
-    least to the sum of (images − target)² / target over classes and parts, and among equals to the smallest part.
+    Greedy: the larger units come first, and the single images last, which then fill up what is missing. Each unit goes
+    where it adds least to the sum of (images − target)² / target over classes and parts, among equals to the smallest.
 
     Args:
-        units: U of them.
+        units: U units.
         targets: (parts, classes) numbers of images, the classes as in `units.counts`.
 
     Returns:
-        (U,) int64: the part of each.
+        (U,) int64: the part of each unit.
     """
-    size = units.counts.sum(axis=1)
-    turns = pd.DataFrame({"size": -size, "home": units.home, "place": units.place})
-    counts, parts = units.counts.to_numpy().tolist(), range(len(targets))
-    wanted, have, total = targets.tolist(), np.zeros_like(targets, int).tolist(), [0 for _ in parts]
-    dealt = np.empty(len(counts), np.int64)
-    for unit in turns.sort_values(list(turns)).index:
-        held = [(c, n) for c, n in enumerate(counts[unit]) if n]
-
-        def added(part: int, held=held) -> float:  # fsum: the same on every machine
-            return math.fsum(n * (n + 2 * have[part][c]) / (wanted[part][c] or 1e-9) for c, n in held)
-
-        part = dealt[unit] = min(parts, key=lambda part: (added(part), total[part]))
-        total[part] += sum(n for _, n in held)
-        for c, n in held:
-            have[part][c] += n
-    return dealt
+    order = pd.DataFrame({"size": -units.counts.sum(axis=1), "stratum": units.stratum, "position": units.position})
+    counts, targets = units.counts.to_numpy().tolist(), targets.tolist()
+    images = np.zeros_like(targets, int).tolist()
+    assigned = np.empty(len(counts), np.int64)
+    for unit in order.sort_values(list(order)).index:
+        present = [(c, n) for c, n in enumerate(counts[unit]) if n]
+        costs = [  # fsum: the same on every machine
+            (math.fsum(n * (n + 2 * had[c]) / (target[c] or 1e-9) for c, n in present), sum(had))
+            for had, target in zip(images, targets, strict=True)
+        ]
+        part = assigned[unit] = costs.index(min(costs))
+        for c, n in present:
+            images[part][c] += n
+    return assigned
 
 
-def held_back(manifest: pd.DataFrame, fraction: float, seed: int) -> pd.Series:
-    """Whether each image of a pool belongs to its test part, a share `fraction` of every class.
+def draw_test_part(manifest: pd.DataFrame, fraction: float, seed: int) -> pd.Series:
+    """Draw a `fraction` of every class as the test part.
 
-    The training part's size is `1 - fraction` of all, rounded, and its seats go to the classes by largest remainder,
-    ties to the smaller class: so the challenge's 38,535 images divide into the study's 28,901 and 9,634, class by
-    class as in Table 1, where rounding each class by itself does not. Every class keeps an image in training.
+    The training part's size is `1 - fraction` of all, rounded, and divided among the classes by largest remainder, ties
+    to the smaller class. So the challenge's 38,535 images divide into the study's 28,901 and 9,634, class by class as
+    in the report's Table 1; rounding each class by itself does not. Every class keeps an image in training.
+
+    Returns:
+        (N,) bool: whether each image is a test image.
     """
     sizes = manifest.groupby("label").size().sort_values(kind="stable")
     training = len(manifest) - round(fraction * len(manifest))
@@ -89,50 +90,49 @@ def held_back(manifest: pd.DataFrame, fraction: float, seed: int) -> pd.Series:
     more = remainders.sort_values(ascending=False, kind="stable").index[: training - seats.sum()]
     seats[more] += 1
     seats = seats.clip(lower=1)
-    units = shuffled(manifest, seed, "test")
-    held = deal(units, np.stack([seats, sizes - seats])[:, sizes.index.get_indexer(units.counts.columns)]) == 1
-    for label in units.counts.columns[~units.counts[~held].any()]:  # all its units were dealt to the test part
-        held[units.counts[label].ne(0).idxmax()] = False
-    return pd.Series(held[units.of], index=manifest.index)
+    units = shuffle_units(manifest, seed, "test")
+    targets = np.stack([seats, sizes - seats])[:, sizes.index.get_indexer(units.counts.columns)]
+    test = assign_parts(units, targets) == 1
+    for label in units.counts.columns[~units.counts[~test].any()]:  # all its units were assigned to the test part
+        test[units.counts[label].ne(0).idxmax()] = False
+    return pd.Series(test[units.unit], index=manifest.index)
 
 
-def repeated(manifest: pd.DataFrame, outer: int, repeat: int, seed: int) -> pd.DataFrame:
-    """The manifest with the parts that one repeat has.
+def outer_split(manifest: pd.DataFrame, outer: int, repeat: int, seed: int) -> pd.DataFrame:
+    """The manifest with the parts of one repeat.
 
-    Args:
-        manifest: of all images.
-        outer: 0 leaves the parts as they are. Else the labelled images of both are dealt to so many folds, and the
-            repeats take turns: k of them test every image once, the next k deal anew. Unlabelled images stay in the
-            test part.
-        repeat: 0, 1, …
-        seed: the study's.
+    With `outer` = 0 the parts stay as they are. Otherwise the labelled images of both parts are divided into `outer`
+    folds. The first `outer` repeats test one fold each, the next ones draw new folds. Unlabelled images stay in the
+    test part.
     """
     if not outer:
         return manifest
-    pool = manifest[manifest["label"] != ""].reset_index()
-    units = shuffled(pool, seed + repeat // outer, "outer")
-    even = np.tile(units.counts.sum() / outer, (outer, 1))
-    tested = deal(units, even)[units.of] == repeat % outer
-    parts = pd.Series(np.where(tested, "test", "train"), index=pool["index"])
+    pool = manifest[manifest["label"] != ""]
+    test = _assign_evenly(pool, outer, seed + repeat // outer, "outer") == repeat % outer
+    parts = test.map({True: "test", False: "train"})
     return manifest.assign(part=parts.reindex(manifest.index, fill_value="test"))
 
 
-def validation(manifest: pd.DataFrame, seed: int) -> pd.Series:
-    """Each training image's place in a shuffle of its class, in (0, 1); NaN of a test image.
-
-    So `validation < f` takes a share f of every class, rounded to whole units: a class in a single one keeps it out of
-    any share up to a half, and a smaller share is contained in a larger one.
-    """
-    train = manifest[manifest["part"] == "train"].reset_index()
-    units = shuffled(train, seed, "validation")
-    places = pd.Series(units.place.to_numpy()[units.of], index=train["index"])
-    return places.reindex(manifest.index).rename("validation")
-
-
 def folds(manifest: pd.DataFrame, number: int, seed: int) -> pd.Series:
-    """Each training image's cross-validation fold, 0 … number - 1, every class spread evenly; -1 of a test image."""
-    train = manifest[manifest["part"] == "train"].reset_index()
-    units = shuffled(train, seed, "fold")
+    """Each training image's cross-validation fold, 0 … number - 1, every class spread evenly; -1 for test images."""
+    assigned = _assign_evenly(manifest[manifest["part"] == "train"], number, seed, "fold")
+    return assigned.reindex(manifest.index, fill_value=-1).rename("fold")
+
+
+def validation_positions(manifest: pd.DataFrame, seed: int) -> pd.Series:
+    """Each training image's position in a shuffle of its class, in (0, 1); NaN for test images.
+
+    `positions < f` takes a fraction f of every class, rounded to whole units. A class in a single unit gives none to a
+    fraction up to a half. A smaller fraction is contained in a larger one.
+    """
+    train = manifest[manifest["part"] == "train"]
+    units = shuffle_units(train, seed, "validation")
+    positions = pd.Series(units.position.to_numpy()[units.unit], index=train.index)
+    return positions.reindex(manifest.index).rename("validation")
+
+
+def _assign_evenly(manifest: pd.DataFrame, number: int, seed: int, purpose: str) -> pd.Series:
+    """Each image's fold, 0 … number - 1, every class spread evenly."""
+    units = shuffle_units(manifest, seed, purpose)
     even = np.tile(units.counts.sum() / number, (number, 1))
-    dealt = pd.Series(deal(units, even)[units.of], index=train["index"])
-    return dealt.reindex(manifest.index, fill_value=-1).rename("fold")
+    return pd.Series(assign_parts(units, even)[units.unit], index=manifest.index)

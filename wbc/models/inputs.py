@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wbc.dataset.images import ImageError, decode
-from wbc.dataset.pack import middle, resize
+from wbc.dataset.pack import centre_crop, resize
 from wbc.features import feature_set
 from wbc.segment import failed, method
 
@@ -24,7 +24,7 @@ def read_inputs(file: Path, square: tuple[int, float] | None, measured: tuple[st
 
     Args:
         file: any common image format.
-        square: pixels a side and `middle` part of the image that a network takes.
+        square: pixels a side and `centre_crop` fraction of the image that a network takes.
         measured: the feature set and the masks that a classical model takes.
     """
     try:
@@ -33,7 +33,7 @@ def read_inputs(file: Path, square: tuple[int, float] | None, measured: tuple[st
         return str(error)
     except OSError as error:
         return f"unreadable file: {error.strerror}"
-    pixels = resize(middle(image, square[1]), square[0]) if square else None
+    pixels = resize(centre_crop(image, square[1]), square[0]) if square else None
     if not measured:
         return ImageInputs(pixels, None)
     features, masks = measured

@@ -11,7 +11,7 @@ import pandas as pd
 from wbc.config.files import STUDY
 from wbc.core.classes import CLASSES
 from wbc.core.tables import RUNS, read_manifest, read_masks, read_pixels
-from wbc.dataset.pack import middle, resize
+from wbc.dataset.pack import centre_crop, resize
 from wbc.report.external import common_classes
 from wbc.report.mistakes import SIZE, hardest
 from wbc.report.study import HOME, Study
@@ -85,7 +85,7 @@ def cells(study: Study, projected: Iterable[str], masks: str) -> dict[str, Any]:
         with read_masks(name, masks) as stored:
             for id in ids:
                 pictures[_key(name, id)] = picture(packed[places[id]])
-                outlines[_key(name, id)] = outline(middle(stored[id], study.crop))
+                outlines[_key(name, id)] = outline(centre_crop(stored[id], study.crop))
     with np.load(RUNS / f"{study.best}-{study.first}/predict/maps.npz") as stored:
         for part in HOME:
             if f"{part}/ids" in stored:

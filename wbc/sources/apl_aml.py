@@ -1,14 +1,12 @@
 """APL and AML patients of Johns Hopkins: `Patient_<n>/[<session>/]Signed slides/<class>/<PREFIX>_<number>.jpg`.
 
-A person signed the slide, so its folder is the label. The prefix is the analyser's first guess, which differs at times,
-and "Unsigned slides" have nothing else: they are left out and counted. The slides of 11 patients lie in a folder of
-their session, named by date and time. The group is the patient, and an ID is `<patient>/[<session>/]<class>/<name>`.
-Seven signed images are known to be cut short; `ingest` rejects them. An image in any other place stops everything,
-since only one public program that reads the set was seen.
+The label is the folder of a signed slide, which a person confirmed. The prefix is the analyser's first guess. Unsigned
+slides have nothing else; they are left out. The session, of 11 patients alone, is a date and time. The group is the
+patient. An ID is `<patient>/[<session>/]<class>/<name>`. Seven signed images are known to be truncated; `ingest`
+rejects them. An image in any other place is an error, since only one public program that reads the set was seen.
 """
 
 import re
-from pathlib import Path
 
 from wbc.dataset.listing import ImageFolder
 from wbc.sources import Item, SourceError
@@ -18,18 +16,15 @@ LAYOUT = f"a folder per patient, Patient_<n>/{SIGNED}/<class>"
 PLACE = re.compile(rf"(?:^|/)((Patient_\d+)/(?:[^/]+/)?)({SIGNED}|{UNSIGNED})/(.+)$")
 
 
-def items(root: Path) -> list[Item]:
+def items(folder: ImageFolder) -> list[Item]:
     found = []
-    for path in ImageFolder(root).paths:
-        place = path.relative_to(root).as_posix()
-        placed = PLACE.search(place)
-        if not placed:
+    for path in folder.paths:
+        place = PLACE.search(path.relative_to(folder.root).as_posix())
+        if not place:
             raise SourceError(f"{path}: expected below Patient_<n>/{SIGNED} or {UNSIGNED}")
-        before, patient, slides, rest = placed.groups()
-        if slides == UNSIGNED:
-            found.append(Item(before + rest, path, "", "", group=patient, left_out="unsigned slide"))
-        elif rest.count("/") != 1:
+        session, patient, slides, name = place.groups()
+        if slides == SIGNED and name.count("/") != 1:
             raise SourceError(f"{path}: expected Patient_<n>/{SIGNED}/<class>/<name>")
-        else:
-            found.append(Item(before + rest, path, rest.partition("/")[0], "", group=patient))
+        left_out = "unsigned slide" if slides == UNSIGNED else ""
+        found.append(Item(session + name, path, name.partition("/")[0], group=patient, left_out=left_out))
     return found

@@ -1,28 +1,26 @@
 """Images and labels as people keep them, in either of two layouts.
 
-1. `labels.csv` with columns `ID,labels[,part,group]` beside `images/`.
-2. `[train/|test/]<CLASS>/…/*`: the class is the first folder, and an ID is the path below `root`. Parts may be written
-   in any case. Folders below a class mean nothing: who wants patients kept together lists them.
+1. `labels.csv` with the columns `ID,labels[,part,group]` beside `images/`.
+2. `[train/|test/]<CLASS>/…/*`: the class is the first folder, and an ID is the path. Parts are in upper or lower case.
+   Folders below a class mean nothing; to keep patients together, list them.
 """
 
-from pathlib import Path
-
 from wbc.dataset.listing import ImageFolder
-from wbc.sources import PARTS, Item, SourceError, listed
+from wbc.sources import PARTS, Item, SourceError, read_list
 
 LAYOUT = "labels.csv and images/, or a folder per class"
 
 
-def items(root: Path) -> list[Item]:
-    table, images = root / "labels.csv", root / "images"
+def items(folder: ImageFolder) -> list[Item]:
+    table, images = folder.root / "labels.csv", folder.root / "images"
     if table.exists():
         if not images.is_dir():
             raise SourceError(f"{images}: no such folder; {table.name} needs one beside it")
-        return listed(table, ImageFolder(images))
-    parts = {folder.name for folder in root.iterdir() if folder.is_dir() and folder.name.lower() in PARTS}
+        return read_list(table, ImageFolder(images))
+    parts = {path.name for path in folder.root.iterdir() if path.is_dir() and path.name.lower() in PARTS}
     found = []
-    for path in ImageFolder(root).paths:
-        place = path.relative_to(root)
+    for path in folder.paths:
+        place = path.relative_to(folder.root)
         part, *below = place.parts if parts else ("", *place.parts)
         if len(below) > 1 and (part in parts or not parts):
             found.append(Item(place.as_posix(), path, below[0], part.lower()))

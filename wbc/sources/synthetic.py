@@ -1,7 +1,7 @@
-"""The drawn sample, laid out as a folder of one's own."""
+"""The built-in sample, laid out as a folder."""
 
 from wbc.sources.folder import items
 
 __all__ = ["LAYOUT", "items"]
 
-LAYOUT = "the drawn sample; run: dvc repro draw"
+LAYOUT = "the built-in sample; run: dvc repro draw"
