@@ -31,7 +31,7 @@ from sklearn.model_selection import RepeatedStratifiedKFold  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 
 from wbc.classical.gridsearch import oversample  # noqa: E402
-from wbc.classical.models import gradient_boosting, rounds_name  # noqa: E402
+from wbc.classical.models import ROUNDS, gradient_boosting  # noqa: E402
 from wbc.config.files import read_yaml  # noqa: E402
 from wbc.config.resolve import resolve  # noqa: E402
 from wbc.core.classes import CLASSES, TABLE_1  # noqa: E402
@@ -98,7 +98,7 @@ def features(path: Path) -> np.ndarray:
 
 def boosting(implementation: str, rounds: int, depth: int):
     model = gradient_boosting(implementation, seed=0)
-    return model.set_params(**{rounds_name(implementation): rounds, "max_depth": depth})
+    return model.set_params(**{ROUNDS[implementation]: rounds, "max_depth": depth})
 
 
 def scores(data: Cells, draws: int, rounds: int, depth: int, neighbors: int) -> dict[str, list[float]]:

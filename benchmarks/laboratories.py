@@ -47,7 +47,7 @@ def compare(home: Path, away: list[Path], sets: list[str], masks: str) -> dict[s
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold
 
-    from wbc.classical.model import reference
+    from wbc.classical.model import fit_reference
     from wbc.classical.models import classifiers, cross_validate, probabilities
     from wbc.core.classes import CLASSES
     from wbc.core.tables import SUBMISSION
@@ -72,9 +72,9 @@ def compare(home: Path, away: list[Path], sets: list[str], masks: str) -> dict[s
         held = np.empty(len(target))  # distances, in thresholds of the model of the other folds
         for number in range(5):
             held[fold == number] = far(
-                reference(here[fold != number], target[fold != number], fold[fold != number]), here[fold == number]
+                fit_reference(here[fold != number], target[fold != number], fold[fold != number]), here[fold == number]
             )
-        known, start = reference(here, target, fold), 0
+        known, start = fit_reference(here, target, fold), 0
         results[name] = {"home": float((found.out_of_fold.argmax(1) == target).mean())}
         print(f"{name}: at home {results[name]['home']:.3f} (n = {len(target)})")
         for (place, classes), values in zip(truth.items(), there, strict=True):

@@ -3,9 +3,9 @@
 import numpy as np
 
 from stages import run
-from wbc.classical.model import calibrated, predictions, reference, save_classical
+from wbc.classical.model import calibrate, fit_reference, save_classical
 from wbc.classical.models import classifiers, cross_validate
-from wbc.classical.table import test, training
+from wbc.classical.table import read_test, read_training
 from wbc.config.files import STUDY, load
 from wbc.core.io import write_csv
 from wbc.core.tables import RUNS, mark
@@ -15,18 +15,18 @@ from wbc.scoring.scores import accuracy, macro_f1
 
 def main(features: str, repeat: str) -> None:
     settings = load("classical", features, int(repeat))
-    train, held = training(features, int(repeat)), test(features, int(repeat))
+    train, test = read_training(features, int(repeat)), read_test(features, int(repeat))
     folds, out = [train.fold == fold for fold in np.unique(train.fold)], RUNS / f"{features}-{repeat}/classical"
     # Table 3 is without class weights, Table 4 with; so is what somebody adds
     models = classifiers(settings.implementation, balanced=features != "v1", seed=settings.seed)
-    around = reference(train.features, train.target, train.fold)
+    reference = fit_reference(train.features, train.target, train.fold)
 
     lines = []
-    for name, found in cross_validate(models, train.features, train.target, train.fold).items():
-        model, out_of_fold = calibrated(features, settings.masks, found, train, around)
+    for name, result in cross_validate(models, train.features, train.target, train.fold).items():
+        model, parts = calibrate(features, settings.masks, result, train, test, reference)
         save_classical(out / f"{name}.skops", model)
-        write_predictions(out / f"{name}.npz", predictions(model, out_of_fold, train, held))
-        predicted = out_of_fold.argmax(1)
+        write_predictions(out / f"{name}.npz", parts)
+        predicted = parts["validation"].probabilities.argmax(1)
         scores = [(name, macro_f1(*both), accuracy(*both)) for both in ((train.target[i], predicted[i]) for i in folds)]
         lines += scores
         print(f"{name}: macro F1 {np.mean([f1 for _, f1, _ in scores]):.3f} over {len(folds)} folds")

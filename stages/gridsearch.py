@@ -1,10 +1,10 @@
 """Choose gradient boosting's rounds and depth after SMOTE, refit, and predict the test part (report §4.4)."""
 
 from stages import run, say
-from wbc.classical.gridsearch import importance, named, search, without_smote
-from wbc.classical.model import calibrated, predictions, reference, save_classical
+from wbc.classical.gridsearch import grid_point, importance, search, without_smote
+from wbc.classical.model import calibrate, fit_reference, save_classical
 from wbc.classical.models import cross_validate
-from wbc.classical.table import test, training
+from wbc.classical.table import read_test, read_training
 from wbc.config.files import STUDY, load
 from wbc.core.io import write_csv, write_json
 from wbc.core.tables import RUNS, mark, write_submission
@@ -16,13 +16,13 @@ FEATURES = "v2"
 def main(repeat: str) -> None:
     settings = load("gridsearch", repeat=int(repeat))
     folder = RUNS / f"{FEATURES}-{repeat}"
-    out, train, held = folder / "gridsearch", training(FEATURES, int(repeat)), test(FEATURES, int(repeat))
+    out, train, test = folder / "gridsearch", read_training(FEATURES, int(repeat)), read_test(FEATURES, int(repeat))
     data = train.features, train.target, train.fold
     found = search(settings, settings.seed, *data)
-    metrics = {"val_f1": found.best_score_, **named(found.best_params_)}
+    metrics = {"val_f1": found.best_score_, **grid_point(found.best_params_)}
     grid = found.cv_results_
     points = [
-        (*named(params).values(), mean, sd)
+        (*grid_point(params).values(), mean, sd)
         for params, mean, sd in zip(grid["params"], grid["mean_test_score"], grid["std_test_score"], strict=True)
     ]
     write_csv(out / "grid.csv", ["n_estimators", "max_depth", "f1", "f1_sd"], points)
@@ -31,11 +31,10 @@ def main(repeat: str) -> None:
     write_csv(out / "importance.csv", ["feature", "f1_lost", "sd"], ranked)
     refit = cross_validate({"best": best}, *data)["best"]
     refit = refit._replace(model=without_smote(refit.model))
-    model, out_of_fold = calibrated(FEATURES, settings.masks, refit, train, reference(*data))
+    model, parts = calibrate(FEATURES, settings.masks, refit, train, test, fit_reference(*data))
     save_classical(out / "gridsearch.skops", model)
-    parts = predictions(model, out_of_fold, train, held)
     write_predictions(out / "predictions.npz", parts)
-    write_submission(out / "submission.csv", held.ids, parts["test"].probabilities.argmax(1))
+    write_submission(out / "submission.csv", test.ids, parts["test"].probabilities.argmax(1))
     mark(out, STUDY)
     write_json(folder / "gridsearch.json", metrics)
     say(f"best of {len(points)}", metrics)

@@ -117,13 +117,13 @@ def classical(measured):
     """LDA on features around the smear's, of all classes but the last."""
     import numpy as np
 
-    from wbc.classical.model import Classical, reference
+    from wbc.classical.model import Classical, fit_reference
     from wbc.classical.models import classifiers
 
     target, fold = np.arange(120) % 12, np.arange(120) // 12 % 5
     features = measured[np.arange(120) % 4] + measured.std(0) * np.random.default_rng(0).normal(size=(120, 120))
     model = classifiers("hist", False, 0)["lda"].fit(features, target)
-    return Classical("v3", "polar", model, 0.5, reference(features, target, fold))
+    return Classical("v3", "polar", model, 0.5, fit_reference(features, target, fold))
 
 
 @pytest.fixture(scope="session")

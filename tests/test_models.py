@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from wbc.__main__ import main
 from wbc.classical import model as files
 from wbc.classical.gridsearch import oversample, without_smote
-from wbc.classical.model import Classical, load_classical, reference, save_classical
+from wbc.classical.model import Classical, fit_reference, load_classical, save_classical
 from wbc.classical.models import classifiers, gradient_boosting
 from wbc.config.schema import TTA
 from wbc.core.classes import CLASSES
@@ -50,7 +50,9 @@ def fitted():
     expected = found["gridsearch"].predict_proba(features)
     found["gridsearch"] = without_smote(found["gridsearch"])
     assert np.array_equal(found["gridsearch"].predict_proba(features), expected)
-    return {name: Classical("v1", "hsv", each, 0.5, reference(features, target, fold)) for name, each in found.items()}
+    return {
+        name: Classical("v1", "hsv", each, 0.5, fit_reference(features, target, fold)) for name, each in found.items()
+    }
 
 
 def write(folder):

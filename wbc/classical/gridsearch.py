@@ -1,25 +1,25 @@
-"""SMOTE inside a cross-validated grid of gradient boosting (report §3.3 and §4.4)."""
+"""Grid search of gradient boosting with SMOTE inside the cross-validation (report §3.3 and §4.4)."""
 
 import numpy as np
 from imblearn import FunctionSampler
 from imblearn.over_sampling import SMOTE, RandomOverSampler
 from imblearn.pipeline import Pipeline
-from sklearn import pipeline as steps
+from sklearn import pipeline as sklearn_pipeline
 from sklearn.base import clone
 from sklearn.inspection import permutation_importance
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.preprocessing import StandardScaler
 
-from wbc.classical.models import gradient_boosting, rounds_name, single_threaded_fits
+from wbc.classical.models import ROUNDS, gradient_boosting, single_threaded_fits
 from wbc.config.schema import GridSearch
 
-SHUFFLES = 5  # of each feature
+SHUFFLES = 5  # per feature
 
 
-def oversample(features: np.ndarray, target: np.ndarray, neighbors: int, seed: int):
-    """Bring every class to the largest one's size by SMOTE (Chawla et al. 2002).
+def oversample(features: np.ndarray, target: np.ndarray, neighbors: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Oversample every class to the size of the largest by SMOTE (Chawla et al. 2002).
 
-    A class of n ≤ `neighbors` images interpolates between the n - 1 others it has; a single image is repeated.
+    A class of n ≤ `neighbors` images uses its n - 1 neighbours. A single image is repeated.
 
     Args:
         features: (N, D) float.
@@ -28,30 +28,22 @@ def oversample(features: np.ndarray, target: np.ndarray, neighbors: int, seed: i
         seed: of the interpolation.
 
     Returns:
-        (M, D) features and (M,) targets, the given ones first.
+        (M, D) features and (M,) targets. The first N are the given ones.
     """
     classes, counts = np.unique(target, return_counts=True)
     usable = np.minimum(neighbors, counts - 1)
-    for k in np.unique(usable):
-        wanted = {int(c): int(counts.max()) for c in classes[usable == k]}
-        if k == 0:
-            sampler = RandomOverSampler(sampling_strategy=wanted, random_state=seed)
-        else:
-            sampler = SMOTE(sampling_strategy=wanted, k_neighbors=int(k), random_state=seed)
+    for k in np.unique(usable).tolist():
+        sizes = {int(c): int(counts.max()) for c in classes[usable == k]}
+        sampler = SMOTE(k_neighbors=k) if k else RandomOverSampler()
+        sampler.set_params(sampling_strategy=sizes, random_state=seed)
         features, target = sampler.fit_resample(features, target)
     return features, target
 
 
-def search(
-    settings: GridSearch,
-    seed: int,
-    features: np.ndarray,
-    target: np.ndarray,
-    fold: np.ndarray,
-) -> GridSearchCV:
-    """Cross-validate the grid by macro F1.
+def search(settings: GridSearch, seed: int, features: np.ndarray, target: np.ndarray, fold: np.ndarray) -> GridSearchCV:
+    """Cross-validate the grid by macro F1, without refitting the best point.
 
-    SMOTE is a step of the pipeline, so it sees the training folds only (§3.3).
+    SMOTE is a step of the pipeline, so it resamples the training folds only (§3.3).
 
     Args:
         settings: the `grid` group.
@@ -59,42 +51,42 @@ def search(
         features: (N, D) float64.
         target: (N,) int64 classes.
         fold: (N,) int64 cross-validation folds.
-
-    Returns:
-        The search; its best point is not fitted again.
     """
     smote = FunctionSampler(func=oversample, kw_args={"neighbors": settings.smote_neighbors, "seed": seed})
-    pipeline = Pipeline(
-        [("scale", StandardScaler()), ("smote", smote), ("boost", gradient_boosting(settings.implementation, seed))]
-    )
-    grid = {
-        f"boost__{rounds_name(settings.implementation)}": settings.n_estimators,
-        "boost__max_depth": settings.max_depth,
-    }
+    boost = gradient_boosting(settings.implementation, seed)
+    pipeline = Pipeline([("scale", StandardScaler()), ("smote", smote), ("boost", boost)])
+    rounds = f"boost__{ROUNDS[settings.implementation]}"
+    grid = {rounds: settings.n_estimators, "boost__max_depth": settings.max_depth}
     with single_threaded_fits():
         found = GridSearchCV(pipeline, grid, scoring="f1_macro", cv=PredefinedSplit(fold), n_jobs=-1, refit=False)
         return found.fit(features, target)
 
 
-def without_smote(model: Pipeline) -> steps.Pipeline:
-    """A fitted pipeline without its SMOTE, which acts in training alone."""
-    return steps.Pipeline([(name, step) for name, step in model.steps if name != "smote"])
+def grid_point(params: dict[str, int]) -> dict[str, int]:
+    """`n_estimators` and `max_depth` of a point of the searched grid, whose parameters scikit-learn sorts by name."""
+    depth, rounds = params.values()
+    return {"n_estimators": rounds, "max_depth": depth}
+
+
+def without_smote(model: Pipeline) -> sklearn_pipeline.Pipeline:
+    """A fitted pipeline without SMOTE, which acts only in training."""
+    return sklearn_pipeline.Pipeline([(name, step) for name, step in model.steps if name != "smote"])
 
 
 def importance(
     model: Pipeline, features: np.ndarray, target: np.ndarray, fold: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How much macro F1 is lost when one feature is shuffled (Breiman 2001), on a fold the model has not seen.
+    """Permutation importance (Breiman 2001): the macro F1 lost on the first fold when one feature is shuffled.
 
     Args:
-        model: the search's best, which is fitted on all folds but the first.
+        model: the best pipeline of the search. It is fitted on the other folds.
         features: (N, D) float64.
         target: (N,) int64 classes.
         fold: (N,) int64 cross-validation folds.
         seed: of the shuffling.
 
     Returns:
-        (D,) mean loss over `SHUFFLES` shufflings and (D,) standard deviation.
+        (D,) mean and (D,) standard deviation over `SHUFFLES` shuffles.
     """
     held = fold == fold.min()
     fitted = clone(model).fit(features[~held], target[~held])
@@ -103,10 +95,3 @@ def importance(
             fitted, features[held], target[held], scoring="f1_macro", n_repeats=SHUFFLES, random_state=seed, n_jobs=-1
         )
     return found.importances_mean, found.importances_std
-
-
-def named(params: dict[str, int]) -> dict[str, int]:
-    """A point of the grid in the report's terms: `n_estimators` and `max_depth`, in that order."""
-    depth = params["boost__max_depth"]
-    (rounds,) = (value for key, value in params.items() if key != "boost__max_depth")
-    return {"n_estimators": rounds, "max_depth": depth}

@@ -1,4 +1,4 @@
-"""A trained classifier on handcrafted features, calibrated, and its file."""
+"""A calibrated classifier on handcrafted features, and its file."""
 
 import io
 import re
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from wbc.classical.models import Validated, probabilities
+from wbc.classical.models import CrossValidation, probabilities
 from wbc.classical.table import Dataset
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_zip
@@ -18,7 +18,7 @@ from wbc.scoring.calibration import scaled, temperature
 from wbc.scoring.novelty import NOVELTY_QUANTILE, Reference, gaussians
 from wbc.scoring.predictions import Predictions
 
-# Types in our classifiers that skops does not trust by itself: compiled ones of scikit-learn, and our own
+# Types in our classifiers that skops does not trust by default: compiled types of scikit-learn, and our own
 TRUSTED = [
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.metrics._dist_metrics.EuclideanDistance64",
@@ -27,58 +27,54 @@ TRUSTED = [
     "wbc.classical.models.PairwiseSVC",
     "wbc.classical.models.SmoothedKNN",
 ]
-SCHEMA = "schema.json"  # of a skops file
+SCHEMA = "schema.json"  # in a skops file
 
 
 class Classical(NamedTuple):
     """A classifier on one feature set."""
 
     features: str  # one of `wbc.features.SETS`
-    masks: str  # the segmentation it is measured on, one of `wbc.segment.METHODS`
-    pipeline: Pipeline  # fitted; its classes are places in `CLASSES`
-    temperature: float  # calibrates the pipeline's probabilities
-    reference: Reference  # where the training's features lie
+    masks: str  # segmentation method of the features' masks, one of `wbc.segment.METHODS`
+    pipeline: Pipeline  # fitted; its classes are indices into `CLASSES`
+    temperature: float  # calibrates the probabilities of the pipeline
+    reference: Reference  # of the training features
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """(N, 13) float64 calibrated probabilities of (N, D) features, 0 for a class never shown."""
-        return self.calibrated(probabilities(self.pipeline, features))
+        """(N, 13) float64 calibrated probabilities of (N, D) features, 0 for classes not in the training."""
+        return self.calibrate(probabilities(self.pipeline, features))
 
-    def calibrated(self, probabilities: np.ndarray) -> np.ndarray:
-        """(N, 13) float64 probabilities of the pipeline by the model's temperature."""
-        found, shown = np.zeros_like(probabilities), self.pipeline.classes_
-        found[:, shown] = scaled(probabilities[:, shown], self.temperature)
+    def calibrate(self, probabilities: np.ndarray) -> np.ndarray:
+        """Apply the temperature to (N, 13) probabilities of the pipeline."""
+        found, classes = np.zeros_like(probabilities), self.pipeline.classes_
+        found[:, classes] = scaled(probabilities[:, classes], self.temperature)
         return found
 
     def novelty(self, features: np.ndarray) -> np.ndarray:
-        """(N,) float64, above 1 for cells unlike the training's."""
+        """(N,) float64 novelty of (N, D) features, above 1 for cells unlike the training's."""
         return self.reference.distance(features) / self.reference.threshold
 
 
-def calibrated(
-    features: str, masks: str, found: Validated, train: Dataset, around: Reference
-) -> tuple[Classical, np.ndarray]:
-    """A cross-validated model with its temperature, and (N, 13) calibrated probabilities out of fold.
+def calibrate(
+    features: str, masks: str, result: CrossValidation, train: Dataset, test: Dataset, reference: Reference
+) -> tuple[Classical, dict[str, Predictions]]:
+    """Fit the temperature of a cross-validated model (LDA is overconfident, AdaBoost underconfident), and predict.
 
-    LDA is overconfident, AdaBoost far from sure. The predicted classes stay as they are.
+    Returns:
+        The model, and its calibrated predictions of the parts: `validation` holds all training images, out of fold.
     """
-    model = Classical(features, masks, found.model, temperature(train.target, found.out_of_fold), around)
-    return model, model.calibrated(found.out_of_fold)
-
-
-def predictions(model: Classical, out_of_fold: np.ndarray, train: Dataset, test: Dataset) -> dict[str, Predictions]:
-    """A model's predictions by part: of `validation`, all training images, each by the other folds' model."""
-    probabilities, novelty = model.probabilities(test.features), model.novelty(test.features)
-    return {
-        "validation": Predictions(train.ids.astype(str), train.target, out_of_fold),
-        "test": Predictions(test.ids.astype(str), test.target, probabilities, novelty=novelty),
+    model = Classical(features, masks, result.model, temperature(train.target, result.out_of_fold), reference)
+    found, novelty = model.probabilities(test.features), model.novelty(test.features)
+    return model, {
+        "validation": Predictions(train.ids.astype(str), train.target, model.calibrate(result.out_of_fold)),
+        "test": Predictions(test.ids.astype(str), test.target, found, novelty=novelty),
     }
 
 
-def reference(features: np.ndarray, target: np.ndarray, fold: np.ndarray) -> Reference:
-    """Where the cells lie that a model learned from, and when a cell counts as unlike them.
+def fit_reference(features: np.ndarray, target: np.ndarray, fold: np.ndarray) -> Reference:
+    """Fit the class means and the covariance that novelty is measured by.
 
-    Each feature is measured in its own standard deviations, so that none outweighs others by its unit alone. The
-    threshold is the distance from the cells of the other folds that a fraction `NOVELTY_QUANTILE` does not reach.
+    Features are divided by their standard deviations before the covariance is shrunk, so that units do not matter. The
+    threshold is the `NOVELTY_QUANTILE` of the distances of held-out cells from those of the other folds.
 
     Args:
         features: (N, D) float64.
@@ -87,43 +83,41 @@ def reference(features: np.ndarray, target: np.ndarray, fold: np.ndarray) -> Ref
     """
     scale = np.maximum(features.std(0), np.finfo(np.float32).tiny)
 
-    def found(chosen: np.ndarray) -> Reference:
+    def fit(chosen: np.ndarray) -> Reference:
         means, precision = gaussians(features[chosen] / scale, target[chosen])
         return Reference(means * scale, precision / np.outer(scale, scale), 0.0)
 
-    distances = [found(fold != held).distance(features[fold == held]) for held in np.unique(fold)]
-    return found(fold == fold)._replace(threshold=float(np.quantile(np.concatenate(distances), NOVELTY_QUANTILE)))
+    distances = [fit(fold != held).distance(features[fold == held]) for held in np.unique(fold)]
+    return fit(fold == fold)._replace(threshold=float(np.quantile(np.concatenate(distances), NOVELTY_QUANTILE)))
 
 
 def save_classical(path: str | Path, model: Classical) -> None:
-    """Write a model in scikit-learn's safe format, skops, from which nothing is unpickled.
+    """Write a model as a skops file, scikit-learn's format that is read without unpickling.
 
-    skops numbers objects by their addresses in memory. Here they are numbered in their order, and nothing uninitialised
-    is written, so that equal models are equal bytes.
+    Equal models give equal bytes: objects are numbered in their order instead of by memory address, and padding is 0.
     """
     import skops.io  # takes seconds: it imports all of scikit-learn
 
     content = {**model._asdict(), "reference": model.reference._asdict(), "classes": list(CLASSES)}
     with zipfile.ZipFile(io.BytesIO(skops.io.dumps(content))) as archive:
         schema = archive.read(SCHEMA).decode()
-        numbers = {}
-        for address in re.findall(r'"__id__": (\d+)', schema):
-            numbers.setdefault(address, str(len(numbers)))
+        addresses = dict.fromkeys(re.findall(r'"__id__": (\d+)', schema))
+        numbers = {address: str(number) for number, address in enumerate(addresses)}
 
-        def renumbered(text: str) -> str:
+        def renumber(text: str) -> str:
             return re.sub(r'("__id__": |"file": "|^)(\d+)', lambda m: m[1] + numbers.get(m[2], m[2]), text)
 
-        files = {renumbered(name): _initialised(archive.read(name)) for name in archive.namelist() if name != SCHEMA}
-        files[SCHEMA] = renumbered(schema).encode()
+        files = {renumber(name): _clear_padding(archive.read(name)) for name in archive.namelist() if name != SCHEMA}
+        files[SCHEMA] = renumber(schema).encode()
     write_zip(path, ((name, lambda file, name=name: file.write(files[name])) for name in sorted(files)))
 
 
-def _initialised(content: bytes) -> bytes:
-    """The file of an array, with zeros between the fields of records such as a tree's nodes."""
+def _clear_padding(content: bytes) -> bytes:
+    """The file of an array, with zeros between the fields of records such as the nodes of a tree."""
     array = np.load(io.BytesIO(content))
     if not array.dtype.names:
         return content
-    clean, file = np.zeros(array.shape, array.dtype), io.BytesIO()  # zeros_like leaves what lies between
+    clean, file = np.zeros(array.shape, array.dtype), io.BytesIO()  # zeros_like would not clear the padding
     for name in array.dtype.names:
         clean[name] = array[name]
     np.save(file, clean)
@@ -131,10 +125,10 @@ def _initialised(content: bytes) -> bytes:
 
 
 def load_classical(path: str | Path) -> Classical:
-    """What `save_classical` wrote.
+    """Read a model that `save_classical` wrote.
 
     Raises:
-        WeightsError: missing, no such file, trained for other classes, or of another version of scikit-learn.
+        WeightsError: no such file, damaged, trained for other classes, or written by another version of scikit-learn.
     """
     import skops.io
 
@@ -143,8 +137,6 @@ def load_classical(path: str | Path) -> Classical:
         classes = content.pop("classes")
         content["reference"] = Reference(**content["reference"])
         model = Classical(**content)
-        if model.pipeline.n_features_in_ != model.reference.means.shape[1]:
-            raise ValueError("its reference is of other features")
     except FileNotFoundError:
         raise WeightsError(f"{path}: no such file") from None
     except Exception as error:  # skops raises many kinds for a file that is not its own

@@ -1,4 +1,4 @@
-"""The report's six classifiers (§3.4, Tables 3 and 4), a seventh, and their cross-validation."""
+"""The report's six classifiers (§3.4, Tables 3 and 4), linear discriminant analysis, and their cross-validation."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -27,15 +27,15 @@ from threadpoolctl import threadpool_limits
 from wbc.core.classes import CLASSES
 from wbc.core.progress import Bar
 
-PROGRESS = 5  # joblib's verbosity: a line now and then with what is done and how long the rest takes
+ROUNDS = {"exact": "n_estimators", "hist": "max_iter"}  # name of the number of rounds, by implementation of boosting
 
 
 def gradient_boosting(implementation: str, seed: int) -> ClassifierMixin:
-    """`exact` is the report's GradientBoosting; `hist` grows its trees on binned features, far faster.
+    """`exact` is the report's GradientBoosting. `hist` grows its trees on binned features and is much faster.
 
-    Depth alone limits the trees of either, so that a single image can have a leaf of its own, and no round is skipped:
-    100 rounds of depth 3 unless set otherwise. What differs: `hist` splits between 255 quantiles, weighs images by the
-    loss's second derivative, and takes Friedman's (2001) steps without their factor (K - 1) / K for K classes.
+    Both run 100 rounds by default. Only the depth, 3, limits their trees, so a single image can have its own leaf.
+    They differ in three ways: `hist` splits between 255 quantiles, weights images by the second derivative of the loss,
+    and omits the factor (K - 1) / K for K classes in the steps of Friedman (2001).
     """
     if implementation == "exact":
         return GradientBoostingClassifier(random_state=seed)
@@ -44,21 +44,16 @@ def gradient_boosting(implementation: str, seed: int) -> ClassifierMixin:
     )
 
 
-def rounds_name(implementation: str) -> str:
-    """What scikit-learn calls the number of boosting rounds of `gradient_boosting(implementation)`."""
-    return "n_estimators" if implementation == "exact" else "max_iter"
-
-
 class PairwiseSVC(SVC):
     """SVC with probabilities. SVC's own are deprecated, and CalibratedClassifierCV needs several images of every class.
 
-    A pair's decision value is half the log-odds of its classes, and a class's probability is proportional to the
-    product of those that its pairs give it.
+    The decision value of a pair of classes is half their log-odds. The probability of a class is proportional to the
+    product of its probabilities in all pairs.
     """
 
     def predict_proba(self, features: np.ndarray) -> np.ndarray:
         values = self.decision_function(features).reshape(len(features), -1)
-        if len(self.classes_) == 2:  # scikit-learn's sign is that of the second class there, else of a pair's first
+        if len(self.classes_) == 2:  # here scikit-learn's positive class is the second, otherwise a pair's first
             values = -values
         logs = np.zeros((len(features), len(self.classes_)))
         for value, (one, other) in zip(values.T, combinations(range(len(self.classes_)), 2), strict=True):
@@ -68,7 +63,7 @@ class PairwiseSVC(SVC):
 
 
 class SmoothedKNN(KNeighborsClassifier):
-    """Nearest neighbours with one vote more, shared by all classes, so that no class has probability 0."""
+    """Nearest neighbours with one additional vote, split equally among all classes: no probability is 0."""
 
     def predict_proba(self, features: np.ndarray) -> np.ndarray:
         votes = self.n_neighbors * super().predict_proba(features)
@@ -76,16 +71,15 @@ class SmoothedKNN(KNeighborsClassifier):
 
 
 def classifiers(implementation: str, balanced: bool, seed: int) -> dict[str, Pipeline]:
-    """The report's six classifiers with scikit-learn's defaults, and linear discriminant analysis, unfitted.
+    """The report's six classifiers with scikit-learn's defaults, and linear discriminant analysis, all unfitted.
 
-    Each standardises its features. The last one's covariance is shrunk by as much as the data ask for (Ledoit and Wolf
-    2004), class by class.
+    Each standardises its features. The covariance of `lda` is shrunk, class by class, as Ledoit and Wolf (2004) do.
 
     Args:
         implementation: of gradient boosting, `hist` or `exact`.
         balanced: weight classes by inverse frequency where the report does (Table 4): the linear model, the SVM
             and the forest.
-        seed: of those that draw.
+        seed: of the forest and of both boosting methods.
     """
     weight = "balanced" if balanced else None
     models = {
@@ -100,20 +94,17 @@ def classifiers(implementation: str, balanced: bool, seed: int) -> dict[str, Pip
     return {name: make_pipeline(StandardScaler(), model) for name, model in models.items()}
 
 
-class Validated(NamedTuple):
-    """What one cross-validated model predicts, and the model."""
+class CrossValidation(NamedTuple):
+    """The result of cross-validating one model."""
 
-    out_of_fold: np.ndarray  # (N, 13) float64, as `probabilities` has it: of each sample by the other folds' model
-    model: Pipeline  # trained on all of them
+    out_of_fold: np.ndarray  # (N, 13) float64 probabilities of each image, by the model fitted on the other folds
+    model: Pipeline  # fitted on all folds
 
 
 def cross_validate(
-    models: Mapping[str, Pipeline],
-    features: np.ndarray,
-    target: np.ndarray,
-    fold: np.ndarray,
-) -> dict[str, Validated]:
-    """Cross-validate models, and train each on all folds.
+    models: Mapping[str, Pipeline], features: np.ndarray, target: np.ndarray, fold: np.ndarray
+) -> dict[str, CrossValidation]:
+    """Cross-validate models, and fit each on all folds.
 
     Args:
         models: unfitted, by name.
@@ -122,49 +113,41 @@ def cross_validate(
         fold: (N,) int64.
     """
     folds = [fold == number for number in np.unique(fold)]
-    # the same arrays for all jobs: joblib shares them between processes
-    jobs = [(model, features, target, held) for model in models.values() for held in (*folds, None)]
-    with single_threaded_fits():
-        done = iter(Parallel(n_jobs=-1)(delayed(_trained)(*job) for job in jobs))
-    validated = {}
+    jobs = [(model, held) for model in models.values() for held in (*folds, None)]
+    with single_threaded_fits():  # joblib shares the arrays between the processes
+        done = iter(Parallel(n_jobs=-1)(delayed(_fit)(model, features, target, held) for model, held in jobs))
+    results = {}
     for name in models:
         out_of_fold = np.empty((len(target), len(CLASSES)))
         for held in folds:
             out_of_fold[held] = next(done)
-        validated[name] = Validated(out_of_fold, next(done))
-    return validated
+        results[name] = CrossValidation(out_of_fold, next(done))
+    return results
 
 
-def _trained(
-    model: Pipeline, features: np.ndarray, target: np.ndarray, held: np.ndarray | None
-) -> np.ndarray | Pipeline:
-    """A model trained on everything or, where a fold is held out, what the others' model predicts for it.
-
-    A forest may be hundreds of megabytes on its way back.
-    """
+def _fit(model: Pipeline, features: np.ndarray, target: np.ndarray, held: np.ndarray | None) -> np.ndarray | Pipeline:
+    """The model fitted on everything or, if a fold is held out, only its probabilities there: a forest is large."""
     if held is None:
         return clone(model).fit(features, target)
     return probabilities(clone(model).fit(features[~held], target[~held]), features[held])
 
 
 def probabilities(model: ClassifierMixin, features: np.ndarray) -> np.ndarray:
-    """(N, 13) float64 probabilities that a fitted classifier gives (N, D) features, 0 for a class it was never shown.
+    """(N, 13) float64 probabilities of (N, D) features by a fitted classifier, 0 for classes not in its training.
 
-    Of one that gives none all of it goes to the class that it names.
+    A classifier without `predict_proba` gives probability 1 to the class that it predicts.
     """
     found = np.zeros((len(features), len(CLASSES)))
-    if not len(features):
-        return found
-    if hasattr(model, "predict_proba"):
+    if len(features) and hasattr(model, "predict_proba"):
         found[:, model.classes_] = model.predict_proba(features)
-    else:
+    elif len(features):
         found[np.arange(len(features)), model.predict(features)] = 1.0
     return found
 
 
 @contextmanager
 def single_threaded_fits() -> Iterator[None]:
-    """Joblib fits models on all cores, each with one thread, so that results do not depend on the number of cores."""
-    beat = Bar("fits", disable=sys.stderr.isatty())  # on a terminal joblib prints progress itself
-    with parallel_config("loky", inner_max_num_threads=1, verbose=PROGRESS), threadpool_limits(1), beat:
+    """Let joblib fit models on all cores with one thread each: results do not depend on the number of cores."""
+    bar = Bar("fits", disable=sys.stderr.isatty())  # on a terminal joblib prints its own progress
+    with parallel_config("loky", inner_max_num_threads=1, verbose=5), threadpool_limits(1), bar:
         yield

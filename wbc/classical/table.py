@@ -1,4 +1,4 @@
-"""Features joined with targets, parts and folds."""
+"""Features with targets, parts and folds."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from wbc.config.files import STUDY
 from wbc.core.errors import UserError
 from wbc.core.tables import read_features, read_manifest, read_split, targets
 
-FEWEST = 5  # images to train a classifier on: the nearest neighbours that the one of that name asks for
+MIN_TRAIN = 5  # images: KNN's `n_neighbors`
 
 
 class Dataset(NamedTuple):
@@ -21,38 +21,33 @@ class Dataset(NamedTuple):
     names: list[str]  # of the D features
 
 
-def training(features: str, repeat: int) -> Dataset:
-    """A repeat's training part of a feature set such as `v1`.
+def read_training(features: str, repeat: int) -> Dataset:
+    """The training part of a repeat, with a feature set such as `v1`.
 
     Raises:
-        UserError: it is too small to be cross-validated; or see `wbc.core.tables.check`.
+        UserError: too few images to cross-validate, or see `wbc.core.tables.check`.
     """
-    table = _part(features, repeat, test=False)
+    table = _read(features, repeat, test=False)
     for fold in np.unique(table.fold):
         rest = table.target[table.fold != fold]
         classes = len(np.unique(rest))
-        if len(rest) < FEWEST or not 2 <= classes < len(rest):
+        if len(rest) < MIN_TRAIN or not 2 <= classes < len(rest):
             raise UserError(
-                f"{len(table.target)} training images are too few to cross-validate: the classifiers need {FEWEST} "
-                f"images and 2 classes, not one for each image, outside of every fold; outside of fold {fold} are "
-                f"{len(rest)} and {classes}"
+                f"{len(table.target)} training images are too few to cross-validate: the classifiers need at least "
+                f"{MIN_TRAIN} images, 2 classes, and more images than classes outside of each fold; outside of fold "
+                f"{fold}: {len(rest)} images, {classes} classes"
             )
     return table
 
 
-def test(features: str, repeat: int) -> Dataset:
-    """Its test part, which may have no labels."""
-    return _part(features, repeat, test=True)
+def read_test(features: str, repeat: int) -> Dataset:
+    """The test part of a repeat. It may be unlabelled."""
+    return _read(features, repeat, test=True)
 
 
-def _part(features: str, repeat: int, test: bool) -> Dataset:
+def _read(features: str, repeat: int, test: bool) -> Dataset:
     manifest, fold = read_manifest(), read_split("folds", repeat)
     chosen = (fold < 0) == test
     values = read_features(STUDY, features)
-    return Dataset(
-        manifest["id"].to_numpy()[chosen],
-        values.to_numpy()[chosen],
-        targets(manifest)[chosen],
-        fold[chosen],
-        list(values.columns),
-    )
+    ids = manifest["id"].to_numpy()[chosen]
+    return Dataset(ids, values.to_numpy()[chosen], targets(manifest)[chosen], fold[chosen], list(values.columns))
