@@ -9,7 +9,7 @@ from wbc.core.io import atomic, write_json
 from wbc.core.parallel import parallel_map
 from wbc.core.tables import FEATURES, mark, read_manifest, read_masks
 from wbc.dataset.images import read
-from wbc.features import degenerate, feature_set
+from wbc.features import count_degenerate, feature_set
 
 
 def measure(path: str, sha256: str, mask: np.ndarray, name: str) -> np.ndarray:
@@ -29,7 +29,7 @@ def main(of: str) -> None:
         table = pd.DataFrame(values, columns=names, index=ids)
         with atomic(FEATURES / of / f"{name}.parquet") as path:
             table.to_parquet(path)
-        counts = degenerate(table)
+        counts = count_degenerate(table)
         metrics[name] = sum(counts.values())
         odd = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "none"
         say(f"{of}: {len(names)} features {name} of {len(ids)} cells on {method} masks; degenerate: {odd}")

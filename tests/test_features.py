@@ -19,7 +19,7 @@ from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv, write_npz
 from wbc.core.tables import mark, read_features
 from wbc.dataset.images import decode
-from wbc.features import SETS, degenerate, feature_set
+from wbc.features import SETS, count_degenerate, feature_set
 from wbc.features.measures import shape
 from wbc.features.sets.v1 import extract as extract_v1
 from wbc.features.sets.v2 import extract as extract_v2
@@ -472,9 +472,9 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_degenerate_cells_are_counted_by_kind(kind):
-    counts = degenerate(table_of("v2", [ROUND, DEGENERATE[kind], LOPSIDED]))
+    counts = count_degenerate(table_of("v2", [ROUND, DEGENERATE[kind], LOPSIDED]))
     assert {name for name, count in counts.items() if count} == KINDS[kind]
-    assert set(degenerate(table_of("v1", [ROUND]))) == {"empty", "one_pixel"}  # it has no nuclei
+    assert set(count_degenerate(table_of("v1", [ROUND]))) == {"empty", "one_pixel"}  # it has no nuclei
 
 
 # --- the stage --------------------------------------------------------------------------------------------------------
@@ -494,7 +494,7 @@ def test_the_stage_writes_every_cell_in_the_manifest_s_order_and_counts_the_odd_
     write_csv("data/ingest/elsewhere/manifest.csv", ["id", "path", "sha256", "mask"], rows[::-1])
     write_npz("data/masks/elsewhere/lab.npz", masks.items())
     mark(Path("data/masks/elsewhere"), "elsewhere")
-    settings = SimpleNamespace(masks=dict.fromkeys(OURS, "lab"), joblib_backend="loky")
+    settings = SimpleNamespace(masks=dict.fromkeys(OURS, "lab"))
     monkeypatch.setattr(features, "load", lambda stage: settings)
     features.main("elsewhere")
     counts = json.loads(Path("data/features/elsewhere.json").read_text())["degenerate"]
@@ -505,5 +505,5 @@ def test_the_stage_writes_every_cell_in_the_manifest_s_order_and_counts_the_odd_
         assert tuple(table.columns) == feature_set(name).NAMES
         for id, values in zip(table.index, table.to_numpy(), strict=True):
             np.testing.assert_array_equal(values, feature_set(name).extract(images[id], masks[id]))
-        odd += sum(degenerate(table).values())
+        odd += sum(count_degenerate(table).values())
     assert counts == odd > 0

@@ -1,19 +1,23 @@
-"""What the sets of handcrafted features have in common: how a feature is written down, and the parts of their tables.
-
-How they are computed is `wbc.features.measures`'s.
-"""
+"""Definitions, units and sources of the handcrafted features. `wbc.features.measures` computes them."""
 
 from typing import NamedTuple
 
-SHAPE = ("area", "perimeter", "eccentricity", "solidity", "circularity")
 ANGLES = {0: "right", 45: "right and down", 90: "down", 135: "left and down"}  # degrees: the step, as in scikit-image
+GREY_LEVELS = 32  # of the co-occurrence matrix, each 8 of the 256 values: many pairs per bin, little JPEG noise
+HU_NOISE = 1e-18  # smaller Hu moments, as of symmetric shapes, are mostly rounding error
+LOBE_DEPTH = 0.6  # depth of the erosion before lobes are counted, as a fraction of the largest inscribed radius
 
-GREY_LEVELS = 32  # of the co-occurrence matrix, 8 of the 256 to each: far more pairs than bins, and little JPEG noise
-HU_NOISE = 1e-18  # below it a Hu moment is mostly rounding error, as of symmetric shapes, and its sign chance
-LOBE_DEPTH = 0.6  # how deep to erode before counting lobes, as a fraction of the nucleus's largest inscribed radius
-
-# with p = η30 + η12 and q = η21 + η03
-HU = {
+SHAPE = {  # definition and unit
+    "area": ("pixels of the {}", "px²"),
+    "perimeter": ("length of the line through the centres of its outermost pixels, corners cut", "px"),
+    "eccentricity": ("√(1 − λ₂/λ₁), λ₁ ≥ λ₂ the variances along its principal axes; 0 circle, 1 line", "1"),
+    "solidity": (
+        "area over pixels with their centre in the convex hull, a pixel being a diamond as wide as itself",
+        "1",
+    ),
+    "circularity": ("4π · area / perimeter²; about 1 for a disc", "1"),
+}
+HU = {  # definition, with p = η30 + η12 and q = η21 + η03
     "hu_1": "η20 + η02",
     "hu_2": "(η20 − η02)² + 4η11²",
     "hu_3": "(η30 − 3η12)² + (3η21 − η03)²",
@@ -31,7 +35,7 @@ CHANNELS = {  # name and unit
     "v": ("HSV value, the largest of red, green, blue", "0–255"),
 }
 STATISTICS = {"mean": "mean", "std": "standard deviation"}
-GLCM = {  # formula and unit
+GLCM = {  # definition and unit
     "contrast": ("Σ P (i − j)²", "levels²"),
     "homogeneity": ("Σ P / (1 + (i − j)²)", "1"),
     "energy": ("√(Σ P²)", "1"),
@@ -45,49 +49,32 @@ LBP = {
 
 
 class Feature(NamedTuple):
-    """One row of a set's table: what is measured, in what unit (1: none), and where it comes from."""
+    """An entry of the table of a set."""
 
     name: str
     definition: str
-    unit: str
+    unit: str  # "1" if it has none
     source: str
 
 
 def shapes(region: str, section: str, perimeter: str) -> tuple[Feature, ...]:
-    """The shape of a region, in the order of `SHAPE`, and the sources of all and of the perimeter."""
-    return (
-        Feature(f"{region}_area", f"pixels of the {region}", "px²", section),
-        Feature(
-            f"{region}_perimeter",
-            "length of the line through the centres of its outermost pixels, corners cut",
-            "px",
-            f"{perimeter}; Benkrid, Crookes",
-        ),
-        Feature(
-            f"{region}_eccentricity",
-            "√(1 − λ₂/λ₁), λ₁ ≥ λ₂ the variances along its principal axes; 0 circle, 1 line",
-            "1",
-            section,
-        ),
-        Feature(
-            f"{region}_solidity",
-            "area over pixels with their centre in the convex hull, a pixel being a diamond as wide as itself",
-            "1",
-            section,
-        ),
-        Feature(f"{region}_circularity", "4π · area / perimeter²; about 1 for a disc", "1", "§3.2.2"),
+    """The features of `SHAPE` of a region. The section is the source of all but the perimeter and the circularity."""
+    sources = (section, f"{perimeter}; Benkrid, Crookes", section, section, "§3.2.2")
+    return tuple(
+        Feature(f"{region}_{name}", definition.format(region), unit, source)
+        for (name, (definition, unit)), source in zip(SHAPE.items(), sources, strict=True)
     )
 
 
-def colours(region: str, channels: str, statistics: tuple[str, ...] = ("mean", "std")) -> tuple[Feature, ...]:
-    """The colour of a region, its channels named by a letter each (keys of `CHANNELS`)."""
+def colours(region: str, channels: str, statistics: tuple[str, ...] = tuple(STATISTICS)) -> tuple[Feature, ...]:
+    """The colour features of a region. Each letter of `channels` is a key of `CHANNELS`."""
     return tuple(
         Feature(
-            f"{region}_{channel}_{short}",
-            f"{STATISTICS[short]} over the {region}: {CHANNELS[channel][0]}",
+            f"{region}_{channel}_{statistic}",
+            f"{STATISTICS[statistic]} over the {region}: {CHANNELS[channel][0]}",
             CHANNELS[channel][1],
-            "§3.2.1" if (region, short) == ("cell", "mean") and channel in "rgb" else "§3.2.2",
+            "§3.2.1" if (region, statistic) == ("cell", "mean") and channel in "rgb" else "§3.2.2",
         )
         for channel in channels
-        for short in statistics
+        for statistic in statistics
     )

@@ -1,6 +1,6 @@
-"""Measures what the features are made of with OpenCV and NumPy alone, which is quick to run and to import.
+"""Measures of regions and textures with OpenCV and NumPy alone, which are fast to run and to import.
 
-A region is a (H, W) uint8 array of 0 and 1 whose outermost rows and columns are 0, as `crop` leaves it.
+A region is a (H, W) uint8 array of 0 and 1. Its outermost rows and columns are 0, as `crop` leaves them.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import numpy as np
 
 from wbc.features.definitions import ANGLES, CHANNELS, GLCM, GREY_LEVELS, HU, HU_NOISE, LBP, LOBE_DEPTH, SHAPE
 
-# The kinds of degenerate cells: a feature and the value it has. A cell may be of several; an empty one is nothing else.
+# Kinds of degenerate cells: a feature and its value. A cell may be of several kinds, but an empty one is only `empty`.
 DEGENERATE = {
     "empty": ("cell_area", 0),
     "one_pixel": ("cell_area", 1),
@@ -20,8 +20,8 @@ DEGENERATE = {
 }
 
 
-def degenerate(table: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """How many cells of each degenerate kind a set's table holds: those kinds that its features can tell.
+def count_degenerate(table: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Count the cells of each degenerate kind that the features of a set can tell.
 
     Args:
         table: (N,) values of every feature of the set, by name.
@@ -35,9 +35,9 @@ def degenerate(table: Mapping[str, np.ndarray]) -> dict[str, int]:
 
 
 def shape(region: np.ndarray) -> dict[str, float]:
-    """Shape of a region, all its parts taken together (report, §3.2.1 and §3.2.2); all 0 if it is empty.
+    """Shape of a region, all its parts taken together (report §3.2.1 and §3.2.2); all 0 if it is empty.
 
-    Area, perimeter, eccentricity and solidity are those of `skimage.measure.regionprops`.
+    Area, perimeter, eccentricity and solidity equal those of `skimage.measure.regionprops`.
     """
     m = cv2.moments(region, binaryImage=True)
     area = m["m00"]
@@ -52,8 +52,8 @@ def shape(region: np.ndarray) -> dict[str, float]:
 
 
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-# The sum over a pixel's neighbourhood tells what surrounds it: 1 for itself, 2 for each neighbour beside, 10 for each
-# diagonal one. So 5 is a straight line, 21 a diagonal one, 13 a bend from one into the other.
+# The weighted sum over a pixel's neighbourhood (1 for itself, 2 for each adjacent and 10 for each diagonal neighbour)
+# identifies the outline there: 5 is a straight line, 21 a diagonal one, 13 a bend from one into the other.
 NEIGHBOURHOOD = np.array([[10, 2, 10], [2, 1, 2], [10, 2, 10]], np.float32)
 STEP = np.zeros(50)
 STEP[[5, 7, 15, 17, 25, 27]] = 1
@@ -62,41 +62,39 @@ STEP[[13, 23]] = (1 + np.sqrt(2)) / 2
 
 
 def perimeter(region: np.ndarray) -> float:
-    """Pixels along a region's outlines, holes' included (Benkrid, Crookes), as `skimage.measure.perimeter`."""
+    """Length of all outlines of a region, holes included (Benkrid, Crookes), as `skimage.measure.perimeter`."""
     outline = region - cv2.erode(region, CROSS)
     kinds = cv2.filter2D(outline, cv2.CV_8U, NEIGHBOURHOOD, borderType=cv2.BORDER_CONSTANT)
     return float(_histogram([kinds], 0, None, len(STEP)) @ STEP)
 
 
 def hull_area(region: np.ndarray) -> int:
-    """Pixels whose centre lies in or on a region's convex hull, as `skimage.morphology.convex_hull_image` counts them.
+    """Number of pixels with their centre in a region's convex hull, as `skimage.morphology.convex_hull_image`.
 
-    There a pixel is a diamond that reaches half a pixel to its four sides.
+    A pixel is a diamond there: it extends half a pixel to its four sides.
     """
     rows = np.flatnonzero(region.any(axis=1))
     left = region[rows].argmax(axis=1)
     right = region.shape[1] - 1 - region[rows, ::-1].argmax(axis=1)
     outermost = np.stack([np.append(left, right), np.append(rows, rows)], axis=1)
-    # in half pixels, where the diamonds' tips are integers and the centres even ones
+    # In half pixels the tips of the diamonds are integers, and the centres even.
     tips = 2 * outermost[:, None] + [(-1, 0), (1, 0), (0, -1), (0, 1)]
     hull = cv2.convexHull(tips.reshape(-1, 2).astype(np.int32))[:, 0]
-    # from the top down one side and up the other; how far each reaches at the height of every row of centres
+    # The hull goes down one side and up the other. Both are interpolated at every row of centres.
     hull = np.roll(hull, -hull[:, 1].argmin(), axis=0)
     bottom = hull[:, 1].argmax()
+    sides = hull[: bottom + 1], np.append(hull[bottom:], hull[:1], axis=0)[::-1]
     centres = 2 * np.arange(rows[0], rows[-1] + 1)
-    sides = [
-        np.interp(centres, y, x) / 2
-        for x, y in (hull[: bottom + 1].T, np.append(hull[bottom:], hull[:1], axis=0)[::-1].T)
-    ]
-    nudge = 1e-9  # a centre on the hull stays on it for all rounding, and none beside it is as near
-    first, last = np.ceil(np.minimum(*sides) - nudge), np.floor(np.maximum(*sides) + nudge)
+    ends = [np.interp(centres, y, x) / 2 for x, y in (side.T for side in sides)]
+    nudge = 1e-9  # more than rounding errors, less than the distance of any centre beside the hull
+    first, last = np.ceil(np.minimum(*ends) - nudge), np.floor(np.maximum(*ends) + nudge)
     return int((last - first + 1).sum())
 
 
 def hu(region: np.ndarray) -> dict[str, float]:
-    """Hu's seven moment invariants of a region (Hu 1962), each as -sign(h)·log10|h|, 0 for what is below `HU_NOISE`.
+    """Hu's seven moment invariants h of a region (Hu 1962), each as -sign(h)·log10|h|, 0 where |h| ≤ `HU_NOISE`.
 
-    They span twenty orders of magnitude, which no scaling to unit variance could even out; their logarithms do not.
+    The moments span twenty orders of magnitude, so they are only comparable as logarithms.
     """
     moments = cv2.HuMoments(cv2.moments(region, binaryImage=True)).ravel()
     return {
@@ -107,32 +105,31 @@ def hu(region: np.ndarray) -> dict[str, float]:
 def lobes(nucleus: np.ndarray) -> int:
     """Number of lobes: the parts left when the nucleus is eroded by `LOBE_DEPTH` of its largest inscribed radius.
 
-    The depth follows the nucleus's size, so the count does not depend on the image's scale. A bridge thinner than
-    `LOBE_DEPTH` of the widest lobe parts two lobes; a lobe or speck less wide than that is not counted. There is always
-    at least one, unless there is no nucleus. The report names the feature (§3.1.2), not its definition.
+    The count does not depend on the image's scale. Bridges and lobes thinner than `LOBE_DEPTH` of the widest lobe are
+    eroded. A nucleus has at least one lobe. The report names the feature (§3.1.2) without defining it.
     """
     depth = cv2.distanceTransform(nucleus, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     core = (depth > LOBE_DEPTH * depth.max()).view(np.uint8)
-    return cv2.connectedComponents(core, connectivity=8)[0] - 1  # the background is one of them
+    return cv2.connectedComponents(core, connectivity=8)[0] - 1  # without the background
 
 
-# What the 256 values of each channel mean. The hue is an angle, and its mean would break where it jumps from 360° to
-# 0°: in an eosinophil's reds. So it counts from green. OpenCV has it in steps of 2°, since 8 bits end at 255.
+# Meaning of the 256 values of each channel. Hue is an angle, in OpenCV in steps of 2°. It is counted from green: a mean
+# of red hues, such as an eosinophil's, would break where the angle jumps from 360° to 0°.
 LEVELS = np.tile(np.arange(256.0), (len(CHANNELS), 1))
 LEVELS[list(CHANNELS).index("h"), :180] = 2 * ((np.arange(180) + 120) % 180)
 
 
 def histograms(images: list[np.ndarray], region: np.ndarray) -> np.ndarray:
-    """(channels, 256) float64: how many of a region's pixels have each value, for every channel of the images."""
+    """(channels, 256) float64 number of a region's pixels with each value, for every channel of the images."""
     channels = sum(image.shape[2] for image in images)
     return np.stack([_histogram(images, channel, region, 256) for channel in range(channels)])
 
 
 def colour(counts: np.ndarray) -> dict[str, float]:
-    """Mean and standard deviation of a region's channels (report, §3.2.2) from its histograms; 0 if it is empty.
+    """Mean and standard deviation of a region's channels (report §3.2.2) from its histograms; 0 if it is empty.
 
     Args:
-        counts: (6, 256) of R, G, B, H, S, V, or (3, 256) of the first three.
+        counts: (6, 256) of R, G, B, H, S, V, or (3, 256) of R, G, B.
     """
     pixels, levels = max(counts[0].sum(), 1), LEVELS[: len(counts)]
     means = (counts * levels).sum(axis=1) / pixels
@@ -144,13 +141,13 @@ def colour(counts: np.ndarray) -> dict[str, float]:
 
 
 def glcm(grey: np.ndarray, cell: np.ndarray) -> dict[str, float]:
-    """Texture from the grey-level co-occurrence matrix (Haralick 1973; report, §3.2.2): 5 properties at 4 angles.
+    """Grey-level co-occurrence texture (Haralick 1973; report §3.2.2): 5 properties at 4 angles.
 
-    Pairs of pixels one step apart, counted both ways (symmetric), in `GREY_LEVELS` levels. Only pairs with both pixels
-    in the cell count: or else the outline's steep edge would drown the chromatin. An angle without a pair gives 0, and
-    the correlation of a single level, or none, is 1, both as in `skimage.feature.graycoprops`.
+    Pairs are one pixel apart and counted both ways (symmetric), in `GREY_LEVELS` levels. Both pixels must lie in the
+    cell; otherwise the steep outline would dominate. The properties are 0 for an angle without pairs, and the
+    correlation is 1 if there is at most one level, as in `skimage.feature.graycoprops`.
     """
-    levels = (grey // (256 // GREY_LEVELS) + 1) * cell  # 0 is the background's, which the histogram leaves out
+    levels = (grey // (256 // GREY_LEVELS) + 1) * cell  # the histogram omits the background's level, 0
     pairs = (  # in the order of ANGLES
         (levels[:, :-1], levels[:, 1:]),
         (levels[:-1, :-1], levels[1:, 1:]),
@@ -158,31 +155,37 @@ def glcm(grey: np.ndarray, cell: np.ndarray) -> dict[str, float]:
         (levels[:-1, 1:], levels[1:, :-1]),
     )
     bins, limits = [GREY_LEVELS] * 2, [1, GREY_LEVELS + 1] * 2
-    shares = np.stack([cv2.calcHist(pair, [0, 1], None, bins, limits) for pair in pairs]).astype(np.float64)
-    shares += shares.transpose(0, 2, 1)
-    shares /= np.maximum(shares.sum(axis=(1, 2), keepdims=True), 1)
+    p = np.stack([cv2.calcHist(pair, [0, 1], None, bins, limits) for pair in pairs]).astype(np.float64)
+    p += p.transpose(0, 2, 1)
+    p /= np.maximum(p.sum(axis=(1, 2), keepdims=True), 1)
 
     level = np.arange(GREY_LEVELS)
     apart = level[:, None] - level
-    margin = shares.sum(axis=2)
+    margin = p.sum(axis=2)
     centred = level - (margin @ level)[:, None]
     variance = (margin * centred**2).sum(axis=1)
-    covariance = np.einsum("aij,ai,aj->a", shares, centred, centred)
+    covariance = np.einsum("aij,ai,aj->a", p, centred, centred)
     single = np.sqrt(variance) < 1e-15
     properties = {
-        "contrast": np.tensordot(shares, apart**2),
-        "homogeneity": np.tensordot(shares, 1 / (1 + apart**2)),
-        "energy": np.sqrt((shares**2).sum(axis=(1, 2))),
+        "contrast": np.tensordot(p, apart**2),
+        "homogeneity": np.tensordot(p, 1 / (1 + apart**2)),
+        "energy": np.sqrt((p**2).sum(axis=(1, 2))),
         "correlation": np.where(single, 1, covariance / np.where(single, 1, variance)),
-        "dissimilarity": np.tensordot(shares, np.abs(apart)),
+        "dissimilarity": np.tensordot(p, np.abs(apart)),
     }
     return {
         f"glcm_{name}_{angle}": value for name in GLCM for angle, value in zip(ANGLES, properties[name], strict=True)
     }
 
 
+def mean_glcm(grey: np.ndarray, cell: np.ndarray) -> dict[str, float]:
+    """The 5 properties of `glcm`, averaged over the 4 angles."""
+    values = glcm(grey, cell)
+    return {f"glcm_{name}": np.mean([values[f"glcm_{name}_{angle}"] for angle in ANGLES]) for name in GLCM}
+
+
 def _uniform(code: int) -> int:
-    """The bin of a pattern of 8 bits around a circle: how many are 1 if they are all in one run, else 9."""
+    """Bin of a pattern of 8 bits around a circle: the number of 1s if they are all in one run, else 9."""
     following = code >> 1 | (code & 1) << 7
     return code.bit_count() if (code ^ following).bit_count() <= 2 else 9
 
@@ -190,48 +193,50 @@ def _uniform(code: int) -> int:
 UNIFORM = np.array([_uniform(code) for code in range(256)])
 CIRCLE = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))  # rows down, columns right
 # A diagonal neighbour lies √½ along both axes and is interpolated from four pixels. scikit-image rounds √½ to five
-# decimals, so in units of the fifth the comparison is one of integers: whether a neighbour is as bright as the centre
-# does not hang on the last bit of a float, as it does there from 512 pixels on.
+# decimals. In units of the fifth decimal the comparison is exact, independent of floating-point rounding.
 NEAR, FAR = 29289, 70711
 
 
 def lbp(grey: np.ndarray, cell: np.ndarray) -> dict[str, float]:
-    """Share of the cell's pixels in each rotation-invariant uniform local binary pattern (Ojala 2002; §3.2.2).
+    """Fraction of the cell's pixels in each rotation-invariant uniform local binary pattern (Ojala 2002; §3.2.2).
 
     8 neighbours at radius 1, as `skimage.feature.local_binary_pattern`. Bin i < 9 has i neighbours at least as bright
-    as the centre, all in one run; bin 9 has the rest. The bins add up to 1.
+    as the centre, all in one run. Bin 9 has the rest.
     """
     grey = grey.astype(np.int32)
     near, far = NEAR * grey, FAR * grey
-    # (1-w)²·centre + (1-w)w·beside + w(1-w)·above + w²·corner ≥ centre, less the centre's share and divided by w
+    # (1-w)²·centre + (1-w)w·beside + w(1-w)·above + w²·corner ≥ centre, without the centre on the left, divided by w
     centre = 2 * near + far
-    codes = np.zeros(_moved(grey, 0, 0).shape, np.uint8)
+    codes = np.zeros(_shift(grey, 0, 0).shape, np.uint8)
     for bit, (down, right) in enumerate(CIRCLE):
         if down and right:
-            brighter = _moved(far, down, right) + _moved(near, down, 0) + _moved(near, 0, right) >= _moved(centre, 0, 0)
+            brighter = _shift(far, down, right) + _shift(near, down, 0) + _shift(near, 0, right) >= _shift(centre, 0, 0)
         else:
-            brighter = _moved(grey, down, right) >= _moved(grey, 0, 0)
+            brighter = _shift(grey, down, right) >= _shift(grey, 0, 0)
         codes |= brighter.view(np.uint8) << bit
-    counts = _histogram([codes], 0, _moved(cell, 0, 0), 256)
-    shares = np.bincount(UNIFORM, weights=counts, minlength=len(LBP)) / counts.sum()
-    return dict(zip(LBP, shares, strict=True))
+    counts = _histogram([codes], 0, _shift(cell, 0, 0), 256)
+    fractions = np.bincount(UNIFORM, weights=counts, minlength=len(LBP)) / counts.sum()
+    return dict(zip(LBP, fractions, strict=True))
 
 
-def _moved(values: np.ndarray, down: int, right: int) -> np.ndarray:
-    """What lies so many pixels (-1, 0, 1) further from each pixel that is not in the outermost rows and columns."""
+def _shift(values: np.ndarray, down: int, right: int) -> np.ndarray:
+    """The neighbours in one direction (steps of -1, 0 or 1) of all pixels but the outermost rows and columns."""
     height, width = values.shape
     return values[1 + down : height - 1 + down, 1 + right : width - 1 + right]
 
 
 def _histogram(images: list[np.ndarray], channel: int, region: np.ndarray | None, bins: int) -> np.ndarray:
-    """(bins,) float64: how often each value from 0 occurs in a channel of uint8 images, inside a region."""
+    """(bins,) float64 number of pixels with each value in a channel of uint8 images, inside a region."""
     return cv2.calcHist(images, [channel], region, [bins], [0, bins]).ravel().astype(np.float64)
 
 
 def crop(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The cell's bounding box and one pixel around it, so that the textures at its rim have their neighbours.
+    """Image and mask in the bounding box of the mask and one pixel around it, which textures need as neighbours.
 
-    At the image's border that pixel repeats the last one and is background in the mask.
+    Beyond the image's border that pixel repeats the last one, and is background in the mask.
+
+    Raises:
+        ValueError: image and mask differ in height or width.
     """
     if image.shape[:2] != mask.shape:
         raise ValueError(f"image is {image.shape[:2]}, mask {mask.shape}: height and width must agree")
@@ -239,12 +244,6 @@ def crop(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     box = np.s_[y : y + height + 2, x : x + width + 2]
     image = cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     return image[box], np.pad(mask, 1)[box]
-
-
-def trimmed(region: np.ndarray) -> np.ndarray:
-    """The region's bounding box and the row or column beside it on every side."""
-    x, y, width, height = cv2.boundingRect(region)
-    return region[max(y - 1, 0) : y + height + 1, max(x - 1, 0) : x + width + 1]
 
 
 def grey(image: np.ndarray) -> np.ndarray:
