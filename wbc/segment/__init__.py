@@ -1,4 +1,4 @@
-"""Cell and nucleus masks: the methods, their measures and their figure."""
+"""Masks of cell and nucleus: segmentation methods, their scores and a figure."""
 
 from importlib import import_module
 from pkgutil import iter_modules
@@ -12,7 +12,7 @@ METHODS = tuple(module.name for module in iter_modules(methods.__path__))
 
 
 def method(name: str) -> ModuleType:
-    """One of `METHODS`: `segment(image)` and `NUCLEUS`, see `wbc.segment.methods`."""
+    """The module of one of `METHODS`, see `wbc.segment.methods`."""
     return import_module(f"wbc.segment.methods.{name}")
 
 

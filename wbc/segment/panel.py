@@ -6,46 +6,36 @@ import cv2
 import numpy as np
 
 COLUMNS = ("original", "cell", "nucleus", "outlines")
-TILE = 240  # pixels of a picture's longer side
-GAP = 8  # pixels of white between pictures
-LINE = 26  # pixels of a line of text
-CELL, NUCLEUS = (0, 120, 0), (255, 230, 0)  # outlines: dark green and yellow, of which no stain has either
+TILE, GAP, LINE = 240, 8, 26  # pixels: longer side of a picture, white between columns, height of a line of text
+CELL, NUCLEUS = (0, 120, 0), (255, 230, 0)  # RGB of the outlines: dark green and yellow, which no stain has
 
 
 def panel(
-    images: Sequence[np.ndarray],
-    masks: Sequence[np.ndarray],
-    titles: Sequence[str] | None = None,
-    nucleus: bool = True,
+    images: Sequence[np.ndarray], masks: Sequence[np.ndarray], titles: Sequence[str], nucleus: bool
 ) -> np.ndarray:
     """Show each image beside its cell mask, its nucleus mask and the outlines of both.
 
     Args:
         images: (H, W, 3) uint8 each, RGB, of any sizes.
         masks: the (H, W) uint8 mask of each image, 0 background, 1 cytoplasm, 2 nucleus.
-        titles: a line of ASCII text above each row, such as the image's class and name.
-        nucleus: whether to show the nucleus, which a method need not look for.
+        titles: a line of ASCII text above each image.
+        nucleus: whether to show the nucleus mask.
 
     Returns:
         (height, width, 3) uint8, RGB: a row for each image, a column for each of `COLUMNS` that applies.
-
-    Raises:
-        ValueError: the sequences differ in length.
     """
     columns = [name for name in COLUMNS if nucleus or name != "nucleus"]
-    above = LINE if titles else GAP
-    figure = np.full((LINE + len(images) * (above + TILE), len(columns) * (TILE + GAP) - GAP, 3), 255, np.uint8)
+    width, height = len(columns) * (TILE + GAP) - GAP, LINE + len(images) * (LINE + TILE)
+    figure = np.full((height, width, 3), 255, np.uint8)
     for column, name in enumerate(columns):
         _write(figure, name, left=column * (TILE + GAP), top=0)
-    for row, (image, mask, title) in enumerate(zip(images, masks, titles or [""] * len(images), strict=True)):
-        top = LINE + row * (above + TILE)
+    for row, (image, mask, title) in enumerate(zip(images, masks, titles, strict=True)):
+        top = LINE + row * (LINE + TILE)
         _write(figure, title, left=0, top=top)
         pictures = _pictures(image, mask)
         for column, name in enumerate(columns):
-            picture = pictures[name]
-            height, width = picture.shape[:2]
-            left = column * (TILE + GAP)
-            figure[top + above : top + above + height, left : left + width] = picture
+            height, width = pictures[name].shape[:2]
+            figure[top + LINE :, column * (TILE + GAP) :][:height, :width] = pictures[name]
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Regions of a mask and their outlines, and Otsu's threshold: what the methods have in common."""
+"""Thresholds and contours, shared by the methods."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,7 @@ from skimage.filters import threshold_otsu
 
 
 def above_otsu(values: np.ndarray) -> np.ndarray:
-    """1 where above Otsu's threshold [8]; all 0 for constant values, which have no threshold."""
+    """1 above Otsu's threshold (Otsu 1979), else 0; all 0 if the values are constant."""
     return (values > threshold_otsu(values)).astype(np.uint8)
 
 
@@ -16,10 +16,10 @@ def contours(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def largest(contours: list[np.ndarray]) -> list[np.ndarray]:
-    return sorted(contours, key=cv2.contourArea)[-1:]  # none of none: a blank image has no contour
+    """The contour with the largest area, in a list that is empty for no contours."""
+    return sorted(contours, key=cv2.contourArea)[-1:]
 
 
 def filled(contours: list[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    """1 on and inside the contours, so holes are filled."""
-    mask = np.zeros(shape, np.uint8)
-    return cv2.drawContours(mask, contours, contourIdx=-1, color=1, thickness=cv2.FILLED)
+    """Mask of 1 on and inside the contours, so holes are filled."""
+    return cv2.drawContours(np.zeros(shape, np.uint8), contours, contourIdx=-1, color=1, thickness=cv2.FILLED)

@@ -1,5 +1,5 @@
-"""The segmentations, none of them learned: a file for each, found by its name, so that a new one runs alone.
+"""The segmentation methods, found by their file names. A change to one file leaves the other methods alone.
 
-`segment` maps a (H, W, 3) uint8 RGB image to a (H, W) uint8 mask, 0 background, 1 cytoplasm, 2 nucleus, the cell being
-everything above 0. `NUCLEUS` says whether the method looks for the nucleus; one that does not leaves 2 unused.
+Each has `segment`, which maps a (H, W, 3) uint8 RGB image to a (H, W) uint8 mask (0 background, 1 cytoplasm, 2 nucleus;
+the cell is both), and `NUCLEUS`, whether it finds the nucleus. A method that does not leaves 2 unused.
 """
