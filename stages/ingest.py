@@ -11,7 +11,7 @@ from wbc.core.io import atomic, write_csv, write_json
 from wbc.core.tables import INGEST, mark, read_hashes, read_manifest
 from wbc.dataset.contact import contact_sheet
 from wbc.dataset.images import read, write_jpeg
-from wbc.dataset.ingest import NOTES, ImageSet, empty_set, ingest, ingest_external
+from wbc.dataset.ingest import NOTES, ImageSet, ingest, ingest_external
 from wbc.dataset.leaks import KINDS, LEAKING
 from wbc.dataset.public import warnings
 from wbc.sources import SourceError, format_counts
@@ -22,7 +22,7 @@ COLUMNS = 8
 def main(name: str) -> None:
     if read_yaml(settings_path("ingest", name)) == LEFT_OUT:
         print(f"{name}: left out, as drawn cells tell nothing of models of real ones")
-        write(name, empty_set())
+        write(name, ImageSet([], Path()))
         return
     settings = load("ingest", name)
     for line in warnings(settings.source):

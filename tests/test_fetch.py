@@ -102,7 +102,7 @@ def server(monkeypatch):
 
 
 def public(*files) -> PublicSet:
-    return PublicSet("Cells", "https://cells.example", "CC BY 4.0", "", "1 MB", 3, False, {}, files, steps=STEPS)
+    return PublicSet("Cells", "https://cells.example", "CC BY 4.0", 3, {}, "1 MB", files, steps=STEPS)
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +116,7 @@ def fast(monkeypatch, tmp_path):
 
 def scanned(source: str, root: Path) -> Scan:
     paths = sorted(path for path in root.rglob("*.png") if not re.search(r"/\.", str(path)))
-    return Scan(source, root, [Item(path.name, path, path.parent.name, "") for path in paths], {}, {})
+    return Scan(root, [Item(path.name, path, path.parent.name) for path in paths], {}, {}, {})
 
 
 def tree(folder="raw") -> dict[str, bytes]:
@@ -493,7 +493,7 @@ from wbc.dataset import public
 from wbc.cli import unzip
 
 os.sync = lambda: None
-public.SETS["cells"] = public.PublicSet(*["x"] * 5, 3, False, {{}}, (public.File("cells.zip", {url!r}),))
+public.SETS["cells"] = public.PublicSet("x", "x", "x", 3, {{}}, files=(public.File("cells.zip", {url!r}),))
 
 def kill(owner, name, calls, after):
     real = getattr(owner, name)

@@ -53,7 +53,8 @@ def found(root, source="folder", **options):
 
 
 def test_wbcbench_joins_its_labelled_lists_and_divides_the_pool_anew(archives):
-    manifest, rejects, found_leaks, *_ = found(archives("wbcbench"), "wbcbench")
+    result = found(archives("wbcbench"), "wbcbench")
+    manifest, rejects, found_leaks = result.manifest, result.rejects, result.leaks
     assert rejects.empty
     assert found_leaks.empty
     assert set(zip(manifest["width"], manifest["height"], strict=True)) == {(368, 370)}
@@ -81,7 +82,8 @@ def test_a_single_image_is_not_held_back_whatever_the_share():
 
 
 def test_kaggles_test_part_is_the_samples_in_its_order(archives, tmp_path):
-    manifest, rejects, *_ = found(archives("kaggle"), "kaggle")
+    result = found(archives("kaggle"), "kaggle")
+    manifest, rejects = result.manifest, result.rejects
     test = manifest[manifest["part"] == "test"]
     assert rejects.empty
     assert test["id"].tolist() == ["00000502", "00000501", "00000500"]
@@ -90,7 +92,8 @@ def test_kaggles_test_part_is_the_samples_in_its_order(archives, tmp_path):
     assert train["label"].value_counts().to_dict() == {"SNE": 12, "LY": 6, "BL": 4, "PLY": 1}
     shutil.copytree(archives("kaggle"), tmp_path / "raw")
     (tmp_path / "raw" / "sample_submission.csv").unlink()
-    manifest, rejects, *_ = found(tmp_path / "raw", "kaggle")
+    result = found(tmp_path / "raw", "kaggle")
+    manifest, rejects = result.manifest, result.rejects
     assert rejects.empty
     assert manifest.loc[manifest["part"] == "test", "id"].tolist() == ["00000500", "00000501", "00000502"]
 
@@ -125,7 +128,8 @@ def test_each_reject_bears_the_name_that_its_source_gives_it(listed):
     with (listed / "labels.csv").open("a", encoding="utf-8") as file:
         file.writelines(f"{id},SNE\n" for id in [*odd, "a/cell.png", "000.png"])
     (listed / "images/001.png").write_bytes(b"")
-    manifest, rejects, *_ = found(listed)
+    result = found(listed)
+    manifest, rejects = result.manifest, result.rejects
     odd[1] = "labels.csv, row 26"
     assert rejects["name"].tolist() == ["001.png", *odd, "000.png"]
     assert rejects.set_index("name").loc["cell.png"].tolist() == ["ambiguous", "a/cell.png or b/cell.png"]
@@ -205,7 +209,8 @@ def test_a_copy_contradicts_another_label_if_it_is_near_labelled_and_not_blank()
 @pytest.mark.skipif("WBC_REAL_DATA" not in os.environ, reason="WBC_REAL_DATA names no folder that holds pbc/")
 def test_real_cells_are_all_accounted_for_and_only_copies_contradict_each_other():
     root = Path(os.environ["WBC_REAL_DATA"], "pbc")
-    manifest, rejects, _, prints, notes = ingest("pbc", root, 0.25, 1)
+    result = ingest("pbc", root, 0.25, 1)
+    manifest, rejects, prints, notes = result.manifest, result.rejects, result.hashes, result.notes
     images = [path for path in root.rglob("*.jpg") if not path.name.startswith(".")]
     assert len(manifest) + len(rejects) + sum(notes["left_out"].values()) == len(images)
     assert set(rejects["reason"]) <= {"same image under two labels"}
@@ -331,7 +336,8 @@ COPIES = ["00.png", "same.png", "again.png", "saved.jpg", "small.png"]
 
 def test_copies_and_patients_keep_to_one_part_fold_and_side_of_the_validation(pool):
     for seed in range(10):
-        manifest, _, table, *_ = ingest("folder", pool, 0.25, seed)
+        result = ingest("folder", pool, 0.25, seed)
+        manifest, table = result.manifest, result.leaks
         assert manifest["label"].groupby(manifest["part"]).value_counts()["test"].to_dict() == {"SNE": 7, "LY": 3}
         copied = manifest["copy_of"] != ""
         assert manifest[copied][["id", "copy_of"]].to_numpy().tolist() == [[name, "00.png"] for name in COPIES[1:]]

@@ -10,15 +10,10 @@ GAP = 2  # pixels between tiles
 
 
 def contact_sheet(images_by_class: Mapping[str, Sequence[np.ndarray]], columns: int = 8, tile: int = 96) -> np.ndarray:
-    """Lay out the first images of each class, one row per class, its label at the left.
-
-    Args:
-        images_by_class: label -> RGB uint8 images of any size, (h, w, 3). Rows keep the mapping's order.
-        columns: images per row; a class with fewer leaves pale blank tiles.
-        tile: edge of a tile, in pixels.
+    """Lay out the first `columns` (H, W, 3) uint8 RGB images of each class in a row behind its label.
 
     Returns:
-        The sheet, (classes * tile, (columns + 1) * tile, 3) uint8 RGB.
+        (classes * tile, (columns + 1) * tile, 3) uint8 RGB; `tile` is in pixels. Missing images are pale.
     """
     sheet = np.full((len(images_by_class) * tile, (columns + 1) * tile, 3), PALE, np.uint8)
     for row, (label, images) in enumerate(images_by_class.items()):

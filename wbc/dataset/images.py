@@ -43,13 +43,10 @@ def sha256(content: bytes) -> str:
 
 
 def decode(content: bytes) -> np.ndarray:
-    """Decode an image file's bytes.
+    """Decode an image file's bytes, (H, W, 3) uint8 RGB.
 
     Grey, palette, CMYK and deeper images are converted. Three grey pages of a TIFF become red, green and blue.
     Transparent pixels are laid over white. The camera's rotation flag is applied.
-
-    Returns:
-        (H, W, 3) uint8, RGB.
 
     Raises:
         ImageError: not an image of `FORMATS`, truncated, larger than `MAX_PIXELS`, wholly transparent, of several
@@ -184,9 +181,7 @@ def read(path: str | Path, expected_sha256: str) -> np.ndarray:
 
 
 def read_mask(path: str | Path, shape: tuple[int, int]) -> np.ndarray:
-    """Read the mask of an image of `shape` (H, W): uint8, 0 background, 1 cytoplasm, 2 nucleus.
-
-    The values 128 and 255 stand for 1 and 2.
+    """Read the mask of an image of `shape`, (H, W) uint8: 0 background, 1 cytoplasm, 2 nucleus, or 0, 128, 255.
 
     Raises:
         ImageError: missing or unreadable, of another shape, or with other values.

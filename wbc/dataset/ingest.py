@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,102 +29,19 @@ FEW_FRACTION = 0.05  # of images with so few grey levels, above which it is no c
 COLUMNS = ["id", "path", "sha256", "width", "height", "label", "part", "mask", "group", "copy_of"]
 
 
-class ImageSet(NamedTuple):
-    """The images of a source."""
+class ImageSet:
+    """The usable images of sources, and what became of the others.
 
-    manifest: pd.DataFrame  # the usable images, columns `COLUMNS`
-    rejects: pd.DataFrame  # the others: name, reason, detail
-    leaks: pd.DataFrame  # as `wbc.dataset.leaks` returns them
-    hashes: np.ndarray  # (N, 4) uint64 perceptual hashes of the usable images
-    notes: dict[str, dict]  # by key of `NOTES`, counts by name; none is empty
-
-
-def ingest(source: str | Sequence[str], root: Path, test_fraction: float, seed: int, strict: bool = False) -> ImageSet:
-    """List the usable images of `data.source` under `root`.
-
-    Where the source has no test part, `test_fraction` of each class becomes one. An image stays with its copies and its
-    group. The choice depends on the seed and the images' content, never on names or order. Of equal ids the first
-    counts, unless their labels differ.
-
-    Several sources are one pool. Where some have a test part, the others are for training alone. An image outside of
-    the test part is rejected where another source tests a copy of it; copies within one source are its publisher's
-    choice.
-
-    Returns:
-        The image set. In its manifest, `path` and `mask` ("": none) begin with `root` as given, `width` and `height`
-        are in pixels, `label` is one of `CLASSES` ("" in an unlabelled test part), `part` is train or test, `group` is
-        for example the patient ("": unknown), and `copy_of` is the first image that this one is a copy of ("": none).
-
-    Raises:
-        SourceError: the source cannot be read, no labelled training image or no test image is usable, or `strict` and
-            any image is rejected or unused, or a public set's archive is not whole.
-        ListError, OSError: see `wbc.sources.scan`.
+    Attributes:
+        manifest: the usable images, columns `COLUMNS`.
+        hashes: (N, 4) uint64, their perceptual hashes.
+        rejects: the images that cannot be used: name, reason and detail.
+        leaks: leaks and copies, see `wbc.dataset.leaks`.
+        notes: by key of `NOTES`, counts by name; none is empty.
     """
-    scans = scan_all(source, root)
-    images = _Images(scans, root, strict)
-    if len(scans) > 1:
-        images.remove(_tested_by_others(images.manifest, images.hashes))
-    manifest = images.manifest.assign(copy_of=copy_of(images.manifest["id"], images.hashes))
-    items = [item for scan in scans for item in scan.items]
-    tested = any(item.part == "test" for item in items)
-    if not tested and len(manifest):
-        manifest["part"] = draw_test_part(manifest, test_fraction, seed).map({True: "test", False: "train"})
-    manifest["part"] = manifest["part"].replace("", "train")
-    if not manifest["part"].eq("train").any():
-        raise images.error(f"no usable labelled training image among {len(items)} images")
-    if not manifest["part"].eq("test").any():
-        if tested:
-            raise images.error("no usable test image")
-        raise SourceError(f"{root}: data.test_fraction = {test_fraction} holds back none of {len(manifest)} images")
-    tables = [copies(manifest, images.hashes), divided_groups(manifest, images.hashes), images.conflicts]
-    if len(scans) > 1 and (alone := _in_one_source(manifest)):
-        images.notes["in_one_source"] = alone
-    return images.result(manifest, pd.concat(tables, ignore_index=True))
 
-
-def ingest_external(
-    source: str, root: Path, study: pd.DataFrame, study_hashes: np.ndarray, strict: bool = False
-) -> ImageSet:
-    """List the labelled images of a source that no model has learned from, all of them to test on.
-
-    Args:
-        source: one of `data.source`.
-        root: its folder.
-        study: the study's manifest of N images. Copies of these, byte for byte or nearly, are rejected.
-        study_hashes: (N, 4) uint64.
-        strict: as for `ingest`.
-
-    Returns:
-        As `ingest`; the only leaks are images under two labels.
-
-    Raises:
-        SourceError: the source cannot be read, no image is usable, or `strict` and any is not.
-        ListError, OSError: see `wbc.sources.scan`.
-    """
-    (scan,) = scan_all(source, root)
-    items = [replace(item, part="") for item in scan.items if item.label or item.fault]
-    left_out = Counter(scan.left_out) + Counter({"no label": len(scan.items) - len(items)})
-    images = _Images([scan._replace(items=items, left_out=left_out)], root, strict)
-    clusters = near_copies(np.concatenate([study_hashes, images.hashes]))
-    first = study["id"].groupby(clusters[: len(study)]).first()
-    known = pd.Series(clusters[len(study) :], images.manifest["id"]).map(first).dropna()
-    images.remove({id: f"copy of an image of the study: {other}" for id, other in known.items()})
-    if images.manifest.empty:
-        raise images.error(f"no usable labelled image among {len(items)} images")
-    return images.result(images.manifest.assign(part="test"), images.conflicts)
-
-
-def empty_set() -> ImageSet:
-    """An external set that the study leaves out."""
-    images = _Images([], Path(), strict=False)
-    return images.result(images.manifest, images.conflicts)
-
-
-class _Images:
-    """The usable images of sources, of which some may still be removed, and the rejected ones."""
-
-    def __init__(self, scans: Sequence[Scan], root: Path, strict: bool):
-        self.root, self.strict, self.rejects = root, strict, []
+    def __init__(self, scans: Sequence[Scan], root: Path, strict: bool = False):
+        self.root, self.strict, self._rejects = root, strict, []
         for scan in scans if strict else ():
             _check_complete(scan)
         items = [item for scan in scans for item in scan.items]
@@ -139,21 +55,17 @@ class _Images:
                 rows.append(result[0])
                 hashes.append(result[1])
                 few += result[2]
-        self.manifest = pd.DataFrame(rows, columns=COLUMNS)
-        self.hashes = np.array(hashes, np.uint64).reshape(-1, 4)
-        self.conflicts = label_conflicts(self.manifest, self.hashes)
-        self.remove({row.id: f"same image under two labels: {row.other}" for row in self.conflicts.itertuples()})
+        self.manifest, self.hashes = pd.DataFrame(rows, columns=COLUMNS), np.array(hashes, np.uint64).reshape(-1, 4)
+        self.leaks = label_conflicts(self.manifest, self.hashes)
+        self.remove({row.id: f"same image under two labels: {row.other}" for row in self.leaks.itertuples()})
         notes = {"few_levels": {"images": few, "of": len(rows)} if few > FEW_FRACTION * len(rows) else {}}
         for name in ("left_out", "other", "difference"):
             notes[name] = {key: count for scan in scans for key, count in getattr(scan, name).items()}
         self.notes = {name: note for name, note in notes.items() if note}
 
-    def _reject(self, name: str, why: str) -> None:
-        name = name.encode(errors="backslashreplace").decode()  # a name that is not UTF-8 must be writable
-        if self.strict:
-            raise SourceError(f"{self.root}: {name!r}: {why}; correct it or take it out, or set data.strict to false")
-        reason, _, detail = why.partition(": ")
-        self.rejects.append((name, reason, detail))
+    @property
+    def rejects(self) -> pd.DataFrame:
+        return pd.DataFrame(self._rejects, columns=["name", "reason", "detail"])
 
     def remove(self, reasons: Mapping[str, str]) -> None:
         """Reject images of the manifest by id."""
@@ -163,14 +75,86 @@ class _Images:
         self.manifest, self.hashes = self.manifest[kept].reset_index(drop=True), self.hashes[kept]
 
     def error(self, message: str) -> SourceError:
-        """An error that tells the first reason for a rejection too."""
-        for name, *why in self.rejects[:1]:
+        """An error that gives the first reason for a rejection too."""
+        for name, *why in self._rejects[:1]:
             message += f"; first reason: {name!r}: {': '.join(filter(None, why))}"
         return SourceError(f"{self.root}: {message}")
 
-    def result(self, manifest: pd.DataFrame, leaks: pd.DataFrame) -> ImageSet:
-        rejects = pd.DataFrame(self.rejects, columns=["name", "reason", "detail"])
-        return ImageSet(manifest, rejects, leaks, self.hashes, self.notes)
+    def _reject(self, name: str, why: str) -> None:
+        name = name.encode(errors="backslashreplace").decode()  # a name that is not UTF-8 must be writable
+        if self.strict:
+            raise SourceError(f"{self.root}: {name!r}: {why}; correct it or take it out, or set data.strict to false")
+        reason, _, detail = why.partition(": ")
+        self._rejects.append((name, reason, detail))
+
+
+def ingest(source: str | Sequence[str], root: Path, test_fraction: float, seed: int, strict: bool = False) -> ImageSet:
+    """List the usable images of `data.source` under `root`.
+
+    Where the source has no test part, `test_fraction` of each class becomes one. An image stays with its copies and its
+    group. The choice depends on the seed and the images' content, never on names or order. Of equal ids the first
+    counts, unless their labels differ.
+
+    Several sources are one pool. Where some have a test part, the others are for training alone. An image outside of
+    the test part is rejected where another source tests a copy of it.
+
+    In the manifest, `path` and `mask` ("": none) begin with `root` as given, `width` and `height` are in pixels, `part`
+    is train or test, `label` may be "" in the test part, `group` is for example the patient ("": unknown), and
+    `copy_of` the first image that this one is a near copy of ("": none).
+
+    Raises:
+        SourceError: the source cannot be read, no labelled training image or no test image is usable, or `strict` and
+            any image is rejected or unused, or a public set's archive is not whole.
+        ListError, OSError: see `wbc.sources.scan`.
+    """
+    scans = scan_all(source, root)
+    images = ImageSet(scans, root, strict)
+    if len(scans) > 1:
+        images.remove(_tested_by_others(images))
+    manifest, hashes = images.manifest, images.hashes
+    manifest["copy_of"] = copy_of(manifest["id"], hashes)
+    items = [item for scan in scans for item in scan.items]
+    tested = any(item.part == "test" for item in items)
+    if not tested and len(manifest):
+        manifest["part"] = np.where(draw_test_part(manifest, test_fraction, seed), "test", "train")
+    manifest["part"] = manifest["part"].replace("", "train")
+    if not manifest["part"].eq("train").any():
+        raise images.error(f"no usable labelled training image among {len(items)} images")
+    if not manifest["part"].eq("test").any():
+        if tested:
+            raise images.error("no usable test image")
+        raise SourceError(f"{root}: data.test_fraction = {test_fraction} holds back none of {len(manifest)} images")
+    tables = [copies(manifest, hashes), divided_groups(manifest, hashes), images.leaks]
+    images.leaks = pd.concat(tables, ignore_index=True)
+    if len(scans) > 1 and (alone := _in_one_source(manifest)):
+        images.notes["in_one_source"] = alone
+    return images
+
+
+def ingest_external(
+    source: str, root: Path, study: pd.DataFrame, study_hashes: np.ndarray, strict: bool = False
+) -> ImageSet:
+    """List the labelled images of an external set, all of them as test images.
+
+    Images of which the study has a copy, byte for byte or nearly, are rejected.
+
+    `study` is the study's manifest of N images, and `study_hashes` are their (N, 4) uint64 perceptual hashes.
+
+    Raises:
+        SourceError, ListError, OSError: see `ingest`.
+    """
+    (scan,) = scan_all(source, root)
+    items = [replace(item, part="") for item in scan.items if item.label or item.fault]
+    left_out = Counter(scan.left_out) + Counter({"no label": len(scan.items) - len(items)})
+    images = ImageSet([scan._replace(items=items, left_out=left_out)], root, strict)
+    clusters = near_copies(np.concatenate([study_hashes, images.hashes]))
+    first = study["id"].groupby(clusters[: len(study)]).first()
+    known = pd.Series(clusters[len(study) :], images.manifest["id"]).map(first).dropna()
+    images.remove({id: f"copy of an image of the study: {other}" for id, other in known.items()})
+    if images.manifest.empty:
+        raise images.error(f"no usable labelled image among {len(items)} images")
+    images.manifest["part"] = "test"
+    return images
 
 
 def _check_complete(scan: Scan) -> None:
@@ -184,23 +168,18 @@ def _check_complete(scan: Scan) -> None:
         raise SourceError(f"{scan.root}: {why}; list them or take them out, or set data.strict to false")
 
 
-def _sources(manifest: pd.DataFrame) -> pd.Series:
-    """The source of each image, where there are several."""
-    return manifest["id"].str.partition("/")[0]
-
-
 def _in_one_source(manifest: pd.DataFrame) -> dict[str, str]:
     """The classes that only one of several sources has, with its name."""
     labelled = manifest[manifest["label"] != ""]
-    sources = _sources(labelled).groupby(labelled["label"]).unique()
+    sources = labelled["id"].str.partition("/")[0].groupby(labelled["label"]).unique()
     return {label: sources[label][0] for label in CLASSES if label in sources and len(sources[label]) == 1}
 
 
-def _tested_by_others(manifest: pd.DataFrame, hashes: np.ndarray) -> dict[str, str]:
+def _tested_by_others(images: ImageSet) -> dict[str, str]:
     """The images outside of the test part that another source tests a copy of, with the reason to reject them."""
-    images = manifest[["id"]].assign(source=_sources(manifest), cluster=near_copies(hashes))
-    tested = manifest["part"] == "test"
-    pairs = images[~tested].merge(images[tested], on="cluster", suffixes=("", "_tested"))
+    tested, ids = images.manifest["part"] == "test", images.manifest["id"]
+    table = pd.DataFrame({"id": ids, "source": ids.str.partition("/")[0], "cluster": near_copies(images.hashes)})
+    pairs = table[~tested].merge(table[tested], on="cluster", suffixes=("", "_tested"))
     pairs = pairs[pairs["source"] != pairs["source_tested"]].drop_duplicates("id")
     return dict(zip(pairs["id"], "copy of another source's test image: " + pairs["id_tested"], strict=True))
 

@@ -1,4 +1,4 @@
-"""Find copies of an image in training and test, or under two labels: either falsifies the scores.
+"""Find copies of an image in training and test, or under two labels: both falsify scores.
 
 `copies`, `label_conflicts` and `divided_groups` take a manifest of N images, numbered from 0, and their (N, 4) uint64
 perceptual hashes. They return the images that they find, one per row in the manifest's order, with the columns
@@ -28,29 +28,21 @@ MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6
 
 
 def perceptual_hash(image: np.ndarray) -> np.ndarray:
-    """Difference hash: which pixel is darker than its right neighbour in the image shrunk to 17×16.
+    """The difference hash of an (H, W, 3) uint8 RGB image: 256 bits as (4,) uint64.
 
-    It survives scaling, compression and a change of brightness, not rotation or mirroring.
-
-    Args:
-        image: (H, W, 3) uint8, RGB.
-
-    Returns:
-        (4,) uint64: 256 bits.
+    A bit says whether a pixel is darker than its right neighbour in the image shrunk to 17×16. It survives scaling,
+    compression and a change of brightness, not rotation or mirroring.
     """
     small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (SIDE + 1, SIDE), interpolation=cv2.INTER_AREA)
     return np.packbits(np.diff(small.astype(np.int16)) > MARGIN).view(np.uint64)
 
 
 def near_copies(hashes: np.ndarray) -> np.ndarray:
-    """Cluster perceptual hashes by single linkage: those that differ in at most `THRESHOLD` bits are linked.
+    """Cluster (N, 4) uint64 perceptual hashes, where those that differ in at most `THRESHOLD` bits are linked.
 
     Exact without comparing all pairs. The bits are divided into `THRESHOLD + GROUPS + 1` bands. Each differing bit
     spoils one band, so two linked hashes agree in at least `GROUPS + 1` bands, two of which are in the same of `GROUPS`
     groups. Only hashes that agree in two bands of one group are compared; sorting by these bands makes them neighbours.
-
-    Args:
-        hashes: (N, 4) uint64.
 
     Returns:
         (N,) cluster numbers.
@@ -88,18 +80,13 @@ def _band_pairs() -> Iterator[np.ndarray]:
 
 
 def copy_of(ids: pd.Series, hashes: np.ndarray) -> pd.Series:
-    """The id of the first of each image's near copies, "" for the first itself and for images without copies.
-
-    Args:
-        ids: of N images.
-        hashes: (N, 4) uint64.
-    """
+    """The id of the first image that each of N images is a near copy of, "" where it is none."""
     first = ids.groupby(near_copies(hashes)).transform("first")
     return first.where(first != ids, "")
 
 
 def originals(manifest: pd.DataFrame) -> pd.Series:
-    """The id of the first image that each is a copy of, its own id where it is no copy."""
+    """The id of the first image that each is a near copy of, its own where it is none."""
     return manifest["copy_of"].where(manifest["copy_of"] != "", manifest["id"])
 
 
@@ -132,10 +119,9 @@ def label_conflicts(manifest: pd.DataFrame, hashes: np.ndarray) -> pd.DataFrame:
     for places in _clusters(pd.Series(near_copies(hashes))[labels != ""]):
         for place in places if len(set(labels[places])) > 1 else ():
             others = places[labels[places] != labels[place]]
-            near = (_distances(place, others, hashes) <= THRESHOLD) & ~blank[others] & ~blank[place]
-            others = others[near | (contents[others] == contents[place])]
-            if len(others):
-                found.append((place, "two_labels", *_closest(place, others, contents, hashes)))
+            others = others[(contents[others] == contents[place]) | ~(blank[others] | blank[place])]
+            if len(others) and (closest := _closest(place, others, contents, hashes))[1] <= THRESHOLD:
+                found.append((place, "two_labels", *closest))
     return _table(found, manifest)
 
 
@@ -155,14 +141,9 @@ def _clusters(keys: pd.Series) -> Iterator[np.ndarray]:
     return (images.index.to_numpy() for _, images in shared.groupby(shared))
 
 
-def _distances(place: int, others: np.ndarray, hashes: np.ndarray) -> np.ndarray:
-    """The numbers of bits in which the hash of one image differs from those of others."""
-    return np.bitwise_count(hashes[others] ^ hashes[place]).sum(1)
-
-
 def _closest(place: int, others: np.ndarray, contents: np.ndarray, hashes: np.ndarray) -> tuple[int, int]:
     """The closest of other images and its distance; one with equal bytes comes first."""
-    distances = _distances(place, others, hashes)
+    distances = np.bitwise_count(hashes[others] ^ hashes[place]).sum(1)
     best = np.lexsort((distances, contents[others] != contents[place]))[0]
     return others[best], int(distances[best])
 

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path, PureWindowsPath
 
 from wbc.core.errors import UserError
@@ -26,14 +27,13 @@ class ListError(UserError):
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Read the rows of a CSV file in UTF-8, with or without a byte-order mark and with any line ends.
+    """Read a CSV file in UTF-8, with or without a byte-order mark, with any line ends and any order of columns.
 
-    The delimiter is a comma, semicolon or tab, whichever the first line has most of. There may be more columns than
-    those given, in any order.
+    The delimiter is a comma, semicolon or tab, whichever the first line has most of.
 
     Returns:
-        One dict by column for each row that is not blank: values without blanks around them, "" where a value is
-        missing or spelled as one of `MISSING`. An ID stays as it is, since a file may have such a name.
+        The rows that are not blank, by column. A value that is one of `MISSING` becomes "", but in the column ID, since
+        a file may have such a name.
 
     Raises:
         ListError: not a readable CSV file, a column missing or repeated, or a row with more values than columns.
@@ -52,14 +52,11 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         if known.count(column) != 1:
             how = "no column" if column not in known else "more than one column"
             raise ListError(f"{path}: {how} {column!r}; the first line must have {','.join(columns)}, as written here")
-    found = []
     for line, row in rows:
         if any(row[len(known) :]):
             raise ListError(f"{path}: line {line} has {len(row)} values for {len(known)} columns; is a comma unquoted?")
-        if any(row):
-            values = dict.fromkeys(known, "") | dict(zip(known, row, strict=False))
-            found.append({key: "" if key != "ID" and missing(value) else value for key, value in values.items()})
-    return found
+    named = (zip_longest(known, row[: len(known)], fillvalue="") for _, row in rows if any(row))
+    return [{key: "" if key != "ID" and missing(value) else value for key, value in row} for row in named]
 
 
 def missing(value: str) -> bool:
@@ -72,8 +69,8 @@ class ImageFolder:
     Attributes:
         root: the folder.
         paths: the images that can be read, sorted.
-        unread: what looks like an image but is not read, sorted; `why_unread` gives the reason.
-        others: each other file's kind: its suffix, "mask" beside images, or "hidden".
+        unread: what looks like an image but is not read (`why_unread`), sorted.
+        others: the kind of each other file: its suffix, "mask" beside images, or "hidden".
 
     Raises:
         OSError: a folder cannot be read.
@@ -144,8 +141,6 @@ def is_image(path: Path) -> bool:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """All files below a folder, and the links to folders."""
-
     def stop(error: OSError) -> None:
         raise error  # os.walk would skip a folder that it may not read
 

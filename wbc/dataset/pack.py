@@ -34,25 +34,19 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def pack(manifest: pd.DataFrame, size: int, path: Path, crop: float = 1.0) -> None:
-    """Write the images of a manifest, cropped and resized, as one (N, size, size, 3) uint8 `.npy` file, RGB.
-
-    Args:
-        manifest: N images.
-        size: pixels a side.
-        path: of the file.
-        crop: `centre_crop`'s fraction.
+    """Write N images, cropped by `centre_crop` and resized, as one (N, size, size, 3) uint8 `.npy` file, RGB.
 
     Raises:
         ImageError: an image is missing or has changed since it was ingested.
     """
-    tasks = ((row.path, row.sha256, size, crop) for row in manifest.itertuples())
+
+    def load(path: str, sha256: str) -> np.ndarray:
+        return resize(centre_crop(read(path, sha256), crop), size)
+
+    tasks = ((row.path, row.sha256) for row in manifest.itertuples())
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(manifest), size, size, 3)}
     # Written from front to back, since a disk that fills up under a memory map kills the process.
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for image in parallel_map(_load, tasks, len(manifest), "pack", threads=True):
+        for image in parallel_map(load, tasks, len(manifest), "pack", threads=True):
             file.write(image.tobytes())
-
-
-def _load(path: str, sha256: str, size: int, crop: float) -> np.ndarray:
-    return resize(centre_crop(read(path, sha256), crop), size)

@@ -46,14 +46,10 @@ def shuffle_units(manifest: pd.DataFrame, seed: int, purpose: str) -> Units:
 
 
 def assign_parts(units: Units, targets: np.ndarray) -> np.ndarray:
-    """Assign units to parts so that the numbers of images per class come close to targets.
+    """Assign U units to parts so that the numbers of images come close to `targets`, (parts, classes).
 
     Greedy: the larger units come first, and the single images last, which then fill up what is missing. Each unit goes
     where it adds least to the sum of (images − target)² / target over classes and parts, among equals to the smallest.
-
-    Args:
-        units: U units.
-        targets: (parts, classes) numbers of images, the classes as in `units.counts`.
 
     Returns:
         (U,) int64: the part of each unit.

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 from wbc.core.errors import UserError
@@ -43,12 +42,11 @@ class Item:
 class Scan(NamedTuple):
     """What one source has."""
 
-    source: str
     root: Path
     items: list[Item]
     left_out: dict[str, int]  # images by the reason, or by the set's label where that is none of our classes
     difference: dict[str, int]  # by the set's label: how many images more than the archive has, fewer if negative
-    other: Mapping[str, int] = MappingProxyType({})  # the other files by kind
+    other: dict[str, int]  # the other files by kind
     unused: str = ""  # the first of the images that are `UNUSED`
 
 
@@ -88,25 +86,32 @@ def scan(source: str, root: Path) -> Scan:
             raise SourceError(f"{root}: no image of our classes; left out: {format_counts(_count(left_out))}")
     first_unused = unused[0].relative_to(root).as_posix() if unused else ""
     kinds = _count(folder.others[path] for path in other)
-    return Scan(source, root, items + faulty, _count(left_out), difference, kinds, first_unused)
+    return Scan(root, items + faulty, _count(left_out), difference, kinds, first_unused)
 
 
 def scan_all(source: str | Sequence[str], root: Path) -> list[Scan]:
     """Scan `data.source`: one source under `root`, or several, each in the folder of its name there.
 
-    With several sources, every id, group and count is prefixed by the source's name and a slash. Files beside their
-    folders are counted as those of a source without a name.
+    With several sources, every id, group and count is prefixed by the source's name and a slash. The last scan counts
+    the files beside their folders.
 
     Raises:
         SourceError, ListError, OSError: see `scan`.
     """
     if isinstance(source, str):
         return [scan(source, root)]
-    scans, folder = [_add_prefix(scan(name, root / name)) for name in source], ImageFolder(root)
+    scans = []
+    for name in source:
+        found, prefix = scan(name, root / name), f"{name}/"
+        items = [replace(item, id=prefix + item.id, group=item.group and prefix + item.group) for item in found.items]
+        counts = {name: getattr(found, name) for name in ("left_out", "difference", "other")}
+        counts = {name: {prefix + key: n for key, n in values.items()} for name, values in counts.items()}
+        scans.append(found._replace(items=items, **counts))
+    folder = ImageFolder(root)
     beside = [path for path in [*folder.paths, *folder.unread] if path.relative_to(root).parts[0] not in source]
     left_out = {"in no folder of these sources": len(beside)} if beside else {}
     other = _count(kind for path, kind in folder.others.items() if path.relative_to(root).parts[0] not in source)
-    return [*scans, Scan("", root, [], left_out, {}, other)]
+    return [*scans, Scan(root, [], left_out, {}, other)]
 
 
 def format_counts(counts: Mapping[str, int | str]) -> str:
@@ -115,12 +120,7 @@ def format_counts(counts: Mapping[str, int | str]) -> str:
 
 
 def read_list(table: Path, images: ImageFolder) -> list[Item]:
-    """The items of a CSV file with the columns `ID,labels[,part,group]`.
-
-    Raises:
-        SourceError: there is none.
-        ListError: see `read_rows`.
-    """
+    """The items of a CSV file with the columns `ID,labels[,part,group]`, at least one."""
     items = []
     for number, row in enumerate(read_rows(table, LISTED), start=1):
         id, found = row["ID"], images.find(row["ID"])
@@ -156,14 +156,3 @@ def _translate(source: str, root: Path, items: list[Item]) -> tuple[list[Item], 
     ours = [replace(item, label=labels[item.label].ours) for item in items if labels[item.label].ours]
     others = [item.label for item in items if not labels[item.label].ours]
     return ours, others, {label: count for label, count in more.items() if count}
-
-
-def _add_prefix(scan: Scan) -> Scan:
-    """Put the source's name before everything that two sources might name alike."""
-    prefix = f"{scan.source}/"
-    items = [replace(item, id=prefix + item.id, group=item.group and prefix + item.group) for item in scan.items]
-    left_out, difference, other = (
-        {prefix + key: count for key, count in counts.items()}
-        for counts in (scan.left_out, scan.difference, scan.other)
-    )
-    return scan._replace(items=items, left_out=left_out, difference=difference, other=other)

@@ -1,9 +1,9 @@
 """APL and AML patients of Johns Hopkins: `Patient_<n>/[<session>/]Signed slides/<class>/<PREFIX>_<number>.jpg`.
 
-The label is the folder of a signed slide, which a person confirmed. The prefix is the analyser's first guess. Unsigned
-slides have nothing else; they are left out. The session, of 11 patients alone, is a date and time. The group is the
-patient. An ID is `<patient>/[<session>/]<class>/<name>`. Seven signed images are known to be truncated; `ingest`
-rejects them. An image in any other place is an error, since only one public program that reads the set was seen.
+The label is the folder of a signed slide, which a person confirmed; the prefix is the analyser's first guess. Unsigned
+slides have nothing else and are left out. Some patients' slides lie in a folder per session, a date and time. The group
+is the patient. An ID is `<patient>/[<session>/]<class>/<name>`. Seven signed images are known to be truncated. An image
+in any other place is an error, since only one public program that reads the set was seen.
 """
 
 import re
