@@ -52,7 +52,7 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
     import numpy as np
     import torch
 
-    from wbc.cli.classify import find
+    from wbc.cli.classify import find_images
     from wbc.config.files import load
     from wbc.core.classes import CLASSES
     from wbc.core.tables import SUBMISSION
@@ -90,7 +90,7 @@ def compare(folder: Path, outsiders: list[str], row_name: str) -> dict[str, dict
         for name, low, high in zip([*SHARES, "train"], ends[:-1], ends[1:], strict=True)
         if (chosen := (low <= place) & (place < high)).any()
     }
-    others = {pattern: part(find([pattern])) for pattern in outsiders}
+    others = {pattern: part(find_images([pattern])) for pattern in outsiders}
     with tempfile.TemporaryDirectory() as scratch:
         model, normalisation, _ = fit(row, real["train"], real["validation"], Path(scratch) / "checkpoint.pt")
     return {

@@ -241,10 +241,10 @@ def test_apls_session_folders_are_read(tmp_path):
 
 
 def test_a_folder_has_the_images_that_are_read_one_by_one(tmp_path):
-    from wbc.cli.classify import find
+    from wbc.cli.classify import find_images
 
     put(tmp_path, "a.jfif", "b.webp", "c.PNG")
     put(tmp_path, "d", format="JPEG")
     write(tmp_path, ("notes.txt", "x"), (".e.png", "x"))
-    assert [path.name for path in find([str(tmp_path)])] == ["a.jfif", "b.webp", "c.PNG", "d"]
-    assert find([str(tmp_path / "*")]) == find([str(tmp_path)])
+    assert [path.name for path in find_images([str(tmp_path)])] == ["a.jfif", "b.webp", "c.PNG", "d"]
+    assert find_images([str(tmp_path / "*")]) == find_images([str(tmp_path)])

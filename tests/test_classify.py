@@ -19,13 +19,14 @@ from torchvision.ops import Permute
 from settings import STILL
 from wbc.__main__ import main
 from wbc.classical.model import save_classical
-from wbc.cli.classify import classify, find, layer_cam
-from wbc.cli.export import Resize, export_onnx
+from wbc.cli.classify import NOVEL, classify, explain, find_images
+from wbc.cli.export import export_onnx
+from wbc.cli.export import resize as onnx_resize
 from wbc.config.schema import TTA
 from wbc.core import parallel
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
-from wbc.core.io import write_csv, write_json
+from wbc.core.io import write_csv
 from wbc.dataset.images import SUFFIXES, decode
 from wbc.dataset.pack import centre_crop, resize
 from wbc.models.model import Blend, ClassicalModel, Inputs, NetworkModel, load, save_blend
@@ -38,63 +39,69 @@ from wbc.scoring.calibration import scaled
 
 CPU = torch.device("cpu")
 VIEWS = TTA(passes=2, temperature=0.8)
+both_ways = pytest.mark.parametrize("tta", [NO_TTA, VIEWS], ids=["plain", "tta"])
+
+
+def write(path: Path, image: np.ndarray) -> None:
+    cv2.imwrite(str(path), image[..., ::-1])
 
 
 @pytest.fixture
 def folder(tmp_path, coloured):
     """Three images like the training's and one of noise, as files."""
-    rng = np.random.default_rng(0)
-    images = [*coloured.pixels.packed[:3], rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)]
+    noise = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
     (tmp_path / "in").mkdir()
-    for name, image in zip(("a", "b", "c", "noise"), images, strict=True):
-        cv2.imwrite(str(tmp_path / "in" / f"{name} ü.png"), image[..., ::-1])
+    for name, image in zip(("a", "b", "c", "noise"), [*coloured.pixels.packed[:3], noise], strict=True):
+        write(tmp_path / f"in/{name} ü.png", image)
     return tmp_path / "in"
 
 
 @pytest.fixture
 def one_core(monkeypatch):
-    """Processes of their own take seconds to start."""
+    """Worker processes take seconds to start."""
     monkeypatch.setattr(parallel, "cpu_count", lambda: 1)
 
 
+def classified(model, files, tta=NO_TTA):
+    return list(classify(model, find_images([str(files)]), CPU, tta))
+
+
 def assert_predicted(rows, probabilities):
-    assert len(rows) == len(probabilities)
     for row, each in zip(rows, probabilities, strict=True):
         second, first = each.argsort()[-2:]
         assert (row.label, row.runner_up) == (CLASSES[first], CLASSES[second])
-        assert row.probability == pytest.approx(each[first], abs=1e-6)
-        assert row.runner_up_probability == pytest.approx(each[second], abs=1e-6)
+        assert (row.probability, row.runner_up_probability) == pytest.approx((each[first], each[second]), abs=1e-6)
 
 
-def test_find_takes_folders_files_and_patterns(folder):
-    names = [path.name for path in find([str(folder)])]
+def test_find_images_takes_folders_files_and_patterns(folder):
+    names = [path.name for path in find_images([str(folder)])]
     assert names == ["a ü.png", "b ü.png", "c ü.png", "noise ü.png"]
-    assert find([str(folder / "[ab]*"), str(folder / "a ü.png")]) == find([str(folder)])[:2]
+    assert find_images([str(folder / "[ab]*"), str(folder / "a ü.png")]) == find_images([str(folder)])[:2]
     for other in ("notes.txt", "._a.png", "__MACOSX/a.png", ".trash/a.png"):
         (folder / other).parent.mkdir(exist_ok=True)
         (folder / other).write_text("x")
-    assert len(find([str(folder)])) == 4
-    assert len(find([str(folder / "notes.txt")])) == 1  # asked for by name: it will be said that it is no image
-    for nothing in ("nowhere", str(folder / "*.tif")):
+    assert len(find_images([str(folder)])) == 4
+    assert len(find_images([str(folder / "notes.txt")])) == 1  # the note will say that it is no image
+    os.mkfifo(folder / "pipe.png")
+    for nothing in ("nowhere", str(folder / "*.tif"), str(folder / "pipe.png")):
         with pytest.raises(UserError, match=f"no image; expected a file, a folder or a pattern of {SUFFIXES[0]}"):
-            find([nothing])
+            find_images([nothing])
 
 
 # --- networks
 
 
-@pytest.mark.parametrize("tta", [NO_TTA, VIEWS], ids=["plain", "tta"])
+@both_ways
 def test_classes_and_probabilities_are_the_networks_calibrated(trained, folder, coloured, tta):
-    settings = trained.settings | {"augment": STILL.model_dump()}  # the same however many images are drawn for
+    settings = trained.settings | {"augment": STILL.model_dump()}  # TTA does not depend on the number of images then
     still = trained._replace(settings=settings)
-    rows = list(classify(NetworkModel(still), find([str(folder)]), CPU, tta))
+    rows = classified(NetworkModel(still), folder, tta)
     expected = still.probabilities(Pixels(coloured.pixels.packed, np.arange(3), CPU), tta).numpy()
     assert_predicted(rows[:3], scaled(expected, 0.4))
-    assert rows[0].probability > expected.max() + 0.01  # which it is without its temperature
-    assert [bool(row.note) for row in rows] == [False, False, False, True]
-    assert "unlike the training images" in rows[3].note
-    silent = classify(NetworkModel(still._replace(reference=None)), find([str(folder)]), CPU, tta)
-    assert [row._replace(note="") for row in rows] == list(silent)
+    assert rows[0].probability > expected.max() + 0.01  # the temperature is in use
+    assert [row.note for row in rows] == ["", "", "", NOVEL]
+    silent = classified(NetworkModel(still._replace(reference=None)), folder, tta)
+    assert [row._replace(note="") for row in rows] == silent
 
 
 def test_tta_is_the_mean_of_one_plain_and_r_tempered_passes(trained, coloured):
@@ -106,20 +113,19 @@ def test_tta_is_the_mean_of_one_plain_and_r_tempered_passes(trained, coloured):
     moved = trained.probabilities(images, eight)
     torch.testing.assert_close(moved.sum(1), torch.ones(40))
     assert torch.equal(trained.probabilities(images, eight), moved)
-    erased = STILL.model_copy(update={"erase": 1.0}).model_dump()  # which TTA leaves out
+    erased = STILL.model_copy(update={"erase": 1.0}).model_dump()  # TTA does not erase
     nine = trained._replace(settings=trained.settings | {"augment": erased}).probabilities(images, eight)
     torch.testing.assert_close(nine, (logits / 0.8).softmax(1), atol=1e-4, rtol=1e-3)
     assert not torch.allclose(moved, nine, atol=1e-5)
 
 
 def test_a_model_of_cropped_images_crops_new_ones(trained, tmp_path):
-    """As they were packed: what surrounds the middle changes nothing, and the model's file knows."""
     save_model(tmp_path / "m.safetensors", trained._replace(crop=0.5))
     image = np.random.default_rng(0).integers(0, 256, (60, 81, 3), dtype=np.uint8)
     inner, around = centre_crop(image, 0.5), np.zeros_like(image)
     centre_crop(around, 0.5)[:] = inner
     for name, content in (("whole", image), ("around", around), ("inner", inner)):
-        cv2.imwrite(str(tmp_path / f"{name}.png"), content[..., ::-1])
+        write(tmp_path / f"{name}.png", content)
     files = [tmp_path / f"{name}.png" for name in ("whole", "around", "inner")]
     first, second, uncropped = (row.probability for row in classify(load(tmp_path / "m.safetensors"), files, CPU))
     (expected,) = (row.probability for row in classify(NetworkModel(trained), files[2:], CPU))
@@ -129,10 +135,10 @@ def test_a_model_of_cropped_images_crops_new_ones(trained, tmp_path):
 
 def test_an_unreadable_file_does_not_stop_the_others(trained, folder):
     (folder / "b ü.png").write_bytes(b"not an image")
-    rows = list(classify(NetworkModel(trained), find([str(folder)]), CPU))
+    rows = classified(NetworkModel(trained), folder)
     assert [bool(row.label) for row in rows] == [True, False, True, True]
-    (only,) = classify(NetworkModel(trained), [folder / "b ü.png"], CPU)
-    assert only.note == rows[1].note
+    (only,) = classified(NetworkModel(trained), folder / "b ü.png")
+    assert only == rows[1]
     assert only.note.startswith("not a JPEG")
 
 
@@ -140,23 +146,20 @@ def test_an_unreadable_file_does_not_stop_the_others(trained, folder):
 
 
 @pytest.mark.usefixtures("one_core")
-def test_a_classical_model_says_of_a_file_what_it_says_of_its_features(classical, smear, measured):
-    rows = list(classify(ClassicalModel(classical), find([str(smear)]), CPU))
+def test_a_classical_model_classifies_a_file_by_its_features(classical, smear, measured):
+    rows = classified(ClassicalModel(classical), smear)
     assert_predicted(rows, classical.probabilities(measured))
-    assert [row.note for row in rows[:4]] == [""] * 4
-    assert rows[4].note.startswith("unlike the training images (")
-    assert rows[4].note.endswith("; no whole cell found")
+    assert [row.note for row in rows] == [""] * 4 + [f"{NOVEL}; no whole cell found"]
 
 
 @pytest.mark.usefixtures("one_core")
-@pytest.mark.parametrize("tta", [NO_TTA, VIEWS], ids=["plain", "tta"])
-def test_a_blend_says_of_a_file_the_mean_of_what_both_say(trained, classical, smear, measured, tta):
-    files, blend = find([str(smear)]), Blend(((0.7, NetworkModel(trained)), (0.3, ClassicalModel(classical))))
-    images = np.stack([resize(decode(path.read_bytes()), 32) for path in files])
-    rows = list(classify(blend, files, CPU, tta))
+@both_ways
+def test_a_blend_gives_the_weighted_mean(trained, classical, smear, measured, tta):
+    blend = Blend(((0.7, NetworkModel(trained)), (0.3, ClassicalModel(classical))))
+    images = np.stack([resize(decode(path.read_bytes()), 32) for path in find_images([str(smear)])])
+    rows = classified(blend, smear, tta)
     assert_predicted(rows, blend.probabilities(Inputs(Pixels(images, np.arange(5), CPU), measured), tta))
-    assert all("unlike the training images" in row.note for row in rows)  # to the network
-    assert rows[4].note.endswith("; no whole cell found")
+    assert [row.note for row in rows] == [NOVEL] * 4 + [f"{NOVEL}; no whole cell found"]  # novel to the network
 
 
 def test_what_needs_a_network_alone_says_so(trained, classical, smear, tmp_path):
@@ -190,7 +193,7 @@ class Red(torch.nn.Module):
 
 
 class ChannelsLast(Red):
-    """As Swin's maps."""
+    """Maps as Swin's."""
 
     def __init__(self):
         super().__init__()
@@ -207,20 +210,38 @@ def red(trained):
     return trained._replace(normalisation={"mean": [0.0] * 3, "std": [1.0] * 3})
 
 
-def test_layer_cam_is_hot_where_the_evidence_is(red):
+def test_an_explanation_is_hot_where_the_evidence_is(red):
+    def overlay(network, image):
+        height = len(image)
+        return explain(network, image, "LY", 0.9)[:height].astype(int) - 0.6 * image
+
     image = np.zeros((64, 48, 3), np.uint8)
     image[8:24, 24:40, 0] = 255
-    overlay = layer_cam(red, image, "LY").astype(int) - (0.6 * image)
-    heat = overlay[..., 0] - overlay[..., 2]  # red is hot, blue is cold
-    assert overlay.shape == image.shape
+    found = overlay(red, image)
+    heat = found[..., 0] - found[..., 2]  # red is hot, blue is cold
     assert heat[10:22, 26:38].min() > 0 > heat[32:].max()  # the coarse map would spread it over a quarter
     assert heat[:, :16].max() < 0
-    cropped = layer_cam(red._replace(crop=0.5), image, "LY").astype(int) - (0.6 * image)
+    cropped = overlay(red._replace(crop=0.5), image)
     assert (cropped[..., 0] > cropped[..., 2])[16:48, 12:36].any()
-    (cropped[16:48, 12:36]) = cropped[0, 0]
+    cropped[16:48, 12:36] = cropped[0, 0]
     assert (cropped == cropped[0, 0]).all()  # cold where it does not look
-    nothing = layer_cam(red._replace(size=16), np.zeros_like(image), "LY")  # no map is large enough: the largest
+    nothing = overlay(red._replace(size=16), np.zeros_like(image))  # no map is large enough: the largest is used
     assert (nothing == nothing[0, 0]).all()
+
+
+@pytest.mark.parametrize("side", [128, 400])
+def test_a_strip_below_an_explanation_names_the_class_and_its_probability(red, side):
+    """Without reading the text: it differs, is large enough to read, and is not cut off."""
+    strips = []
+    for label, probability in (("MMY", 0.97), ("SNE", 0.97), ("MMY", 0.5)):
+        strips.append(explain(red, np.zeros((side, side, 3), np.uint8), label, probability)[side:])
+        (top, left), (bottom, right) = (end(np.argwhere(strips[-1][..., 0] < 128), axis=0) for end in (np.min, np.max))
+        assert bottom - top >= 12
+        assert min(top, left) > 0
+        assert right < side - 1
+        assert bottom < len(strips[-1]) - 1
+    assert len({strip.tobytes() for strip in strips}) == 3
+    assert explain(red, np.zeros((4, 4, 3), np.uint8), "LY", 1.0).shape[1:] == (4, 3)
 
 
 def test_what_misled_is_kept_of_the_mistakes_alone(red):
@@ -231,25 +252,25 @@ def test_what_misled_is_kept_of_the_mistakes_alone(red):
     assert (wrong.tolist(), maps.shape, maps.dtype) == ([1], (1, SIDE, SIDE), np.uint8)
     assert maps[0, 10:, :6].min() > 200 > 50 > maps[0, :6].max()
     wrong, maps = mistake_maps(red, pixels, np.array([0, 3, -1]), np.array([0, 3, 5]))
-    assert (wrong.tolist(), maps.shape) == ([], (0, SIDE, SIDE))  # of a network that makes none
+    assert (wrong.tolist(), maps.shape) == ([], (0, SIDE, SIDE))  # no mistakes
     red.model.backbone = ChannelsLast()  # has no map
     assert mistake_maps(red, pixels, np.array([0, 0, -1]), np.array([0, 3, 5]))[1].shape == (0, SIDE, SIDE)
 
 
-def test_a_backbone_without_a_feature_map_is_said(tiny_row, trained):
+def test_a_backbone_without_a_feature_map_is_refused(tiny_row, trained):
     settings = tiny_row.model.model_copy(update={"name": "test_vit"})
     tokens = trained._replace(model=build(settings)[0], settings={"model": {"name": "test_vit"}}, size=160)
     swapped = trained._replace(settings={"model": {"name": "swin"}})
     swapped.model.backbone, swapped.model.head = ChannelsLast(), torch.nn.Linear(1, 13)
     for other, name in ((tokens, "test_vit"), (swapped, "swin")):
         with pytest.raises(UserError, match=f"{name}: has no feature map"):
-            layer_cam(other, np.zeros((160, 160, 3), np.uint8), "LY")
+            explain(other, np.zeros((160, 160, 3), np.uint8), "LY", 0.9)
 
 
 # --- ONNX
 
 
-def test_onnx_says_of_images_of_any_size_what_classify_says(trained, tmp_path):
+def test_onnx_and_classify_agree_on_images_of_any_size(trained, tmp_path):
     import onnxruntime
 
     model = NetworkModel(trained._replace(crop=0.75))
@@ -258,11 +279,11 @@ def test_onnx_says_of_images_of_any_size_what_classify_says(trained, tmp_path):
     assert session.get_modelmeta().custom_metadata_map["classes"] == ",".join(CLASSES)
     assert not list(tmp_path.glob("*.data"))
     rng = np.random.default_rng(0)
-    for height, width in ((32, 32), (128, 128), (363, 360), (300, 100), (24, 20), (20, 70), (1, 1)):
+    for height, width in ((32, 32), (363, 360), (300, 100), (20, 70), (1, 1)):
         images = rng.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
         files = [tmp_path / f"{number}.png" for number in range(2)]
         for file, image in zip(files, images, strict=True):
-            cv2.imwrite(str(file), image[..., ::-1])
+            write(file, image)
         (probabilities,) = session.run(None, {"pixels": images})
         for row, found in zip(classify(model, files, CPU), probabilities, strict=True):
             assert row.label == CLASSES[found.argmax()]
@@ -274,33 +295,13 @@ def test_onnx_says_of_images_of_any_size_what_classify_says(trained, tmp_path):
 @pytest.mark.parametrize("shape", [(64, 64), (368, 370), (300, 100), (224, 500), (20, 30), (1, 1)])
 def test_an_exported_model_scales_to_the_same_pixels(size, shape, crop):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    expected = resize(centre_crop(image, crop), size)
-    apart = np.abs(Resize(size, crop)(torch.from_numpy(image[None]))[0].numpy() - expected)
+    found = onnx_resize(torch.from_numpy(image[None]), size, crop)[0].numpy()
+    apart = np.abs(found - resize(centre_crop(image, crop), size))
     assert apart.max() <= 1
     assert (apart > 0).mean() < 1e-4
 
 
 # --- commands
-
-
-def test_tta_takes_the_passes_and_the_temperature_of_the_row(trained, folder, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    model = Path("runs/mine-1/train/model.safetensors")
-    save_model(model, trained)
-    command = ["classify", str(folder), "--model", str(model), "--out", "p.csv", "--tta"]
-    with pytest.raises(SystemExit, match=r"error: settings/predict/mine\.yaml: no such file.* by --settings"):
-        main(command)
-    tta = TTA(passes=1, temperature=0.5)
-    for file, option in (("settings/predict/mine.yaml", []), ("other.yaml", ["--settings", "other.yaml"])):
-        write_json(file, {"sets": [], "tta": tta.model_dump()})
-        main([*command, *option])
-        write_json(file, {"sets": []})
-        with pytest.raises(SystemExit, match=rf"error: {file}: has no tta; name the model's own settings"):
-            main([*command, *option])
-        with Path("p.csv").open(encoding="utf-8", newline="") as table:
-            found = [float(row["probability"]) for row in csv.DictReader(table)]
-        expected = [row.probability for row in classify(NetworkModel(trained), find([str(folder)]), CPU, tta)]
-        assert found == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -331,8 +332,8 @@ def test_where_nothing_can_be_written_no_work_is_done(trained, folder, tmp_path,
     save_model(tmp_path / "model.safetensors", trained)
     Path("locked").mkdir(mode=0o555)
     Path(".").chmod(0o755)
-    for work in ("cli.classify.classify", "cli.export.export_onnx", "report.labels.suspects"):
-        monkeypatch.setattr(f"wbc.{work}", lambda *_: pytest.fail("worked"))
+    for work in ("classify.classify", "export.export_onnx", "label_check.suspects"):
+        monkeypatch.setattr(f"wbc.cli.{work}", lambda *_: pytest.fail("worked"))
     user = os.geteuid()
     try:
         if user == 0:
@@ -353,16 +354,11 @@ def test_a_name_that_is_no_utf_8_is_written_as_it_is_printed(trained, folder, tm
     for text in ((tmp_path / "p.csv").read_text(encoding="utf-8"), capfd.readouterr().out):
         lines = [line.partition(",")[2] for line in text.splitlines() if "a ü.png," in line or "\\udcff.png," in line]
         assert len(lines) == 2
-        assert lines[0] == lines[1]  # of the same image
+        assert lines[0] == lines[1]  # the same image
 
 
 @pytest.mark.usefixtures("one_core")
-def test_the_commands_write_what_they_say(trained, classical, smear, tmp_path):
-    """Of each kind of model, the blend in a process of its own."""
-
-    def wbc(*arguments):
-        return subprocess.run([sys.executable, "-m", "wbc", *map(str, arguments)], capture_output=True, text=True)
-
+def test_the_commands_write_tables_pictures_and_onnx(trained, classical, smear, tmp_path):
     images, files = tmp_path / "images", [tmp_path / name for name in ("n.safetensors", "c.skops", "b.zip")]
     shutil.copytree(smear, images)
     (images / "broken.jpg").write_bytes(b"")
@@ -370,29 +366,21 @@ def test_the_commands_write_what_they_say(trained, classical, smear, tmp_path):
     save_classical(files[1], classical)
     save_blend(files[2], [(0.5, file) for file in files[:2]])
     for file in files:
-        explain = ("--explain", file.with_suffix(".why")) if file != files[1] else ()
-        command, broken = (
-            ["classify", images, "--model", file, "--out", file.with_suffix(".csv"), *explain],
-            "error: 1 of 6",
-        )
-        if file == files[2]:
-            done = wbc(*command)
-            assert (done.returncode, done.stderr.splitlines()[-1][:13]) == (1, broken)
-        else:
-            with pytest.raises(SystemExit, match=f"^{broken} files could not be read; the notes say why$"):
-                main([str(argument) for argument in command])
+        options = ["--tta", "--explain", str(file.with_suffix(".why"))] if file != files[1] else []
+        with pytest.raises(SystemExit, match=r"^error: 1 of 6 files could not be read; the notes say why$"):
+            main(["classify", str(images), "--model", str(file), "--out", str(file.with_suffix(".csv")), *options])
         with file.with_suffix(".csv").open(encoding="utf-8", newline="") as table:
             found = list(csv.DictReader(table))
-        for row, expected in zip(found, classify(load(file), find([str(images)]), CPU), strict=True):
-            assert (row["image"], row["label"], row["note"]) == (expected.image, expected.label, expected.note)
-            assert not row["label"] or float(row["probability"]) == pytest.approx(expected.probability, abs=1e-5)
+        expected = classified(load(file), images, TTA(passes=8, temperature=0.8) if options else NO_TTA)
+        for row, each in zip(found, expected, strict=True):
+            assert (row["image"], row["label"], row["note"]) == (each.image, each.label, each.note)
+            assert not row["label"] or float(row["probability"]) == pytest.approx(each.probability, abs=1e-5)
         assert "empty file" in [row["note"] for row in found]
-        assert len(list(file.with_suffix(".why").glob("*.jpg"))) == (5 if explain else 0)
-    assert wbc("export", "--model", files[0]).returncode == 0
+        assert len(list(file.with_suffix(".why").glob("*.jpg"))) == (5 if options else 0)
+    main(["export", "--model", str(files[0])])
     assert (tmp_path / "n.onnx").exists()
-    missing = wbc("classify", images, "--model", "nowhere.safetensors")
-    assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
-    assert missing.stderr.startswith("error: nowhere.safetensors")
+    with pytest.raises(SystemExit, match=r"^error: nowhere\.safetensors"):
+        main(["classify", str(images), "--model", "nowhere.safetensors"])
 
 
 # --- where the labels are known
@@ -400,22 +388,22 @@ def test_the_commands_write_what_they_say(trained, classical, smear, tmp_path):
 
 @pytest.fixture
 def labelled(classical, smear, tmp_path, one_core):
-    """The model, a folder of its images, and what it says of each."""
+    """A folder of images with a classical model, and the model's predictions."""
     save_classical(tmp_path / "m.skops", classical)
     shutil.copytree(smear, tmp_path / "cells/images")
-    files = find([str(tmp_path / "cells")])
-    return files, [row.label for row in classify(ClassicalModel(classical), files, CPU)]
+    rows = classified(ClassicalModel(classical), tmp_path / "cells")
+    return [Path(row.image) for row in rows], [row.label for row in rows]
 
 
 def scored(tmp_path, *options):
     main(["classify", str(tmp_path / "cells"), "--model", str(tmp_path / "m.skops"), *options])
 
 
-def test_images_with_labels_are_scored_and_what_is_left_out_is_said(labelled, tmp_path, capsys):
+def test_images_with_labels_are_scored_and_the_others_are_counted(labelled, tmp_path, capsys):
     files, predicted = labelled
     ids = [file.stem for file in files]
     other = next(c for c in CLASSES if c not in (*predicted, "PLY"))
-    truth = [predicted[0], other, "PLY", "Lymphocyte"]  # of the last image nothing is known
+    truth = [predicted[0], other, "PLY", "Lymphocyte"]  # the last image has no label
     write_csv(tmp_path / "cells/labels.csv", ["ID", "labels"], [*zip(ids, truth, strict=False), ("gone", "LY")])
     scored(tmp_path, "--out", str(tmp_path / "p.csv"))
     printed = capsys.readouterr().out
@@ -449,7 +437,7 @@ def test_labels_are_found_beside_the_images_elsewhere_or_in_folders_names(labell
     assert len(list(csv.DictReader(printed.out.splitlines()))) == 5  # a pipe takes the table alone
 
 
-def test_labels_that_cannot_be_used_are_said_before_the_work(labelled, tmp_path, monkeypatch, capsys):
+def test_labels_that_cannot_be_used_are_refused_before_the_work(labelled, tmp_path, monkeypatch, capsys):
     table = tmp_path / "cells/labels.csv"
     table.write_text("file,class\nx,LY\n")
     scored(tmp_path)  # nobody asked for scores

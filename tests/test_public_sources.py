@@ -1,20 +1,14 @@
 """Public sets, drawn in the layouts of their archives. Several sources at once."""
 
-import csv
-import io
-import json
 import shutil
 from collections import Counter
 
 import cv2
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
-from pyarrow import parquet
 
 from study import ROOT
-from wbc.cli.parquet import READ, unpack
 from wbc.config.files import ConfigError
 from wbc.config.resolve import complete, resolve
 from wbc.core.classes import CLASSES
@@ -23,6 +17,7 @@ from wbc.dataset.ingest import ingest
 from wbc.dataset.public import SETS
 from wbc.dataset.split import folds as dealt
 from wbc.sources import UNUSED, SourceError, scan, scan_all
+from wbc.sources.wbcbench_hf import COLUMNS
 from wbc.synthetic import draw
 
 
@@ -213,128 +208,6 @@ def test_what_is_not_apls_archive_stops(tmp_path, name, message):
         scan("apl_aml", tmp_path)
 
 
-# --- WBCBench on Hugging Face
-
-
-def stored(id, label, patient="p", original="", severity="", path=None, content=None, format="JPEG"):
-    """A row of a parquet file."""
-    if content is None:
-        buffer = io.BytesIO()
-        pixels(id).save(buffer, format)
-        content = buffer.getvalue()
-    image = {"bytes": content, "path": path}
-    return dict(zip(READ, (image, id, label, patient, "phase2_train", severity, original or None), strict=True))
-
-
-def shard(path, rows, names=None, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pylist(rows)
-    if names:
-        features = {"label": {"names": names, "_type": "ClassLabel"}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    parquet.write_table(table, path, **options)
-    return path
-
-
-def rows_of(folder):
-    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
-        return [tuple(row.values()) for row in csv.DictReader(file)]
-
-
-def test_parquet_is_unpacked_and_read_with_its_patients(tmp_path):
-    raw = tmp_path / "raw"
-    pristine = [stored(f"0000000{n}.jpg", label, f"p{n % 2}") for n, label in enumerate(("SNE", "PLY", "LY"))]
-    pristine += [stored("00000009", None, "p9", path="00000009.jpg")]
-    degraded = [stored("00000011.jpg", "SNE", "p0", "00000000.jpg", "mild"), stored("12", "MO", "p7", "77", "severe")]
-    degraded[1]["image"]["path"] = "12.PNG"
-    files = [shard(raw / "pristine/a.parquet", pristine, row_group_size=2), shard(raw / "degraded/b.parquet", degraded)]
-    assert unpack(files, raw / "unpacked") == 6
-    assert rows_of(raw / "unpacked") == [
-        ("00000000", "SNE", "p0", "phase2_train", "", ""),
-        ("00000001", "PLY", "p1", "phase2_train", "", ""),
-        ("00000002", "LY", "p0", "phase2_train", "", ""),
-        ("00000009", "", "p9", "phase2_train", "", ""),
-        ("00000011", "SNE", "p0", "phase2_train", "mild", "00000000"),
-        ("12", "MO", "p7", "phase2_train", "severe", "77"),
-    ]
-    assert (raw / "unpacked/images/00000001.jpg").read_bytes() == pristine[1]["image"]["bytes"]
-    scanned = scan("wbcbench_hf", raw)
-    assert [(item.id, item.label, item.group) for item in scanned.items] == [
-        ("00000000", "SNE", "p0"),
-        ("00000001", "PLY", "p1"),
-        ("00000002", "LY", "p0"),
-        ("12", "MO", "p7"),  # whose original is not there
-    ]
-    assert scanned.left_out == {"degraded copy": 1, "no label": 1}
-    assert [item.path.name for item in scanned.items][-1] == "12.png"
-
-
-@pytest.mark.parametrize(
-    ("rows", "used"),
-    [([("1.jpg", "LY", "1.jpg")], "1"), ([("1", None, ""), ("2", "LY", "1")], "2")],
-    ids=["its own original", "of an unlabelled original"],
-)
-def test_an_image_is_a_degraded_copy_only_of_a_labelled_other(tmp_path, rows, used):
-    rows = [stored(id, label, original=original) for id, label, original in rows]
-    unpack([shard(tmp_path / "a.parquet", rows)], tmp_path)
-    assert labels(scan("wbcbench_hf", tmp_path)) == {used: "LY"}
-
-
-def test_numbers_of_labels_have_their_names_in_the_schema(tmp_path):
-    rows = [stored("a", 1), stored("b", 0), stored("c", -1)]
-    unpack([shard(tmp_path / "a.parquet", rows, ["BL", "PC"])], tmp_path)
-    assert [row[1] for row in rows_of(tmp_path)] == ["PC", "BL", ""]
-
-
-def test_without_a_name_the_content_says_which_suffix(tmp_path):
-    rows = [stored("a", "LY", format="PNG"), stored("b", "LY", format="TIFF"), stored("c.d", "LY")]
-    unpack([shard(tmp_path / "a.parquet", rows)], tmp_path)
-    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["a.png", "b.tif", "c.d.jpg"]
-
-
-def without(column):
-    row = stored("a", "LY")
-    del row[column]
-    return row
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        *(
-            ([stored(name, "LY")], f"image_id {name!r} is no file's name")
-            for name in ("../a", "b/c", "..", "", ".a.jpg")
-        ),
-        ([stored("a\\b", "LY")], "is no file's name"),
-        ([stored("a", "LY"), stored("a.jpg", "LY")], "image_id 'a' occurs twice"),
-        ([stored("a", "LY", content=b"")], "the image of 'a' is not in the file"),
-        ([stored("a", "LY", content=b"hello")], "the image of 'a' is not a JPEG, PNG, BMP, TIFF image"),
-        ([stored("a", 3)], "the label 3 of 'a' has no name in the file's schema"),
-        ([without("patient_hash")], "no column 'patient_hash'; expected image, image_id, label, patient_hash"),
-        ([], "no column 'image'"),
-    ],
-)
-def test_a_bad_row_stops_and_leaves_nothing(tmp_path, rows, message):
-    good = shard(tmp_path / "good.parquet", [stored("z", "LY")])
-    bad = shard(tmp_path / "bad.parquet", rows)
-    with pytest.raises(SourceError) as error:
-        unpack([good, bad], tmp_path / "out")
-    assert message in str(error.value)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == []
-
-
-def test_a_damaged_parquet_file_is_named_and_nothing_is_unpacked_twice(tmp_path):
-    whole = shard(tmp_path / "a.parquet", [stored(str(n), "LY") for n in range(20)])
-    cut = tmp_path / "cut.parquet"
-    cut.write_bytes(whole.read_bytes()[:-200])
-    with pytest.raises(SourceError, match=r"cut\.parquet: not a parquet file that can be read: "):
-        unpack([whole, cut], tmp_path)
-    assert not (tmp_path / "images").exists()
-    assert unpack([whole], tmp_path) == 20
-    with pytest.raises(SourceError, match="images: is there already; take it away to unpack again"):
-        unpack([whole], tmp_path)
-
-
 # --- several sources
 
 
@@ -487,7 +360,7 @@ def test_the_stage_says_what_is_left_out_and_which_classes_one_source_alone_has(
 
 
 def test_the_stage_says_what_a_licence_forbids(ingest_stage, tmp_path):
-    rows = [stored(str(n), "LY", f"p{n}") for n in range(8)]
-    unpack([shard(tmp_path / "a.parquet", rows)], tmp_path / "raw/wbcbench_hf")
+    write_csv(tmp_path / "raw/wbcbench_hf/labels.csv", COLUMNS, [(n, "LY", f"p{n}", "", "", "") for n in range(8)])
+    put(tmp_path / "raw/wbcbench_hf/images", *(f"{n}.png" for n in range(8)))
     said = ingest_stage(source="wbcbench_hf", path="raw/wbcbench_hf")
     assert said.startswith("wbcbench_hf: its licence, CC BY-NC 4.0, forbids commercial use, passing the images on")

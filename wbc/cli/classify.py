@@ -1,6 +1,8 @@
-"""Classes of new images by a trained model, with what speaks against trusting them."""
+"""Classify new images with a trained model, and show the evidence."""
 
 import glob
+import sys
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -10,26 +12,28 @@ import cv2
 import numpy as np
 import torch
 
+from wbc.cli import write_table
+from wbc.cli.score import format_scores, read_labels, score
 from wbc.config.schema import TTA
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
+from wbc.core.io import check_writable, write_json
 from wbc.core.parallel import parallel_map
-from wbc.dataset.images import SUFFIXES
+from wbc.dataset.images import SUFFIXES, decode, write_jpeg
 from wbc.dataset.listing import ImageFolder, is_image
 from wbc.dataset.pack import centre_crop, resize
 from wbc.models.inputs import ImageInputs, read_inputs
-from wbc.models.model import Inputs, Model
+from wbc.models.model import Inputs, Model, load
 from wbc.network.explain import layer_cam_maps
-from wbc.network.inference import BATCH
-from wbc.network.model import NO_TTA, Network
+from wbc.network.inference import BATCH, choose_device
+from wbc.network.model import NO_TTA, REPORT_TTA, Network
 from wbc.network.pixels import Pixels
 
-HEAT = 0.4  # how much of an overlay is colour
+HEAT = 0.4  # opacity of the heat map
+NOVEL = "unlike the training images: farther than 99% of held-out cells"
 
 
-class Classified(NamedTuple):
-    """What the model says of one image; empty but for `note` where the file cannot be read."""
-
+class Prediction(NamedTuple):  # an unreadable file has only a note
     image: str
     label: str = ""
     probability: float | None = None
@@ -38,91 +42,100 @@ class Classified(NamedTuple):
     note: str = ""
 
 
-def find(patterns: Sequence[str]) -> list[Path]:
-    """The image files that folders (with all below them but hidden ones), files and patterns name, each once, sorted.
+def run(options: Namespace) -> None:
+    """Write one line per image, scores if labels are known, and pictures with `--explain`."""
+    files, model = find_images(options.images), load(options.model)
+    labels, faults = read_labels(options.images, options.labels)
+    if not model.network and (options.tta or options.explain):
+        raise UserError(f"{options.model}: --tta and --explain need a network; this is a classical model")
+    scores = options.out.with_suffix(".scores.json") if options.out and labels else None
+    for path in filter(None, (options.out, scores, options.explain and options.explain / "00001.jpg")):
+        check_writable(path)
+    predictions = list(classify(model, files, choose_device(), REPORT_TTA if options.tta else NO_TTA))
+    write_table(options.out, Prediction._fields, predictions)
+    if labels:
+        predicted = {file: each.label for file, each in zip(files, predictions, strict=True)}
+        found = score(predicted, labels, faults, model.unseen)
+        print(format_scores(found), file=sys.stdout if scores else sys.stderr)  # a pipe takes the table alone
+        if scores:
+            write_json(scores, found)
+    for number, (file, each) in enumerate(zip(files, predictions, strict=True), 1):
+        if options.explain and each.label:
+            picture = explain(model.network, decode(file.read_bytes()), each.label, each.probability)
+            write_jpeg(options.explain / f"{number:05d}-{file.stem}-{each.label}.jpg", picture)
+    if unread := sum(not each.label for each in predictions):
+        sys.exit(f"error: {unread} of {len(files)} files could not be read; the notes say why")
 
-    In a folder, what looks like an image counts, whatever its suffix: what cannot be read is said of each.
+
+def find_images(patterns: Sequence[str]) -> list[Path]:
+    """The image files that folders (searched recursively, without hidden files), files and patterns name, sorted.
 
     Raises:
-        UserError: a pattern names nothing.
+        UserError: a pattern names no image.
     """
     found = set()
-    for pattern in patterns:
-        path = Path(pattern)
+    for path in map(Path, patterns):
         if path.is_dir():
             folder = ImageFolder(path)
             files = {*folder.paths, *folder.unread}
         else:
-            names = [path] if path.exists() else map(Path, glob.glob(pattern))
-            files = {name for name in names if name.is_file() and (name == path or is_image(name))}
+            matches = [path] if path.exists() else filter(is_image, map(Path, glob.glob(str(path))))
+            files = set(filter(Path.is_file, matches))
         if not files:
-            raise UserError(f"{pattern}: no image; expected a file, a folder or a pattern of {', '.join(SUFFIXES)}")
+            raise UserError(f"{path}: no image; expected a file, a folder or a pattern of {', '.join(SUFFIXES)}")
         found |= files
     return sorted(found)
 
 
-def classify(model: Model, files: Sequence[Path], device: torch.device, tta: TTA = NO_TTA) -> Iterator[Classified]:
-    """Classify image files, in their order, `BATCH` at a time. Probabilities are calibrated by the model's temperature.
+def classify(model: Model, files: Sequence[Path], device: torch.device, tta: TTA = NO_TTA) -> Iterator[Prediction]:
+    """Predict image files in their order, with calibrated probabilities; `device` and `tta` are the network's.
 
-    An image is called unusual where it lies farther from the training images than 99 of 100 that were held out
-    (`wbc.scoring.novelty`): its class is then a guess, whatever its probability. So it is, for a classical model,
-    where the mask cannot be right (`wbc.segment.failed`).
-
-    Args:
-        model: as `wbc.models.model.load` gives it.
-        files: any common image format.
-        device: the network's.
-        tta: test-time augmentation, the network's.
+    Notes name unreadable files, novel images (`wbc.scoring.novelty`) and images in which no whole cell was found.
     """
     tasks = ((file, *model.input_spec) for file in files)
-    read = parallel_map(read_inputs, tasks, len(files), "classify", threads=not model.input_spec.features)
-    pairs = zip(files, read, strict=True)
-    while some := list(islice(pairs, BATCH)):
-        images = [each for _, each in some if isinstance(each, ImageInputs)]
-        lines = iter(_lines(model, images, device, tta) if images else ())
-        for file, each in some:
-            if isinstance(each, ImageInputs):
-                yield Classified(str(file), *next(lines))
-            else:
-                yield Classified(str(file), note=each)
+    inputs = parallel_map(read_inputs, tasks, len(files), "classify", threads=not model.input_spec.features)
+    pairs = zip(files, inputs, strict=True)
+    while batch := list(islice(pairs, BATCH)):
+        predictions = _predict(model, [pair for pair in batch if isinstance(pair[1], ImageInputs)], device, tta)
+        for file, image in batch:
+            yield next(predictions) if isinstance(image, ImageInputs) else Prediction(str(file), note=image)
 
 
-def _lines(model: Model, images: Sequence[ImageInputs], device: torch.device, tta: TTA) -> Iterator[tuple]:
-    """Of each of the images, at least one, what `Classified` has beside its name."""
+def _predict(
+    model: Model, pairs: Sequence[tuple[Path, ImageInputs]], device: torch.device, tta: TTA
+) -> Iterator[Prediction]:
+    """Predict readable images; a generator, so without any nothing is computed."""
+    files, images = zip(*pairs, strict=True)
     pixels = features = None
     if model.input_spec.pixels:
-        pixels = Pixels(np.stack([each.pixels for each in images]), np.arange(len(images)), device)
+        pixels = Pixels(np.stack([image.pixels for image in images]), np.arange(len(images)), device)
     if model.input_spec.features:
-        features = np.stack([each.features for each in images])
+        features = np.stack([image.features for image in images])
     inputs = Inputs(pixels, features)
-    notes = [["no whole cell found"] if each.bad_mask else [] for each in images]
-    if (novelty := model.novelty(inputs)) is not None:
-        for note, value in zip(notes, novelty, strict=True):
-            if value > 1:
-                note.insert(0, f"unlike the training images ({value:.2g}× as far as 99 of 100)")
-    likeliest = torch.from_numpy(model.probabilities(inputs, tta)).topk(2)
-    for (first, second), (best, other), note in zip(*(values.tolist() for values in likeliest), notes, strict=True):
-        yield CLASSES[best], first, CLASSES[other], second, "; ".join(note)
+    novelty = model.novelty(inputs)
+    top = torch.from_numpy(model.probabilities(inputs, tta)).topk(2)
+    for i, (file, image) in enumerate(zip(files, images, strict=True)):
+        notes = [NOVEL] if novelty is not None and novelty[i] > 1 else []
+        notes += ["no whole cell found"] if image.bad_mask else []
+        (first, second), (best, other) = top.values[i].tolist(), top.indices[i].tolist()
+        yield Prediction(str(file), CLASSES[best], first, CLASSES[other], second, "; ".join(notes))
 
 
-def layer_cam(trained: Network, image: np.ndarray, label: str) -> np.ndarray:
-    """An image under a heat map of the evidence for a class.
-
-    Args:
-        trained: as for `layer_cam_maps`, on any device.
-        image: (H, W, 3) uint8, RGB.
-        label: one of `CLASSES`.
-
-    Returns:
-        (H, W, 3) uint8, RGB.
+def explain(network: Network, image: np.ndarray, label: str, probability: float) -> np.ndarray:
+    """A (H, W, 3) uint8 RGB image under the LayerCAM heat map of a class, above a strip that names it.
 
     Raises:
         UserError: the backbone has no feature map.
     """
-    seen = centre_crop(image, trained.crop)
-    pixels = Pixels(resize(seen, trained.size)[None], np.arange(1), torch.device("cpu"))
-    (heat,) = layer_cam_maps(trained, pixels, np.arange(1), np.array([CLASSES.index(label)]))
-    whole = np.zeros(image.shape[:2], np.float32)  # cold where the model does not look
-    centre_crop(whole, trained.crop)[:] = cv2.resize(heat, seen.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    colours = cv2.applyColorMap(np.uint8(255 * whole.clip(0, 1)), cv2.COLORMAP_TURBO)[..., ::-1]
-    return cv2.addWeighted(image, 1 - HEAT, colours, HEAT, 0)
+    cropped, (height, width) = centre_crop(image, network.crop), image.shape[:2]
+    pixels = Pixels(resize(cropped, network.size)[None], np.arange(1), torch.device("cpu"))
+    (heat,) = layer_cam_maps(network, pixels, np.arange(1), np.array([CLASSES.index(label)]))
+    heat_map = np.zeros((height, width), np.float32)  # 0 in the border that the network does not see
+    centre_crop(heat_map, network.crop)[:] = cv2.resize(heat, cropped.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    colours = cv2.applyColorMap(np.uint8(255 * heat_map.clip(0, 1)), cv2.COLORMAP_TURBO)[..., ::-1]
+    overlay = cv2.addWeighted(image, 1 - HEAT, colours, HEAT, 0)
+    text, font = f"{label} {probability:.2f}", cv2.FONT_HERSHEY_SIMPLEX
+    scale = min(1, 0.95 * width / cv2.getTextSize(text, font, 1, 1)[0][0])
+    strip = np.full((round(36 * scale), width, 3), 255, np.uint8)
+    cv2.putText(strip, text, (width // 40, round(26 * scale)), font, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.vstack([overlay, strip])

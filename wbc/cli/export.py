@@ -1,5 +1,6 @@
-"""A trained model as an ONNX file, for use without PyTorch."""
+"""Export a trained network as an ONNX file, for use without PyTorch."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import torch
@@ -7,85 +8,66 @@ from torch import nn
 
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
-from wbc.core.io import atomic
+from wbc.core.io import atomic, check_writable
 from wbc.dataset.pack import HALF_UP
-from wbc.models.model import Model
+from wbc.models.model import Model, load
 from wbc.network.model import Network
 
 
-class Resize(nn.Module):
-    """`centre_crop` and `resize` of `wbc.dataset.pack` in operations of ONNX: its own `Resize` rounds and aliases.
+def run(options: Namespace) -> None:
+    out = options.out or options.model.with_suffix(".onnx")
+    check_writable(out)
+    export_onnx(load(options.model), out)
+    print(out)
 
-    A pixel of the result is the mean over a box of the image, its share but never narrower than one pixel: by area
-    where an axis shrinks, bilinear where it grows. OpenCV's sums end in other bits, which the rounding may show: by one
-    grey level, at some 2 of 100,000 values.
+
+def resize(pixels: torch.Tensor, size: int, crop: float) -> torch.Tensor:
+    """(N, H, W, 3) uint8 → (N, size, size, 3) float32 whole numbers: `centre_crop` and `resize` of `wbc.dataset.pack`.
+
+    ONNX's own `Resize` aliases. About 2 of 100,000 values differ from OpenCV's by one grey level.
     """
+    rows, columns = (_resize_weights(length, size, crop) for length in pixels.shape[1:3])
+    return ((rows @ pixels.permute(0, 3, 1, 2).float() @ columns.T) + HALF_UP).floor().permute(0, 2, 3, 1)
 
-    def __init__(self, size: int, crop: float = 1.0):
-        super().__init__()
-        self.size, self.crop = size, crop
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(N, H, W, 3) uint8 → (N, size, size, 3) of whole numbers, float32."""
-        rows, columns = self._shares(pixels.shape[1]), self._shares(pixels.shape[2])
-        scaled = rows @ pixels.permute(0, 3, 1, 2).float() @ columns.T
-        return (scaled + HALF_UP).floor().permute(0, 2, 3, 1)
-
-    def _shares(self, length: int) -> torch.Tensor:
-        """(size, length) float32: how much of each box every pixel of an axis fills."""
-        start = torch.arange(length, dtype=torch.float64)
-        whole = start[-1] + 1  # a tensor: the export would settle a branch on a number once and for all
-        length = (whole * self.crop + 0.5).floor().clamp(min=1)
-        skipped = ((whole - length) / 2).floor()
-        box = (length / self.size).clamp(min=1)
-        middle = (torch.arange(self.size, dtype=torch.float64) + 0.5) * length / self.size
-        middle = middle.maximum(box / 2).minimum(length - box / 2)[:, None] + skipped
-        overlap = (middle + box / 2).minimum(start + 1) - (middle - box / 2).maximum(start)
-        return (overlap.clamp(min=0) / box).float()
+def _resize_weights(length: int, size: int, crop: float) -> torch.Tensor:
+    """(size, length) float32, the weight of each pixel of an axis in each of `size` boxes at least a pixel wide."""
+    start = torch.arange(length, dtype=torch.float64)
+    whole = start[-1] + 1  # a tensor: a number would be a constant in the exported file
+    length = (whole * crop + 0.5).floor().clamp(min=1)
+    skipped = ((whole - length) / 2).floor()
+    box = (length / size).clamp(min=1)
+    middle = (torch.arange(size, dtype=torch.float64) + 0.5) * length / size
+    middle = middle.maximum(box / 2).minimum(length - box / 2)[:, None] + skipped
+    overlap = (middle + box / 2).minimum(start + 1) - (middle - box / 2).maximum(start)
+    return (overlap.clamp(min=0) / box).float()
 
 
 class EndToEnd(nn.Module):
-    """From pixels to calibrated probabilities: scaling, normalisation, network, softmax."""
+    """A network from (N, H, W, 3) uint8 RGB images to (N, 13) float32 calibrated probabilities."""
 
-    def __init__(self, trained: Network):
+    def __init__(self, network: Network):
         super().__init__()
-        self.resize, self.prepare, self.model = Resize(trained.size, trained.crop), trained.prepare(), trained.model
-        self.temperature = trained.temperature
+        self.prepare, self.model = network.prepare(), network.model
+        self.size, self.crop, self.temperature = network.size, network.crop, network.temperature
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(N, H, W, 3) uint8 RGB → (N, 13) float32 probabilities."""
-        return (self.model(self.prepare(self.resize(pixels))) / self.temperature).softmax(1)
+        return (self.model(self.prepare(resize(pixels, self.size, self.crop))) / self.temperature).softmax(1)
 
 
 def export_onnx(model: Model, path: Path) -> None:
-    """Write one ONNX file: input `pixels` (N, H, W, 3) uint8 RGB, output `probabilities` (N, 13) float32.
-
-    N, H and W are free: the file scales images, and calibrates, as `classify` does. The classes, in the order of the
-    output, stand in its metadata under `classes`.
+    """Write `EndToEnd`: input `pixels`, output `probabilities`, whose columns the metadata `classes` name.
 
     Raises:
-        UserError: the model is no network alone.
+        UserError: the model is not a network.
     """
     if model.input_spec.features:
-        raise UserError(
-            "ONNX cannot segment the cells for a classical model; "
-            "export the network's own file, runs/<row>-<repeat>/train/model.safetensors"
-        )
-    trained = model.network
-    import onnx
-
-    example = torch.zeros(2, trained.size + 1, trained.size + 2, 3, dtype=torch.uint8)
+        own = "runs/<row>-<repeat>/train/model.safetensors"
+        raise UserError(f"ONNX cannot segment the cells for a classical model; export the network's own file, {own}")
+    example = torch.zeros(2, model.network.size + 1, model.network.size + 2, 3, dtype=torch.uint8)
+    names = {"input_names": ["pixels"], "output_names": ["probabilities"]}
+    options = {"dynamo": True, "dynamic_shapes": {"pixels": {0: "N", 1: "H", 2: "W"}}, "verbose": False}
+    program = torch.onnx.export(EndToEnd(model.network).eval(), (example,), **names, **options)
+    program.model.metadata_props["classes"] = ",".join(CLASSES)
     with atomic(path) as temporary:
-        program = torch.onnx.export(
-            EndToEnd(trained).eval(),
-            (example,),
-            dynamo=True,
-            input_names=["pixels"],
-            output_names=["probabilities"],
-            dynamic_shapes={"pixels": {0: "N", 1: "H", 2: "W"}},
-            verbose=False,
-        )
         program.save(temporary, external_data=False)
-        exported = onnx.load(temporary)
-        exported.metadata_props.add(key="classes", value=",".join(CLASSES))
-        onnx.save(exported, temporary)

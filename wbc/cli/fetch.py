@@ -1,248 +1,154 @@
-"""`python -m wbc fetch SET FOLDER`: a public set, downloaded, checked and unpacked; what is there is left as it is.
+"""Download, check, unpack and count a public set of labelled cells."""
 
-A download is a hidden `.part` file until it is unpacked, and what is unpacked a hidden folder until it is whole, so a
-call that was killed goes on or starts again. What a person put into the folder is checked and unpacked likewise.
-"""
-
-import hashlib
+import json
+import os
+import re
 import shlex
-import time
+import sys
+from argparse import Namespace
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from tempfile import TemporaryDirectory
+from zipfile import ZipFile
 
+import pandas as pd
+import pooch
 import requests
-from filelock import FileLock, Timeout
-from tqdm import tqdm
+from PIL import Image
+from pyarrow.parquet import read_schema
 
-from wbc.cli.unzip import Damaged, room, unzip
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
-from wbc.dataset.public import SETS, File, PublicSet
+from wbc.core.io import write_csv
+from wbc.dataset.images import FORMATS, SUFFIXES
+from wbc.dataset.ingest import NOTES
+from wbc.dataset.listing import ImageFolder
+from wbc.dataset.public import SETS, PublicSet
 from wbc.sources import format_counts, scan
+from wbc.sources.wbcbench_hf import COLUMNS
 
-PAUSES = (1, 5, 20)  # seconds before each further try; they start again where something new arrived
-LONGEST = 300  # seconds that a busy server may ask for
-TIMEOUT = (10, 60)  # seconds to connect, and between two pieces
-PIECE = 1 << 16  # bytes: what a break loses at most
-
-
-class ByHand(UserError):
-    """The set does not come by itself: a person has to do what its `steps` say."""
+ZIP = "[!.]*.[zZ][iI][pP]"
+# Columns of WBCBench's parquet files, in the order of `COLUMNS`, and the image
+READ = ["image_id", "label", "patient_hash", "wbcbench_split", "severity", "original_image_id", "image"]
 
 
-class Broken(Exception):
-    """The connection broke or the server is busy; another try, after so many seconds, may succeed."""
-
-    def __init__(self, message: str, pause: int = 0):
-        super().__init__(message)
-        self.pause = pause
-
-
-class Published(NamedTuple):
-    """What its publisher says of a file."""
-
-    algorithm: str
-    digest: str
-    size: int | None = None  # bytes
-
-
-def fetch(name: str, folder: Path) -> None:
-    """Bring a set of `wbc.dataset.public.SETS` into `folder`, and print what is there and what to run next.
-
-    Raises:
-        UserError: it cannot be had, is damaged, or its source refuses it. What was downloaded stays if it is of use.
-        OSError: a full disk, no permission.
-    """
-    chosen = SETS[name]
-    print(f"{chosen.title}\n{chosen.page}\nlicence: {chosen.licence}; {chosen.size}, {chosen.images} images")
+def run(options: Namespace) -> None:
+    """Download what has an address, unless the folder holds other files; unpack what a person put there; count."""
+    chosen, folder, place = SETS[options.set], options.folder, shlex.quote(str(options.folder))
+    print(f"{chosen.title}\n{chosen.page}\nlicence: {chosen.licence}; {chosen.size}, {chosen.images:,} images")
     if chosen.forbids:
         print(f"forbidden: {chosen.forbids}")
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".fetch.lock", timeout=0):
-            _bring(chosen, folder)
-    except ByHand:
-        print(f"By hand: {chosen.steps or 'open the page and download the files'}")
-        print(f"  page: {chosen.page}\n  there: {folder}")
-        print(f"  then: python -m wbc fetch {name} {shlex.quote(str(folder))}")
+        _download(chosen, folder)
+        for archive in sorted(folder.glob(ZIP)):
+            if not archive.with_suffix("").exists():
+                unzip(archive)
+        shards = sorted(folder.rglob("[!.]*.parquet"))
+        if shards and not (folder / "images").exists():
+            unpack_parquet(shards, folder)
+    except UserError:
+        print(f"By hand: {chosen.steps or 'open the page and download the files'}\n  page: {chosen.page}")
+        print(f"  folder: {folder}\n  then run: python -m wbc fetch {options.set} {place}")
         raise
-    except Timeout:
-        raise UserError(f"{folder}: another fetch is at work there") from None
-    except KeyboardInterrupt:
-        raise UserError("interrupted; what was downloaded stays, and the same command goes on from there") from None
-    except OSError as error:  # of a full disk it does not say which file
-        error.filename = error.filename or str(folder)
-        raise
-    scanned = scan(name, folder)
+    scanned = scan(options.set, folder)
     counts = Counter(item.label for item in scanned.items if not item.fault)
-    classes = {label: counts[label] for label in CLASSES if counts[label]}
-    print(f"{folder}: {counts.total()} images: {format_counts(classes)}")
-    if scanned.left_out:
-        print(f"left out: {format_counts(scanned.left_out)}")
-    if scanned.difference:
-        print(f"more than published, fewer if negative: {format_counts(scanned.difference)}")
-    print(f"next: dvc exp run -S data.source={name} -S data.path={shlex.quote(str(folder))}")
+    print(f"{folder}: {counts.total():,} images: {format_counts({c: counts[c] for c in CLASSES if counts[c]})}")
+    for note in ("left_out", "other", "difference"):
+        if found := getattr(scanned, note):
+            print(f"{NOTES[note]}: {format_counts(found)}")
+    if chosen.image_bytes:
+        size = sum(path.stat().st_size for path in ImageFolder(folder).paths)
+        print(f"bytes of all images: {size:,}; published: {chosen.image_bytes:,}")
+    print(f"next: dvc exp run -S data.source={options.set} -S data.path={place}")
 
 
-def _bring(chosen: PublicSet, folder: Path) -> None:
-    """Download what has an address and is missing, unless something else is there, and unpack whatever is packed."""
-    there = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    missing = [file for file in chosen.files if not {file.name, Path(file.name).stem}.intersection(there)]
-    others = set(there) - {name for file in chosen.files for name in (file.name, Path(file.name).stem)}
-    published = {file.name: Published("sha256", file.sha256) for file in chosen.files if file.sha256}
-    for file in set(chosen.files).difference(missing):  # a call may have been killed before it did this
-        for part in folder.glob(f".{file.name}.*.part"):
-            part.unlink()
-    if chosen.files and not missing:
-        print(f"{folder}: nothing is missing there, so nothing is downloaded")
-    elif missing and others:
-        print(f"{folder} holds {min(others)}, so nothing is downloaded into it")
-    elif missing:
-        if chosen.checksums:
-            published |= _patiently(lambda: _record(chosen), folder)
-        sizes = [published[file.name].size or 0 for file in missing if file.name in published]
-        room(folder, sum(sizes) - _arrived(folder))
-        for file in missing:
-            part = _patiently(lambda file=file: _download(file, folder, published.get(file.name)), folder)
-            try:
-                _unpack(part, folder / Path(file.name).stem, file.name, published.get(file.name))
-            except (Damaged, ByHand):
-                part.unlink()
-                raise
-            part.unlink()
-    for name in there:  # what a person put there stays packed as well
-        if name.lower().endswith(".zip") and not (target := folder / Path(name).stem).exists():
-            _unpack(folder / name, target, name, published.get(name))
-    _unpack_parquet(folder)
-    if not there and not chosen.files:
-        raise ByHand(f"{folder}: nothing is there yet, and only a person can download it")
-
-
-def _unpack(archive: Path, target: Path, name: str, published: Published | None) -> None:
-    """Check a file and make a folder of it."""
-    with archive.open("rb") as file:
-        if file.read(512).lstrip().startswith(b"<"):
-            raise ByHand(f"{name}: a web page, not a zip file")
-        file.seek(0)
-        algorithm = published.algorithm if published else "sha256"
-        digest = hashlib.file_digest(file, algorithm).hexdigest()
-    if published and digest != published.digest:
-        raise Damaged(f"{name}: its {algorithm} is {digest}, but {published.digest} was published")
-    unzip(archive, target, name)
-    if not published:
-        print(f"{name}: sha256 {digest}, compared with none; to be pinned in wbc/dataset/public.py")
-
-
-def _unpack_parquet(folder: Path) -> None:
-    """Make `images` and `labels.csv` of parquet files, where there are any."""
-    files = sorted(folder.rglob("[!.]*.parquet"))
-    if files and not (folder / "images").exists():
-        from wbc.cli.parquet import unpack
-
-        unpack(files, folder)
-
-
-def _arrived(folder: Path) -> int:
-    """Bytes of downloads that are not unpacked yet."""
-    return sum(path.stat().st_size for path in folder.glob(".*.part"))
-
-
-def _patiently(attempt: Callable[[], Any], folder: Path) -> Any:
-    """What `attempt` returns, called again where it is `Broken`: a few times, or as long as more arrives."""
-    tries, most = 0, _arrived(folder)
-    while True:
+def _download(chosen: PublicSet, folder: Path) -> None:
+    """Download and unpack the files of which neither the archive nor its folder is there."""
+    present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    missing = [file for file in chosen.files if present.isdisjoint({file, Path(file).stem})]
+    others = present.difference(chosen.files, (Path(file).stem for file in chosen.files))
+    if not present and not chosen.files:
+        raise UserError(f"{folder}: empty, and this set has no address to download from")
+    if missing and others:
+        print(f"{folder} holds {min(others)}: nothing is downloaded into it")
+        return
+    for file in missing:
         try:
-            return attempt()
-        except Broken as error:
-            if _arrived(folder) > most:
-                tries, most = 0, _arrived(folder)
-            if tries == len(PAUSES):
-                raise UserError(f"{error}; run the same command again later, it goes on from there") from None
-            pause = error.pause or PAUSES[tries]
-            print(f"{error}; again in {pause} s")
-            time.sleep(pause)
-            tries += 1
+            url = chosen.files[file]
+            archives = pooch.Pooch(folder, url.removesuffix(file), {file: None}, {file: url}, retry_if_failed=3)
+            if url.startswith("doi:"):
+                archives.load_registry_from_doi()  # its MD5
+            archives.fetch(file, progressbar=sys.stderr.isatty())
+        except (requests.RequestException, LookupError, TypeError, ValueError) as error:
+            why = error if isinstance(error, requests.HTTPError | ValueError) else type(error).__name__
+            raise UserError(f"{file}: cannot be downloaded: {why}") from None
+        try:
+            unzip(folder / file)
+        finally:
+            (folder / file).unlink()
 
 
 @contextmanager
-def _get(url: str, name: str, **headers: str) -> Iterator[requests.Response]:
-    """A server's answer that has the file `name`; any other, and a break while it is read, is an error."""
-    host, answered = urlsplit(url).hostname, False
-    headers["Accept-Encoding"] = "identity"  # lengths and ranges are then the file's
-    try:
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-            answered, code = True, answer.status_code
-            if (other := urlsplit(answer.url).hostname) != host:
-                print(f"{host} sends on to {other}")
-            if url.startswith("https:") and not all(x.url.startswith("https:") for x in (*answer.history, answer)):
-                raise UserError(f"{name}: {host} sends on to {other} without encryption")
-            if code == 429 or code >= 500:
-                asked = answer.headers.get("Retry-After", "")
-                pause = int(asked) if asked.isdecimal() else 0  # else a date, which is rare
-                if pause > LONGEST:
-                    raise UserError(f"{name}: {other} is busy ({code}); run the same command again in {asked} s")
-                raise Broken(f"{name}: {other} is busy ({code})", pause)
-            if code not in (200, 206, 416):
-                raise ByHand(f"{name}: {other} answers {code} {answer.reason}")
-            if "html" in answer.headers.get("Content-Type", "") and code != 416:
-                raise ByHand(f"{name}: {other} answers with a web page, perhaps a login")
-            yield answer
-    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
-        raise Broken(f"{name}: {host} " + ("broke off" if answered else "cannot be reached")) from None
-    except requests.RequestException as error:
-        raise UserError(f"{name}: {error}") from None
+def complete_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `target` when the block ends without an error: it is complete or absent."""
+    with TemporaryDirectory(dir=target.parent, prefix=".") as temporary:
+        folder = Path(temporary, target.name)
+        folder.mkdir()
+        yield folder
+        os.sync()  # after a power cut no image is empty
+        folder.rename(target)
 
 
-def _download(file: File, folder: Path, published: Published | None) -> Path:
-    """One try to bring a file; it goes on from the half that an earlier one left, if that is of the same version.
+def unzip(archive: Path) -> None:
+    """Unpack a zip file, and the zip files in it, into the folder beside it that has its name without the suffix.
 
-    The version, a hash of the server's ETag (else its date) and the length, stands in the half's name. The half's last
-    byte is asked for again, since of a whole file no server has a range to give behind it.
+    `zipfile` removes drives, roots and `..` from the names of entries and writes links as plain files.
+
+    Raises:
+        UserError: it is damaged, encrypted or does not fit on the disk.
     """
-    half = next(folder.glob(f".{file.name}.*.part"), None)
-    start = max(half.stat().st_size - 1, 0) if half else 0
-    with _get(file.url, file.name, **({"Range": f"bytes={start}-"} if half else {})) as answer:
-        span, _, total = answer.headers.get("Content-Range", "").partition("/")
-        total = total if answer.status_code != 200 else answer.headers.get("Content-Length", "")
-        total = int(total) if total.isdecimal() else None
-        tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified", "")
-        part = folder / f".{file.name}.{hashlib.sha256(f'{tag} {total}'.encode()).hexdigest()[:12]}.part"
-        goes_on = half == part and span.startswith(f"bytes {start}-")
-        if half and not goes_on:  # the file changed, or the server knows no ranges
-            half.unlink()
-        if not goes_on and answer.status_code != 200:
-            raise Broken(f"{file.name}: another version than the one begun")
-        if published and None not in (total, published.size) and total != published.size:
-            raise Damaged(f"{file.name}: {total} bytes long, but {published.size} were published")
-        start = start if goes_on else 0
-        room(folder, (total or 0) - start)
-        with (
-            part.open("r+b" if goes_on else "wb") as out,
-            tqdm(None, file.name, total, initial=start, unit="B", unit_scale=True, disable=None) as bar,
-        ):
-            out.seek(start)
-            for piece in answer.iter_content(PIECE):
-                bar.update(out.write(piece))
-    if total is not None and (size := part.stat().st_size) != total:
-        raise Broken(f"{file.name}: broke off at {size} of {total} bytes")
-    return part
-
-
-def _record(chosen: PublicSet) -> dict[str, Published]:
-    """Size and MD5 of every file, from its Zenodo record."""
-    with _get(chosen.checksums, chosen.checksums) as answer:
+    with complete_folder(archive.with_suffix("")) as folder:
         try:
-            found = {}
-            for entry in answer.json()["files"]:
-                algorithm, _, digest = entry["checksum"].partition(":")
-                hashlib.new(algorithm)
-                found[entry["key"]] = Published(algorithm, digest, int(entry["size"]))
-        except (ValueError, LookupError, TypeError, AttributeError):
-            raise UserError(f"{chosen.checksums}: not a Zenodo record as expected") from None
-    if absent := [file.name for file in chosen.files if file.name not in found]:
-        raise UserError(f"{chosen.checksums}: does not list {absent[0]}")
-    return found
+            with ZipFile(archive) as opened:
+                opened.extractall(folder)
+            for inner in sorted(folder.rglob(ZIP)):
+                with ZipFile(inner) as opened:
+                    opened.extractall(inner.with_suffix(""))
+                inner.unlink()
+        except Exception as error:  # damaged archives raise many kinds
+            raise UserError(f"{archive.name}: cannot be unpacked: {error or 'it is cut off'}") from None
+
+
+def unpack_parquet(files: Sequence[Path], folder: Path) -> None:
+    """Write the images in WBCBench's parquet files, as they are stored, to `images/`, and `labels.csv`.
+
+    Raises:
+        UserError: a file is damaged or lacks a column, a label has no name, or an image is missing, has an unknown
+            format, or has an ID that is not a file name or occurs twice.
+    """
+    rows, suffix = {}, rf"(?i)({'|'.join(map(re.escape, SUFFIXES))})$"
+    with complete_folder(folder / "images") as images:
+        for file in files:
+            try:
+                table = pd.read_parquet(file, columns=READ)
+                if pd.api.types.is_integer_dtype(table["label"]):  # Hugging Face numbers classes, and -1 is none
+                    names = json.loads(read_schema(file).metadata[b"huggingface"])["info"]["features"]["label"]["names"]
+                    table["label"] = [names[number] if number >= 0 else "" for number in table["label"]]
+            except Exception as error:  # pyarrow and pandas raise many kinds
+                raise UserError(f"{file}: not a parquet file with {', '.join(READ)}: {error}") from None
+            text = table[READ[:-1]].fillna("").astype(str)
+            text = text.replace(dict.fromkeys(("image_id", "original_image_id"), suffix), "", regex=True)
+            for (id, *values), image in zip(text.to_numpy().tolist(), table["image"], strict=True):
+                if id in rows or not re.fullmatch(r"\w[\w.-]*", id):
+                    raise UserError(f"{file}: image_id {id!r} {'occurs twice' if id in rows else 'is not a file name'}")
+                try:
+                    kind = Image.open(BytesIO(image["bytes"]), formats=FORMATS).format.lower()
+                except Exception:  # damaged headers raise many kinds
+                    raise UserError(f"{file}: the image of {id!r} is missing or no {', '.join(FORMATS)}") from None
+                (images / f"{id}.{kind}").write_bytes(image["bytes"])
+                rows[id] = (id, *values)
+        write_csv(folder / "labels.csv", COLUMNS, rows.values())

@@ -24,7 +24,7 @@ def centre_crop(image: np.ndarray, fraction: float) -> np.ndarray:
 def resize(image: np.ndarray, size: int) -> np.ndarray:
     """Scale (H, W, 3) uint8 to (size, size, 3): along either axis by area where it shrinks, else bilinearly.
 
-    So nothing aliases. Rounded once, as an exported model does (`wbc.cli.export.Resize`). The aspect ratio is not kept:
+    So nothing aliases. Rounded once, as an exported model does (`wbc.cli.export.resize`). The aspect ratio is not kept:
     the challenge's 368×370 images differ from a square by half a percent.
     """
     height, width = image.shape[:2]

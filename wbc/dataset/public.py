@@ -20,14 +20,6 @@ class Label(NamedTuple):
     images: int | None = None  # in the archive; None where nobody says
 
 
-class File(NamedTuple):
-    """A file with an address that needs no form and no login."""
-
-    name: str
-    url: str
-    sha256: str = ""  # "" where it is not published; `PublicSet.checksums` may then say
-
-
 class PublicSet(NamedTuple):
     """A set as its publisher offers it."""
 
@@ -37,8 +29,8 @@ class PublicSet(NamedTuple):
     images: int  # in the archive
     labels: Mapping[str, Label]  # by the set's own label
     size: str = "see the page"  # of the download
-    files: tuple[File, ...] = ()
-    checksums: str = ""  # the address of a Zenodo record, which has size and MD5 of every file
+    image_bytes: int | None = None  # of all images in the archive; None where nobody says
+    files: Mapping[str, str] = {}  # addresses of archives that need no form and no login; Zenodo's by DOI, with MD5
     steps: str = ""  # what a person has to do where a form or a login stands in the way
     forbids: str = ""  # what the licence forbids that a user of this repository might do
     patients: bool = False  # whether each image's patient is known
@@ -55,7 +47,6 @@ def _read_labels() -> dict[str, dict[str, Label]]:
 
 
 MENDELEY = "https://data.mendeley.com/public-files/datasets/snkd93bnjr/files/2fc38728-2ae7-4a62-a857-032af82334c3"
-MLL23 = "https://zenodo.org/api/records/14277609"
 LABELS = _read_labels()
 
 SETS = {
@@ -66,7 +57,8 @@ SETS = {
         size="280 MB",
         images=17092,
         labels=LABELS["pbc"],  # the folder, with the file name's prefix where it holds several classes
-        files=(File("PBC_dataset_normal_DIB.zip", f"{MENDELEY}/file_downloaded"),),
+        image_bytes=281_233_720,
+        files={"PBC_dataset_normal_DIB.zip": f"{MENDELEY}/file_downloaded"},
         steps="open the page, Download All, and put the zip file there",  # Mendeley may ask whether one is a person
         tried="6,834 of its images in the archive's layout",
     ),
@@ -86,8 +78,7 @@ SETS = {
         size="about 9 GB",  # estimated from five of its 18 files: 225 KB per image
         images=41621,
         labels=LABELS["mll23"],
-        files=tuple(File(f"{label}.zip", f"{MLL23}/files/{label}.zip/content") for label in LABELS["mll23"]),
-        checksums=MLL23,
+        files={f"{label}.zip": f"doi:10.5281/zenodo.14277609/{label}.zip" for label in LABELS["mll23"]},
     ),
     "apl_aml": PublicSet(
         title="Acute promyelocytic and other myeloid leukaemias, Johns Hopkins (Sidhom et al. 2021)",
