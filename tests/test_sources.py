@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 from scipy.sparse.csgraph import connected_components
 
-from benchmarks.full_size import POOL
 from wbc.core.classes import TABLE_1
 from wbc.core.errors import UserError
 from wbc.core.io import write_csv
@@ -25,6 +24,11 @@ from wbc.dataset.leaks import copies, copy_of, label_conflicts, near_copies, per
 from wbc.dataset.split import draw_test_part, folds, validation_positions
 from wbc.sources import scan
 from wbc.synthetic import draw
+
+POOL = {  # labelled images per class of WBCBench 2026: 38,535
+    "SNE": 17354, "LY": 10801, "MO": 3661, "BL": 2683, "EO": 1148, "MY": 588, "BA": 554, "BNE": 522, "VLY": 488,
+    "MMY": 480, "PMY": 152, "PC": 90, "PLY": 14,
+}  # fmt: skip
 
 
 def put(path, value=0):
