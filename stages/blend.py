@@ -12,7 +12,7 @@ from wbc.scoring.calibration import scaled
 from wbc.scoring.predictions import Predictions, read_predictions, write_predictions
 from wbc.scoring.scores import macro_f1
 
-FRACTION = 0.5  # of the classical model; one chosen on the validation part is no better (docs/evidence.md)
+FRACTION = 0.5  # of the classical model; one chosen on the validation part is no better (docs/results.md)
 
 
 def main(repeat: str) -> None:

@@ -21,7 +21,7 @@ from wbc.core.classes import CLASSES, NAMES
 from wbc.dataset.public import SETS as PUBLIC
 from wbc.dataset.public import Label
 from wbc.features import SETS, feature_set
-from wbc.features.definitions import ANGLES, CHANNELS, GREY_LEVELS, HU, HU_NOISE
+from wbc.features.definitions import ANGLES, CHANNELS, GLCM, GREY_LEVELS, HU, HU_NOISE
 from wbc.features.sets.v3 import SMOOTH
 from wbc.features.sets.v4 import DIAMETER
 from wbc.report.published import ROWS
@@ -36,7 +36,11 @@ EXAMPLES = {
     "blend.features": "v2",
     "robustness.rows": [],
 }
-PLACEHOLDERS = dict.fromkeys(("cell", "nucleus", "cytoplasm"), "<region>") | dict.fromkeys(CHANNELS, "<channel>")
+PLACEHOLDERS = {
+    **dict.fromkeys(("cell", "nucleus", "cytoplasm"), "<region>"),
+    **dict.fromkeys(CHANNELS, "<channel>"),
+    **dict.fromkeys(GLCM, "<property>"),
+}
 
 
 def markdown() -> str:
@@ -198,10 +202,7 @@ def _features() -> list[str]:
             families.setdefault(_family(feature.name), {}).setdefault(feature.name, feature)
     lines = []
     for members in families.values():
-        name = "_".join(
-            PLACEHOLDERS.get(same[0], "<n>") if len({*same}) > 1 else same[0]
-            for same in zip(*(name.split("_") for name in members), strict=True)
-        )
+        name = "_".join(_placeholder(parts) for parts in zip(*(name.split("_") for name in members), strict=True))
         sets = [of for of, table in tables.items() if not members.keys().isdisjoint(feature.name for feature in table)]
         definition = _joined([feature.definition.replace("|", "\\|") for feature in members.values()])
         units = " or ".join(dict.fromkeys(feature.unit for feature in members.values()))
@@ -214,6 +215,13 @@ def _features() -> list[str]:
 
 def _family(name: str) -> str:
     return "_".join("<n>" if part.isdigit() else PLACEHOLDERS.get(part, part) for part in name.split("_"))
+
+
+def _placeholder(parts: tuple[str, ...]) -> str:
+    """One part of the name of each member of a family, as it is where it is the same in all."""
+    if len({*parts}) == 1:
+        return parts[0]
+    return "<angle>" if {*parts} == {*map(str, ANGLES)} else PLACEHOLDERS.get(parts[0], "<n>")
 
 
 def _joined(definitions: list[str]) -> str:
@@ -298,7 +306,8 @@ are in pixels. A value that cannot be measured is 0. § is a section of the repo
   The feature is 0 where |h| ≤ {HU_NOISE:g}.
 - Hue: degrees from green, which no stain shows, so that no cell's hues straddle the jump from 360 to 0.
 - P: fraction of neighbouring pixel pairs with grey levels i and j (0 to {GREY_LEVELS - 1}), both in the cell and
-  counted both ways; µ, σ: mean and standard deviation of its margin.
+  counted both ways; µ, σ: mean and standard deviation of its margin. GLCM properties:
+  {"; ".join(f"{name} {formula}" for name, (formula, _) in GLCM.items())}.
 - Angles: {", ".join(f"{angle}° one step {step}" for angle, step in ANGLES.items())}.
 - LBP: 8 neighbours at radius 1, interpolated.
 - Radius: √(area / π). Bays and chromatin: of the nucleus mask blurred by {SMOOTH:g} cell radii. A bay lies between the

@@ -9,7 +9,7 @@ from wbc.network.pixels import Part, Pixels
 from wbc.network.prepare import Prepare
 from wbc.scoring.novelty import NOVELTY_QUANTILE, Reference, gaussians
 
-REDUCTION = 8  # of the feature map that is looked at: `benchmarks.unusual` compares
+REDUCTION = 8  # of the feature map that is looked at: docs/results.md compares them
 
 
 class ChannelMeans(nn.Module):

@@ -18,7 +18,7 @@ def suspects(path: Path) -> pd.DataFrame:
     """The training cells that a classifier takes for another class, with `COLUMNS`.
 
     Each by the classifier that was trained on the folds without it, the least probable label first. On labels that
-    were exchanged on purpose this order did better than confident learning's: docs/evidence.md.
+    were exchanged on purpose this order did better than confident learning's: docs/results.md.
 
     Args:
         path: a classifier's predictions, runs/<features>-<repeat>/classical/<classifier>.npz, or the folder: then of
