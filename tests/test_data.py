@@ -1,9 +1,8 @@
-"""Images in, manifest, splits and pixels out."""
+"""Images in, splits and pixels out."""
 
 import io
 import struct
 import zlib
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,26 +17,22 @@ from wbc.dataset.images import ImageError, decode, grey_levels, read, read_mask,
 from wbc.dataset.pack import centre_crop, pack, resize
 from wbc.dataset.split import draw_test_part, folds, outer_split, validation_positions
 
-
-def encoded(array, mode=None, suffix="PNG", **options):
-    buffer = io.BytesIO()
-    Image.fromarray(array, mode).save(buffer, suffix, **options)
-    return buffer.getvalue()
-
-
-def put(path: Path, value: int = 0) -> None:
-    """A small image whose content depends on its name and on `value`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng([value, *path.name.encode()])
-    Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(path, format="PNG")
-
-
 # --- images
-
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
 RGB = np.dstack([GREY, GREY.T, GREY[::-1]])
+PLANES = np.moveaxis(RGB, 2, 0).copy()
 DEEP = GREY.astype(np.uint16)
+
+
+def saved(image, format="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def encoded(array, mode=None, format="PNG", **options):
+    return saved(Image.fromarray(array, mode), format, **options)
 
 
 def tiff(data, bits, photometric=1, **tags):
@@ -59,17 +54,12 @@ def twelve(values):
     return np.stack([one >> 4, (one & 15) << 4 | other >> 8, other & 255], 1).astype(np.uint8).tobytes()
 
 
-def saved(image, suffix="PNG", **options):
-    buffer = io.BytesIO()
-    image.save(buffer, suffix, **options)
-    return buffer.getvalue()
-
-
-def paged(*pages, suffix="TIFF", **options):
+def paged(*pages, format="TIFF", tags=(), **options):
+    """A file of several pages; `tags` are those of the later ones."""
     first, *others = (Image.fromarray(page) for page in pages)
     for page in others:
-        page.encoderinfo = {"tiffinfo": {}}  # ImageJ describes the stack in its first page alone
-    return saved(first, suffix, save_all=True, append_images=others, **options)
+        page.encoderinfo = {"tiffinfo": dict(tags)}
+    return saved(first, format, save_all=True, append_images=others, **options)
 
 
 def png16(*planes):
@@ -78,40 +68,28 @@ def png16(*planes):
     return cv2.imencode(".png", np.dstack([plane.astype(np.uint16) for plane in blue_first]))[1].tobytes()
 
 
-def with_thumbnail():
-    small = Image.fromarray(RGB[::4, ::4])
-    small.encoderinfo = {"tiffinfo": {0xFE: 1}}
-    return saved(Image.fromarray(RGB), "TIFF", save_all=True, append_images=[small])
-
-
+CHANNELS = '<Pixels SizeC="3" SizeZ="1" SizeT="1"/>'
+QUANTIZED = Image.fromarray(RGB).quantize(256)
+OPACITY = np.where(GREY > 9, 255, 0).astype(np.uint8)
 STORED = {
     "12 bits": (tiff(twelve(DEEP << 4 | DEEP >> 4), [12]), GREY),
-    "12 bits in 16, which it says": (tiff((DEEP << 4 | DEEP >> 4).tobytes(), [16], x119=4095), GREY),
-    "16 bits, the brightest of which it says": (tiff((DEEP * 257).tobytes(), [16], x119=60000), GREY),
-    "16 bits, most significant first": (encoded((DEEP * 257).astype(">u2"), suffix="TIFF"), GREY),
+    "12 bits in 16, stated": (tiff((DEEP << 4 | DEEP >> 4).tobytes(), [16], x119=4095), GREY),
+    "16 bits, the brightest stated": (tiff((DEEP * 257).tobytes(), [16], x119=60000), GREY),
+    "16 bits, most significant first": (encoded((DEEP * 257).astype(">u2"), format="TIFF"), GREY),
     "16 bits, 0 for white": (tiff((65535 - DEEP * 257).tobytes(), [16], 0), GREY),
     "16 bits in a PNG": (encoded(DEEP * 257), GREY),
     "32 bits": (tiff((DEEP * np.uint32(0x01010101)).tobytes(), [32]), GREY),
     "8 bits, 0 for white": (tiff((255 - GREY).tobytes(), [8], 0), GREY),
     "1 bit, 0 for white": (tiff(np.packbits(GREY <= 127).tobytes(), [1], 0), np.where(GREY > 127, 255, 0)),
-    "colours of 16 bits": (png16(*np.moveaxis(RGB * np.uint16(257), 2, 0)), RGB),
-    "opaque colours of 16 bits": (png16(*np.moveaxis(RGB * np.uint16(257), 2, 0), np.full((16, 16), 65535)), RGB),
-    "red, green and blue pages": (paged(*np.moveaxis(RGB, 2, 0).copy()), RGB),
-    "pages that it calls channels": (
-        paged(*np.moveaxis(RGB, 2, 0).copy(), tiffinfo={0x10E: '<Pixels SizeC="3" SizeZ="1" SizeT="1"/>'}),
-        RGB,
-    ),
-    "pages of 16 bits": (paged(*np.moveaxis(RGB * np.uint16(257), 2, 0).copy()), RGB),
-    "a page and its thumbnail": (with_thumbnail(), RGB),
-    "a camera's JPEG of two views": (paged(np.full_like(RGB, 90), RGB, suffix="MPO"), np.full_like(RGB, 90)),
-    "a palette": (
-        saved(Image.fromarray(RGB).quantize(256)),
-        np.array(Image.fromarray(RGB).quantize(256).convert("RGB")),
-    ),
-    "transparent, over white": (
-        encoded(np.dstack([RGB, np.where(GREY > 9, 255, 0).astype(np.uint8)])),
-        np.where(GREY[..., None] > 9, RGB, 255),
-    ),
+    "colours of 16 bits": (png16(*PLANES * np.uint16(257)), RGB),
+    "opaque colours of 16 bits": (png16(*PLANES * np.uint16(257), np.full((16, 16), 65535)), RGB),
+    "red, green and blue pages": (paged(*PLANES), RGB),
+    "pages described as channels": (paged(*PLANES, tiffinfo={0x10E: CHANNELS}), RGB),
+    "pages of 16 bits": (paged(*PLANES * np.uint16(257)), RGB),
+    "a page and its thumbnail": (paged(RGB, RGB[::4, ::4], tags={0xFE: 1}), RGB),
+    "a camera's JPEG of two views": (paged(np.full_like(RGB, 90), RGB, format="MPO"), np.full_like(RGB, 90)),
+    "a palette": (saved(QUANTIZED), np.array(QUANTIZED.convert("RGB"))),
+    "transparent, over white": (encoded(np.dstack([RGB, OPACITY])), np.where(OPACITY[..., None], RGB, 255)),
     "opaque grey": (encoded(np.dstack([GREY, np.full_like(GREY, 255)])), GREY),
 }
 
@@ -121,45 +99,47 @@ def test_an_image_stored_otherwise_is_its_8_bit_original(content, original):
     assert (decode(content) == (original if original.ndim == 3 else original[..., None])).all()
 
 
+def claiming(width, height):
+    """A PNG of a few bytes that claims this size."""
+    chunks = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT"
+    sealed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(sealed)
+
+
+def without_palette(png):
+    start = png.index(b"PLTE") - 4
+    return png[:start] + png[start + 12 + int.from_bytes(png[start : start + 4], "big") :]
+
+
+INFLATING = PngInfo()
+INFLATING.add_text("note", " " * 2_000_000, zip=True)
+SLICES = {0x10E: "ImageJ=1.53\nslices=3\n"}
+COLOURS = tuple(range(256)) * 3
 REFUSED = {
     "12 bits in 16": (tiff((DEEP << 4).tobytes(), [16]), "unknown white: 16-bit pixels of 0 to 4080"),
     "14 bits in 16": (encoded(DEEP << 6), "unknown white: 16-bit pixels of 0 to 16320"),
-    "more than it says": (
-        tiff((DEEP << 5).tobytes(), [16], x119=4095),
-        "unknown white: 16-bit pixels of 0 to 8160",
-    ),
-    "16 bits in 32": (
-        encoded(GREY.astype(np.int32) << 8, suffix="TIFF"),
-        "unknown white: 32-bit pixels of 0 to 65280",
-    ),
-    "below 0": (
-        tiff((-DEEP.astype(np.int32)).tobytes(), [32], x153=2),
-        "unknown white: 32-bit pixels of -255 to 0",
-    ),
-    "colours of 12 bits in 16": (png16(*np.moveaxis(RGB, 2, 0) * np.uint16(16)), "unknown white: 16-bit colours"),
-    "16-bit planes": (
-        tiff(bytes(1536), [16] * 3, 2, x115=3, x11c=2),
-        "unreadable image: 16-bit colours in separate",
-    ),
+    "more than stated": (tiff((DEEP << 5).tobytes(), [16], x119=4095), "unknown white: 16-bit pixels of 0 to 8160"),
+    "16 bits in 32": (encoded(GREY.astype(np.int32) << 8, format="TIFF"), "unknown white: 32-bit pixels of 0 to 65280"),
+    "below 0": (tiff((-DEEP.astype(np.int32)).tobytes(), [32], x153=2), "unknown white: 32-bit pixels of -255 to 0"),
+    "colours of 12 bits in 16": (png16(*PLANES * np.uint16(16)), "unknown white: 16-bit colours"),
+    "16-bit planes": (tiff(bytes(1536), [16] * 3, 2, x115=3, x11c=2), "unreadable image: 16-bit colours in separate"),
     "bits that Pillow does not read": (tiff(bytes(320), [10]), "unreadable image: a TIFF with"),
-    "a blank page first": (
-        paged(np.full_like(RGB, 255), RGB),
-        "several pages: 2; expected one, or three grey ones",
-    ),
+    "a blank page first": (paged(np.full_like(RGB, 255), RGB), "several pages: 2; expected one, or three grey ones"),
     "three pages of colours": (paged(RGB, RGB, RGB), "several pages: 3"),
     "three pages of two sizes": (paged(GREY, GREY, GREY[:8]), "several pages: 3"),
-    "three slices": (paged(GREY, GREY, GREY, tiffinfo={0x10E: "ImageJ=1.53\nslices=3\n"}), "several pages: 3"),
-    "an animation": (paged(RGB, RGB[::-1].copy(), suffix="PNG"), "several pages: 2"),
+    "three slices": (paged(GREY, GREY, GREY, tiffinfo=SLICES), "several pages: 3"),
+    "an animation": (paged(RGB, RGB[::-1].copy(), format="PNG"), "several pages: 2"),
     "no opaque pixel": (encoded(np.dstack([RGB, GREY // 128])), "transparent: no pixel is even half opaque"),
-    "a palette of 8 bits": (
-        encoded(GREY, "P", "TIFF", tiffinfo={0x140: tuple(range(256)) * 3}),
-        "unknown white: a palette of 16 bits",
-    ),
+    "a palette of 8 bits": (encoded(GREY, "P", "TIFF", tiffinfo={0x140: COLOURS}), "unknown white: a palette of 16"),
+    "no palette": (without_palette(encoded(GREY, "P")), "unreadable image: a palette image without its palette"),
+    "large": (claiming(8001, 8000), "too large: 8001×8000 pixels, more than 64,000,000"),
+    "very large": (claiming(100_000, 100_000), "too large: more than 64,000,000 pixels"),
+    "inflating": (encoded(GREY, pnginfo=INFLATING), "unreadable image: Decompressed data too large"),
 }
 
 
 @pytest.mark.parametrize(("content", "why"), REFUSED.values(), ids=REFUSED)
-def test_what_does_not_say_how_bright_it_is_is_refused(content, why):
+def test_an_image_that_cannot_be_used_is_refused_with_the_reason(content, why):
     with pytest.raises(ImageError) as error:
         decode(content)
     assert str(error.value).startswith(why)
@@ -173,52 +153,31 @@ def test_grey_levels_are_those_of_the_richest_channel():
 @pytest.mark.parametrize(
     "tag", [(0x0100, 2, b"wide"), (0x011A, 2, b"72"), (0x0102, 4, struct.pack("<I", 70000))], ids=["width", "x", "bits"]
 )
-def test_a_camera_may_write_odd_tags_beside_its_rotation(tag):
-    """Values that Pillow reads and cannot write: to turn an image, nothing need be written."""
+def test_odd_tags_beside_the_orientation_do_no_harm(tag):
+    """Pillow reads these values and cannot write them."""
     pixels = np.zeros((8, 16, 3), np.uint8)
     pixels[:, 8:] = 200
     exif = b"Exif\0\0" + ifd([tag, (0x0112, 3, struct.pack("<H", 6))])
-    turned = decode(encoded(pixels, suffix="JPEG", exif=exif))
-    assert turned.shape == (16, 8, 3)
-    assert (turned[:8].max() < 20, turned[8:].min() > 180) == (True, True)
-
-
-def claiming(width, height):
-    """A PNG of a few bytes that says it is so large."""
-    chunks = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT"
-    sealed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(sealed)
-
-
-def without_palette(png):
-    start = png.index(b"PLTE") - 4
-    return png[:start] + png[start + 12 + int.from_bytes(png[start : start + 4], "big") :]
-
-
-def test_unusable_files_say_why():
-    inflating = PngInfo()
-    inflating.add_text("note", " " * 2_000_000, zip=True)
-    for content, why in (
-        (claiming(8001, 8000), "too large: 8001×8000 pixels, more than 64,000,000"),
-        (claiming(100_000, 100_000), "too large: more than 64,000,000 pixels"),
-        (encoded(np.zeros((8, 8), np.uint8), pnginfo=inflating), "unreadable image: Decompressed data too large"),
-        (without_palette(encoded(np.zeros((8, 8), np.uint8), "P")), "unreadable image: a palette image without"),
-    ):
-        with pytest.raises(ImageError) as error:
-            decode(content)
-        assert str(error.value).startswith(why)
+    upright = decode(encoded(pixels, format="JPEG", exif=exif))
+    assert upright.shape == (16, 8, 3)
+    assert (upright[:8].max() < 20, upright[8:].min() > 180) == (True, True)
 
 
 def test_a_changed_or_missing_image_is_noticed(tmp_path):
-    put(tmp_path / "a.png")
-    good = sha256((tmp_path / "a.png").read_bytes())
-    assert read(tmp_path / "a.png", good).shape == (8, 8, 3)
-    put(tmp_path / "a.png", 1)
+    (tmp_path / "a.png").write_bytes(encoded(RGB))
+    assert (read(tmp_path / "a.png", sha256(encoded(RGB))) == RGB).all()
     with pytest.raises(ImageError, match="changed since it was ingested"):
-        read(tmp_path / "a.png", good)
+        read(tmp_path / "a.png", sha256(encoded(GREY)))
     with pytest.raises(ImageError, match="No such file"):
-        read(tmp_path / "b.png", good)
+        read(tmp_path / "b.png", "")
 
+
+def test_a_figure_keeps_its_colours(tmp_path):
+    write_jpeg(tmp_path / "a.jpg", np.full((16, 16, 3), (200, 30, 30), np.uint8))
+    assert decode((tmp_path / "a.jpg").read_bytes())[8, 8] == pytest.approx((200, 30, 30), abs=5)
+
+
+# --- masks
 
 MASK = np.array([[0, 1, 2, 1]], np.uint8)
 BRIGHT = MASK * np.uint8(128) - (MASK == 2)
@@ -251,167 +210,152 @@ def test_a_mask_is_read_by_its_grey_values_however_it_is_stored(tmp_path, image,
     assert (mask.dtype, mask.tolist()) == (np.uint8, expected.tolist())
 
 
-NO_MASK = "a mask has one channel of 0, 1, 2 or 0, 128, 255"
+NO_MASK = r"m\.png: a mask has one channel of 0, 1, 2 or 0, 128, 255"
+NO_MASKS = {
+    "coloured": (saved(palette(MASK, [[0, 0, 0], [128, 0, 0], [0, 128, 0]])), NO_MASK),
+    "other values": (encoded(MASK + np.uint8(5)), NO_MASK),
+    "transparent": (encoded(np.dstack([BRIGHT, BRIGHT])), NO_MASK),
+    "size": (encoded(MASK.T.copy()), r"m\.png: 1×4 pixels for an image of 4×1 pixels"),
+    "no image": (b"hello", r"m\.png: not a JPEG"),
+}
 
 
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        (saved(palette(MASK, [[0, 0, 0], [128, 0, 0], [0, 128, 0]])), NO_MASK),
-        (encoded(MASK + np.uint8(5)), NO_MASK),
-        (encoded(np.dstack([BRIGHT, BRIGHT])), NO_MASK),
-        (encoded(MASK.T.copy()), r"m\.png: 1×4 pixels for an image of 4×1 pixels"),
-        (b"hello", r"m\.png: not a JPEG"),
-    ],
-    ids=["coloured", "other values", "transparent", "size", "no image"],
-)
-def test_a_mask_that_says_no_regions_is_refused(tmp_path, content, why):
+@pytest.mark.parametrize(("content", "why"), NO_MASKS.values(), ids=NO_MASKS)
+def test_another_image_is_no_mask(tmp_path, content, why):
     (tmp_path / "m.png").write_bytes(content)
     with pytest.raises(ImageError, match=why):
         read_mask(tmp_path / "m.png", (1, 4))
 
 
-def test_a_figure_keeps_its_colours(tmp_path):
-    write_jpeg(tmp_path / "a.jpg", np.full((16, 16, 3), (200, 30, 30), np.uint8))
-    red, green, blue = decode((tmp_path / "a.jpg").read_bytes())[8, 8].astype(int)
-    assert (abs(red - 200) < 5, abs(green - 30) < 5, abs(blue - 30) < 5) == (True, True, True)
-
-
 # --- splits
 
+POOL = {  # labelled images per class of WBCBench 2026: 38,535
+    "SNE": 17354, "LY": 10801, "MO": 3661, "BL": 2683, "EO": 1148, "MY": 588, "BA": 554, "BNE": 522, "VLY": 488,
+    "MMY": 480, "PMY": 152, "PC": 90, "PLY": 14,
+}  # fmt: skip
 
-def table_1():
-    labels = [c for c in CLASSES for _ in range(TABLE_1[c])]
-    ids = [f"{i}" for i in range(len(labels))]
-    return pd.DataFrame({"id": ids, "sha256": ids, "label": labels, "part": "train", "group": "", "copy_of": ""})
+
+def images_of(counts, group=""):
+    """A training part of so many single images of each class."""
+    labels = [label for label, count in counts.items() for _ in range(count)]
+    manifest = pd.DataFrame({"label": labels, "part": "train", "group": group, "copy_of": ""})
+    return manifest.assign(id=manifest.index.astype(str), sha256=manifest.index.astype(str))
 
 
-def test_validation_shares_are_the_reports_and_nested():
-    manifest = table_1()
-    place = validation_positions(manifest, 1)
-    counts = manifest[place < 0.15]["label"].value_counts()
+@pytest.mark.parametrize("seed", [1, 205])
+def test_the_pools_training_part_has_table_1s_counts(seed):
+    pool = images_of(POOL)
+    assert pool[~draw_test_part(pool, 0.25, seed)]["label"].value_counts().to_dict() == TABLE_1
+
+
+def test_validation_fractions_are_the_reports_and_nested():
+    manifest = images_of(TABLE_1)
+    position = validation_positions(manifest, 1)
+    counts = manifest[position < 0.15]["label"].value_counts()
     assert (counts["PLY"], counts["PC"]) == (2, 10)  # report §7.6
     assert all(abs(counts[c] - 0.15 * n) <= 0.5 for c, n in TABLE_1.items())
-    assert set(manifest.index[place < 0.15]) < set(manifest.index[place < 0.20])
+    assert set(manifest.index[position < 0.15]) < set(manifest.index[position < 0.20])
 
 
-def test_outer_folds_test_every_image_once_and_never_divide_a_copy():
+def test_folds_are_even_in_size_and_class_and_leave_test_images_out():
+    manifest = images_of(TABLE_1)
+    manifest.loc[0, ["part", "label"]] = "test", ""
+    fold = folds(manifest, 5, 1)
+    assert (fold[0], pd.isna(validation_positions(manifest, 1)[0])) == (-1, True)
+    per_class = manifest[1:].groupby([fold[1:], "label"]).size().unstack()
+    assert (per_class.max() - per_class.min()).max() <= 1
+    assert np.ptp(per_class.sum(axis=1)) <= 1
+
+
+def test_outer_folds_test_every_image_once_and_never_divide_a_group():
     """Two draws of three folds of images in both parts of the source, two without a label."""
-    images = table_1().groupby("label").head(40).reset_index(drop=True)
+    images = images_of(dict.fromkeys(CLASSES, 40))
     images.loc[::2, "part"] = "test"
-    images.loc[images.index[:2], ["label", "part"]] = ["", "test"]
+    images.loc[[0, 1], ["label", "part"]] = ["", "test"]
     images.loc[images.index[-6:], "group"] = "one patient"
     tested = np.stack([outer_split(images, 3, repeat, seed=1)["part"] == "test" for repeat in range(6)])
-    known = (images["label"] != "").to_numpy()
-    assert (tested[:3, known].sum(0) == 1).all()
-    assert (tested[3:, known].sum(0) == 1).all()
+    assert (tested[:3, 2:].sum(0) == 1).all()
+    assert (tested[3:, 2:].sum(0) == 1).all()
     assert (tested[0] != tested[3]).any()
-    assert tested[:, ~known].all()
-    assert all(part[-6:].all() or not part[-6:].any() for part in tested)
-    sizes = [np.count_nonzero(part & (images["label"] == "SNE")) for part in tested]
-    assert max(sizes) - min(sizes) <= 1
+    assert tested[:, :2].all()
+    assert (tested[:, -6:].all(1) == tested[:, -6:].any(1)).all()
+    sizes = (tested & (images["label"] == "LY").to_numpy()).sum(1)
+    assert np.ptp(sizes) <= 1
     assert outer_split(images, 0, 5, seed=1) is images
 
 
-def test_a_class_of_one_stays_in_training_and_folds_are_even():
-    manifest = pd.DataFrame(
-        {
-            "id": list("abcdefg"),
-            "sha256": list("abcdefg"),
-            "label": ["PLY", *["LY"] * 5, ""],
-            "part": ["train"] * 6 + ["test"],
-            "group": "",
-            "copy_of": "",
-        }
-    )
-    place, fold = validation_positions(manifest, 1), folds(manifest, 5, 1)
-    assert place[0] == 0.5
-    assert sorted(fold[1:6]) == [0, 1, 2, 3, 4]
-    assert (fold[6], pd.isna(place[6])) == (-1, True)
-    big = folds(table_1(), 5, 1)
-    assert big.value_counts().agg(lambda n: n.max() - n.min()) <= 1
-    per_class = table_1().groupby([big, "label"]).size().unstack()
-    assert (per_class.max() - per_class.min()).max() <= 1
-
-
-def together(manifest, of):
-    """For each split of a manifest whether the units that its images are `of` stay in one piece."""
-    place = validation_positions(manifest, 1)
-    for split in (folds(manifest, 5, 1), place < 0.15, place < 0.2, draw_test_part(manifest, 0.25, 1)):
-        yield (split.groupby(of).nunique() == 1).all()
+def assert_together(manifest, units):
+    """Every split keeps the images of one unit together."""
+    position = validation_positions(manifest, 1)
+    for split in (folds(manifest, 5, 1), position < 0.15, position < 0.2, draw_test_part(manifest, 0.25, 1)):
+        assert (split.groupby(units).nunique() == 1).all()
 
 
 @pytest.mark.parametrize("column", ["copy_of", "group"])
 def test_copies_and_groups_stay_together_and_single_images_make_up_for_it(column):
-    manifest = table_1().sample(3000, random_state=0).sort_index().reset_index(drop=True)
-    of = manifest["id"].copy()
+    manifest = images_of(TABLE_1).sample(3000, random_state=0).sort_index().reset_index(drop=True)
+    units = manifest["id"].copy()
     for label, many in (("SNE", 40), ("SNE", 3), ("LY", 2), ("MO", 2), ("MO", 2), ("EO", 5)):
-        rows = manifest.index[(manifest["label"] == label) & ~of.duplicated(keep=False)][:many]
-        of[rows] = manifest["id"][rows[0]]
-        manifest.loc[rows[column == "copy_of" :], column] = of[rows[0]]
-    assert all(together(manifest, of))
+        rows = manifest.index[(manifest["label"] == label) & ~units.duplicated(keep=False)][:many]
+        units[rows] = manifest["id"][rows[0]]
+        manifest.loc[rows[column == "copy_of" :], column] = units[rows[0]]
+    assert_together(manifest, units)
     per_fold = manifest.groupby([folds(manifest, 5, 1), "label"]).size().unstack(fill_value=0)
     assert (per_fold.max() - per_fold.min()).max() <= 1
-    alone = manifest.assign(copy_of="", group="")
-    held, as_if = (manifest[draw_test_part(m, 0.25, 1)]["label"].value_counts() for m in (manifest, alone))
-    assert held.to_dict() == as_if.to_dict()  # to the image
+    single = manifest.assign(copy_of="", group="")
+    test, as_if = (manifest[draw_test_part(m, 0.25, 1)]["label"].value_counts() for m in (manifest, single))
+    assert test.to_dict() == as_if.to_dict()
     taken = manifest[validation_positions(manifest, 1) < 0.15].groupby("label").size()
     missed = taken.sub(0.15 * manifest.groupby("label").size(), fill_value=0).abs()
     assert missed["SNE"] <= 20  # half of the largest unit
     assert missed.drop("SNE").max() <= 2.5
 
 
-def test_a_copy_joins_what_its_group_does_not():
+def test_copies_join_their_groups():
     """a and b are copies, b and c of one patient: all three stay together."""
-    manifest = table_1().iloc[::300].reset_index(drop=True)
+    manifest = images_of({label: max(2, n // 300) for label, n in TABLE_1.items()})
     manifest.loc[1, "copy_of"], manifest.loc[[1, 2], "group"] = manifest["id"][0], "patient"
-    of = manifest["id"].where(manifest.index > 2, "one")
-    assert all(together(manifest, of))
+    assert_together(manifest, manifest["id"].where(manifest.index > 2, "one"))
 
 
-def test_patients_with_many_classes_each_stay_together_and_classes_are_spread():
+def test_patients_with_many_classes_stay_together_and_classes_are_spread():
     rng = np.random.default_rng(0)
-    shares = np.array([TABLE_1[c] for c in CLASSES]) / sum(TABLE_1.values())
-    patients = [rng.multinomial(rng.integers(20, 200), rng.dirichlet(20 * shares)) for _ in range(100)]
-    rows = [(CLASSES[c], f"p{i}") for i, counts in enumerate(patients) for c in np.repeat(np.arange(13), counts)]
-    manifest = pd.DataFrame(rows, columns=["label", "group"]).assign(part="train", copy_of="")
+    fractions = np.array([TABLE_1[c] for c in CLASSES]) / sum(TABLE_1.values())
+    patients = [rng.multinomial(rng.integers(20, 200), rng.dirichlet(20 * fractions)) for _ in range(100)]
+    tables = [images_of(dict(zip(CLASSES, counts, strict=True)), f"p{i}") for i, counts in enumerate(patients)]
+    manifest = pd.concat(tables, ignore_index=True)
     manifest["id"] = manifest["sha256"] = manifest.index.astype(str)
-    assert all(together(manifest, manifest["group"]))
-    sizes, held = manifest["label"].value_counts(), draw_test_part(manifest, 0.25, 1)
-    shares = manifest[held]["label"].value_counts() / sizes
-    assert shares[sizes > 500].between(0.23, 0.27).all()
-    assert set(manifest[~held]["label"]) == set(manifest["label"])
+    assert_together(manifest, manifest["group"])
+    sizes, test = manifest["label"].value_counts(), draw_test_part(manifest, 0.25, 1)
+    common = sizes.index[sizes > 500]
+    assert (manifest[test]["label"].value_counts() / sizes)[common].between(0.23, 0.27).all()
+    assert set(manifest[~test]["label"]) == set(manifest["label"])
     per_fold = manifest.groupby([folds(manifest, 5, 1), "label"]).size().unstack(fill_value=0) / sizes
-    assert per_fold[sizes.index[sizes > 500]].stack().between(0.17, 0.23).all()
+    assert per_fold[common].stack().between(0.17, 0.23).all()
 
 
-def test_a_class_whose_images_are_all_one_unit_stays_in_training():
-    manifest = table_1().iloc[::100].reset_index(drop=True)
-    manifest.loc[manifest["label"].isin(["BA", "MMY"]), "group"] = "a"
-    for fraction in (0.25, 0.6):
-        assert not draw_test_part(manifest, fraction, 1)[manifest["group"] == "a"].any()
-    assert (validation_positions(manifest, 1)[manifest["group"] == "a"] == 0.5).all()
-
-
-def test_a_class_in_two_units_that_others_pull_to_the_test_part_keeps_one_of_them():
-    units = {"a": {"SNE": 40, "LY": 40}, "b": {"BA": 1, "SNE": 30}, "c": {"BA": 1, "LY": 30}}
-    rows = [(label, group) for group, counts in units.items() for label, n in counts.items() for _ in range(n)]
-    manifest = pd.DataFrame(rows, columns=["label", "group"]).assign(copy_of="")
+def test_every_class_keeps_a_unit_in_training():
+    single = images_of({"PLY": 1, "LY": 9})
+    test = draw_test_part(single, 0.6, 1)
+    assert not test[0]  # though its 0.4 of a seat in training loses against the 0.6 that LY has left
+    assert test.sum() == 5
+    assert validation_positions(single, 1)[0] == 0.5
+    units = {"a": {"SNE": 40, "LY": 40}, "b": {"BA": 1, "SNE": 30}, "c": {"BA": 1, "LY": 30}}  # b and c pull BA
+    manifest = pd.concat([images_of(counts, group) for group, counts in units.items()], ignore_index=True)
     manifest["id"] = manifest["sha256"] = manifest.index.astype(str)
-    held = draw_test_part(manifest, 0.5, 1)
-    assert set(manifest[held]["label"]) & {"SNE", "LY"}
-    assert "BA" in set(manifest[~held]["label"])
+    test = draw_test_part(manifest, 0.5, 1)
+    assert set(manifest[test]["label"]) & {"SNE", "LY"}
+    assert "BA" in set(manifest[~test]["label"])
 
 
 # --- pixels
 
 
 def packed(folder, images, size, crop=1.0):
-    """What `pack` makes of these images."""
-    rows = []
+    """The pixels that `pack` makes of these images."""
     for i, image in enumerate(images):
         (folder / f"{i}.png").write_bytes(encoded(image))
-        rows.append((folder / f"{i}.png", sha256(encoded(image))))
+    rows = [(folder / f"{i}.png", sha256(encoded(image))) for i, image in enumerate(images)]
     pack(pd.DataFrame(rows, columns=["path", "sha256"]), size, folder / "x.npy", crop)
     return np.load(folder / "x.npy")
 
@@ -423,7 +367,7 @@ def test_packing_keeps_order_and_colour(tmp_path):
     assert (pixels[:, 4, 4] == colours).all()
 
 
-def test_packing_keeps_the_middle_that_it_is_told(tmp_path):
+def test_packing_keeps_the_central_fraction(tmp_path):
     image = np.zeros((20, 41, 3), np.uint8)
     image[5:15, 10:31] = 200  # half of either axis: 10 of 20 rows, 21 of 41 columns (20.5 is rounded up)
     half, more, whole = (packed(tmp_path, [image], 8, crop)[0] for crop in (0.5, 0.55, 1.0))
