@@ -43,7 +43,7 @@ def main(repeat: str) -> None:
     mark(out, STUDY, *sets)
     if "test" in parts:
         write_submission(out / "submission.csv", parts["test"].ids, parts["test"].tta.argmax(1).tolist())
-    save_blend(out / "model.zip", list(zip((1 - FRACTION, FRACTION), files, strict=True)))
+    save_blend(out / "model.zip", *files, (1 - FRACTION, FRACTION))
     shown = {name: macro_f1(it.target, it.tta.argmax(1)) for name, it in parts.items() if (it.target >= 0).all()}
     say(f"{BEST}-{repeat}: macro F1 with TTA", shown)
 

@@ -20,7 +20,7 @@ from wbc.network.model import Network, save_model
 from wbc.network.pixels import load_part
 from wbc.network.reference import fit_reference
 from wbc.scoring.calibration import temperature
-from wbc.train.engine import HISTORY, checkpoint_key, fit, log
+from wbc.train.engine import HISTORY, checkpoint_key, fit
 
 # A network that saw nothing but drawn cells cannot tell other cells from them: benchmarks/README.md has the figures
 WITHOUT_NOVELTY = ("none", DRAWN_CELLS.as_posix())
@@ -37,7 +37,9 @@ def main(row: str, repeat: str) -> None:
     train, validation = (
         load_part(part, int(repeat), settings.train.validation, device) for part in ("train", "validation")
     )
-    log(f"{name}: {settings.model.name} on {device.type}, {len(train.ids)} images, validation on {len(validation.ids)}")
+    print(
+        f"{name}: {settings.model.name} on {device.type}, {len(train.ids)} images, validation on {len(validation.ids)}"
+    )
 
     acting = settings.model_dump(exclude_none=True)
     files = [
@@ -46,10 +48,10 @@ def main(row: str, repeat: str) -> None:
         PIXELS / STUDY / "images.npy",
         *sorted(Path("wbc").rglob("*.py")),
     ]
-    scratch = SCRATCH / f"{name}-{checkpoint_key(acting, device.type, *files)}"
+    scratch = SCRATCH / f"{name}-{checkpoint_key([acting, device.type], files)}"
     with alone(scratch):
         if taken(scratch):
-            log(f"{name}: another process has trained it meanwhile, and this is its result")
+            print(f"{name}: another process has trained it meanwhile, and this is its result")
             return
         with dvclive(f"runs/{name}/live") as on_epoch:
             model, normalisation, progress = fit(settings, train, validation, scratch / "checkpoint.pt", on_epoch)
@@ -75,7 +77,7 @@ def alone(scratch: Path) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        log("another process trains this row with the same settings and data: waiting for its result")
+        print("another process trains this row with the same settings and data: waiting for its result")
         lock.acquire()
     try:
         yield

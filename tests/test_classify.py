@@ -29,7 +29,7 @@ from wbc.core.errors import UserError
 from wbc.core.io import write_csv
 from wbc.dataset.images import SUFFIXES, decode
 from wbc.dataset.pack import centre_crop, resize
-from wbc.models.model import Blend, ClassicalModel, Inputs, NetworkModel, load, save_blend
+from wbc.models.model import Inputs, Model, load, save_blend
 from wbc.network.explain import SIDE, mistake_maps
 from wbc.network.inference import infer
 from wbc.network.model import NO_TTA, build, save_model
@@ -95,12 +95,12 @@ def test_find_images_takes_folders_files_and_patterns(folder):
 def test_classes_and_probabilities_are_the_networks_calibrated(trained, folder, coloured, tta):
     settings = trained.settings | {"augment": STILL.model_dump()}  # TTA does not depend on the number of images then
     still = trained._replace(settings=settings)
-    rows = classified(NetworkModel(still), folder, tta)
+    rows = classified(Model(still), folder, tta)
     expected = still.probabilities(Pixels(coloured.pixels.packed, np.arange(3), CPU), tta).numpy()
     assert_predicted(rows[:3], scaled(expected, 0.4))
     assert rows[0].probability > expected.max() + 0.01  # the temperature is in use
     assert [row.note for row in rows] == ["", "", "", NOVEL]
-    silent = classified(NetworkModel(still._replace(reference=None)), folder, tta)
+    silent = classified(Model(still._replace(reference=None)), folder, tta)
     assert [row._replace(note="") for row in rows] == silent
 
 
@@ -128,16 +128,16 @@ def test_a_model_of_cropped_images_crops_new_ones(trained, tmp_path):
         write(tmp_path / f"{name}.png", content)
     files = [tmp_path / f"{name}.png" for name in ("whole", "around", "inner")]
     first, second, uncropped = (row.probability for row in classify(load(tmp_path / "m.safetensors"), files, CPU))
-    (expected,) = (row.probability for row in classify(NetworkModel(trained), files[2:], CPU))
+    (expected,) = (row.probability for row in classify(Model(trained), files[2:], CPU))
     assert first == pytest.approx(expected, abs=1e-6)  # batches of other sizes differ in the last bits
     assert first == pytest.approx(second, abs=1e-6) != uncropped
 
 
 def test_an_unreadable_file_does_not_stop_the_others(trained, folder):
     (folder / "b ü.png").write_bytes(b"not an image")
-    rows = classified(NetworkModel(trained), folder)
+    rows = classified(Model(trained), folder)
     assert [bool(row.label) for row in rows] == [True, False, True, True]
-    (only,) = classified(NetworkModel(trained), folder / "b ü.png")
+    (only,) = classified(Model(trained), folder / "b ü.png")
     assert only == rows[1]
     assert only.note.startswith("not a JPEG")
 
@@ -147,7 +147,7 @@ def test_an_unreadable_file_does_not_stop_the_others(trained, folder):
 
 @pytest.mark.usefixtures("one_core")
 def test_a_classical_model_classifies_a_file_by_its_features(classical, smear, measured):
-    rows = classified(ClassicalModel(classical), smear)
+    rows = classified(Model(classical=classical), smear)
     assert_predicted(rows, classical.probabilities(measured))
     assert [row.note for row in rows] == [""] * 4 + [f"{NOVEL}; no whole cell found"]
 
@@ -155,7 +155,7 @@ def test_a_classical_model_classifies_a_file_by_its_features(classical, smear, m
 @pytest.mark.usefixtures("one_core")
 @both_ways
 def test_a_blend_gives_the_weighted_mean(trained, classical, smear, measured, tta):
-    blend = Blend(((0.7, NetworkModel(trained)), (0.3, ClassicalModel(classical))))
+    blend = Model(trained, classical, (0.7, 0.3))
     images = np.stack([resize(decode(path.read_bytes()), 32) for path in find_images([str(smear)])])
     rows = classified(blend, smear, tta)
     assert_predicted(rows, blend.probabilities(Inputs(Pixels(images, np.arange(5), CPU), measured), tta))
@@ -165,7 +165,7 @@ def test_a_blend_gives_the_weighted_mean(trained, classical, smear, measured, tt
 def test_what_needs_a_network_alone_says_so(trained, classical, smear, tmp_path):
     save_classical(tmp_path / "m.skops", classical)
     save_model(tmp_path / "m.safetensors", trained)
-    save_blend(tmp_path / "m.zip", [(0.5, tmp_path / "m.skops"), (0.5, tmp_path / "m.safetensors")])
+    save_blend(tmp_path / "m.zip", tmp_path / "m.safetensors", tmp_path / "m.skops", (0.5, 0.5))
     before = set(tmp_path.iterdir())
     for option in (["--tta"], ["--explain", str(tmp_path / "why")]):
         with pytest.raises(SystemExit, match=r"m\.skops: --tta and --explain need a network"):
@@ -273,7 +273,7 @@ def test_a_backbone_without_a_feature_map_is_refused(tiny_row, trained):
 def test_onnx_and_classify_agree_on_images_of_any_size(trained, tmp_path):
     import onnxruntime
 
-    model = NetworkModel(trained._replace(crop=0.75))
+    model = Model(trained._replace(crop=0.75))
     export_onnx(model, tmp_path / "m.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     assert session.get_modelmeta().custom_metadata_map["classes"] == ",".join(CLASSES)
@@ -364,7 +364,7 @@ def test_the_commands_write_tables_pictures_and_onnx(trained, classical, smear, 
     (images / "broken.jpg").write_bytes(b"")
     save_model(files[0], trained)
     save_classical(files[1], classical)
-    save_blend(files[2], [(0.5, file) for file in files[:2]])
+    save_blend(files[2], *files[:2], (0.5, 0.5))
     for file in files:
         options = ["--tta", "--explain", str(file.with_suffix(".why"))] if file != files[1] else []
         with pytest.raises(SystemExit, match=r"^error: 1 of 6 files could not be read; the notes say why$"):
@@ -391,7 +391,7 @@ def labelled(classical, smear, tmp_path, one_core):
     """A folder of images with a classical model, and the model's predictions."""
     save_classical(tmp_path / "m.skops", classical)
     shutil.copytree(smear, tmp_path / "cells/images")
-    rows = classified(ClassicalModel(classical), tmp_path / "cells")
+    rows = classified(Model(classical=classical), tmp_path / "cells")
     return [Path(row.image) for row in rows], [row.label for row in rows]
 
 

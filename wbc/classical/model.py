@@ -12,8 +12,8 @@ from sklearn.pipeline import Pipeline
 from wbc.classical.models import CrossValidation, probabilities
 from wbc.classical.table import Dataset
 from wbc.core.classes import CLASSES
+from wbc.core.errors import WeightsError
 from wbc.core.io import write_zip
-from wbc.core.modelfile import WeightsError
 from wbc.scoring.calibration import scaled, temperature
 from wbc.scoring.novelty import NOVELTY_QUANTILE, Reference, gaussians
 from wbc.scoring.predictions import Predictions

@@ -12,6 +12,7 @@ from wbc.core.io import atomic, check_writable
 from wbc.dataset.pack import HALF_UP
 from wbc.models.model import Model, load
 from wbc.network.model import Network
+from wbc.network.prepare import Prepare
 
 
 def run(options: Namespace) -> None:
@@ -48,7 +49,7 @@ class EndToEnd(nn.Module):
 
     def __init__(self, network: Network):
         super().__init__()
-        self.prepare, self.model = network.prepare(), network.model
+        self.prepare, self.model = Prepare(network.normalisation), network.model
         self.size, self.crop, self.temperature = network.size, network.crop, network.temperature
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:

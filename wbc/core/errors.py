@@ -6,3 +6,7 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return " ".join(super().__str__().split("\n"))  # names and values from outside may hold line ends
+
+
+class WeightsError(UserError):
+    """A model or its weights cannot be loaded; the message is one line that says what to do."""

@@ -1,1 +1,1 @@
-"""The model file, and the one interface of every model."""
+"""The common interface of all models, and the file of a blend."""

@@ -1,4 +1,4 @@
-"""What models take of an image file. Without PyTorch, which would take each process that reads seconds to import."""
+"""The inputs of models, read from an image file. Without PyTorch, whose import takes a worker process seconds."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,20 +12,20 @@ from wbc.segment import failed, method
 
 
 class ImageInputs(NamedTuple):
-    """One image as a network and as a classical model take it, each of them None where no model needs it."""
+    """One image as models take it; None for what no model needs."""
 
     pixels: np.ndarray | None  # (size, size, 3) uint8, RGB
     features: np.ndarray | None  # (D,) float64
-    bad_mask: bool = False  # whether the mask that was measured cannot be right
+    bad_mask: bool = False  # whether the mask behind the features cannot be right
 
 
-def read_inputs(file: Path, square: tuple[int, float] | None, measured: tuple[str, str] | None) -> ImageInputs | str:
-    """Read one image file, as the stages that train read theirs; or why it cannot be read.
+def read_inputs(file: Path, pixels: tuple[int, float] | None, features: tuple[str, str] | None) -> ImageInputs | str:
+    """Read an image file as the training stages do, or return why it cannot be read.
 
     Args:
         file: any common image format.
-        square: pixels a side and `centre_crop` fraction of the image that a network takes.
-        measured: the feature set and the masks that a classical model takes.
+        pixels: see `wbc.models.model.InputSpec`.
+        features: the same.
     """
     try:
         image = decode(file.read_bytes())
@@ -33,9 +33,9 @@ def read_inputs(file: Path, square: tuple[int, float] | None, measured: tuple[st
         return str(error)
     except OSError as error:
         return f"unreadable file: {error.strerror}"
-    pixels = resize(centre_crop(image, square[1]), square[0]) if square else None
-    if not measured:
-        return ImageInputs(pixels, None)
-    features, masks = measured
-    mask = method(masks).segment(image)
-    return ImageInputs(pixels, feature_set(features).extract(image, mask), failed(mask, method(masks).NUCLEUS))
+    packed = resize(centre_crop(image, pixels[1]), pixels[0]) if pixels else None
+    if not features:
+        return ImageInputs(packed, None)
+    segmentation = method(features[1])
+    mask = segmentation.segment(image)
+    return ImageInputs(packed, feature_set(features[0]).extract(image, mask), failed(mask, segmentation.NUCLEUS))

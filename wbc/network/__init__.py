@@ -1,1 +1,1 @@
-"""Everything a network is without learning: model, input, inference and what it predicts."""
+"""Networks apart from their training: architecture, weights, input, inference and the model file."""

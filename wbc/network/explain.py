@@ -1,4 +1,4 @@
-"""Where in an image the evidence for a class lies: LayerCAM (Jiang et al. 2021)."""
+"""Heat maps of the pixels that speak for a class: LayerCAM (Jiang et al. 2021)."""
 
 from collections.abc import Iterator
 
@@ -9,26 +9,20 @@ import torch
 from wbc.core.errors import UserError
 from wbc.network.model import Network
 from wbc.network.pixels import Pixels
+from wbc.network.prepare import Prepare
 
-MAP = 7  # pixels a side of the coarsest feature map that explains: what 224 pixels leave of a usual network
-BATCH = 32  # images at a time: their gradients take memory too
-SIDE = 16  # pixels a side of the maps that are kept
+MAP = 7  # smallest side of the feature map that is used: what 224 pixels leave at the end of a usual network
+BATCH = 32  # images at a time: their gradients need memory too
+SIDE = 16  # side of the maps that are stored
 
 
-def layer_cam_maps(trained: Network, pixels: Pixels, index: np.ndarray, classes: np.ndarray) -> Iterator[np.ndarray]:
-    """Maps of the evidence, of the deepest feature map that is at least `MAP` pixels a side.
+def layer_cam_maps(network: Network, pixels: Pixels, index: np.ndarray, classes: np.ndarray) -> Iterator[np.ndarray]:
+    """LayerCAM of (N,) int64 classes in the images of an (N,) int64 index, for the deepest map with a side of `MAP`.
 
-    The last one, Grad-CAM's, is 2×2 for an image of 64 pixels and says nothing of where; of an earlier one LayerCAM,
-    which weights each place by itself, says more.
-
-    Args:
-        trained: a model whose backbone has such maps.
-        pixels: images as the network takes them.
-        index: (N,) int64, which of them.
-        classes: (N,) int64, the class to look for in each.
+    The last feature map, which Grad-CAM uses, is 2×2 for an image of 64 pixels and does not locate anything.
 
     Yields:
-        Of each image (size, size) float32 from 0 to 1, cold all over where nothing speaks for the class.
+        For each image (size, size) float32 from 0 to 1, 0 everywhere if nothing speaks for the class.
 
     Raises:
         UserError: the backbone has no feature map.
@@ -36,47 +30,42 @@ def layer_cam_maps(trained: Network, pixels: Pixels, index: np.ndarray, classes:
     from pytorch_grad_cam import LayerCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    name, backbone = trained.settings["model"]["name"], trained.model.backbone
-    none = UserError(f"{name}: has no feature map, so there is nothing to show")
+    no_map = UserError(f"{network.settings['model']['name']}: has no feature map, so there is nothing to show")
 
-    def as_map(output: torch.Tensor) -> torch.Tensor:
-        # a transformer's tokens, several maps, or channels last
+    def check_map(output: torch.Tensor) -> torch.Tensor:
+        # Some backbones return tokens, several maps, or channels last.
         if not isinstance(output, torch.Tensor) or output.ndim != 4 or output.shape[2] != output.shape[3]:
-            raise none
+            raise no_map
         return output
 
-    large = [info for info in backbone.feature_info if trained.size // info["reduction"] >= MAP]
+    backbone = network.model.backbone
+    large = [info for info in backbone.feature_info if network.size // info["reduction"] >= MAP]
     try:
         layer = backbone.get_submodule((large[-1] if large else backbone.feature_info[0])["module"])
-    except AttributeError:  # timm names a module that some models do not have
-        raise none from None
-    prepare = trained.prepare().to(pixels.device)
-    with LayerCAM(trained.model, [layer], as_map) as cam:
-        for first in range(0, len(index), BATCH):
-            some = slice(first, first + BATCH)
-            (batch,) = pixels.batches([torch.from_numpy(index[some])])
-            yield from cam(prepare(batch).requires_grad_(), [ClassifierOutputTarget(c) for c in classes[some].tolist()])
+    except AttributeError:  # timm's feature_info names modules that some models do not have
+        raise no_map from None
+    prepare = Prepare(network.normalisation).to(pixels.device)
+    with LayerCAM(network.model, [layer], check_map) as cam:
+        for start in range(0, len(index), BATCH):
+            chunk = slice(start, start + BATCH)
+            (batch,) = pixels.batches([torch.from_numpy(index[chunk])])
+            yield from cam(
+                prepare(batch).requires_grad_(), [ClassifierOutputTarget(c) for c in classes[chunk].tolist()]
+            )
 
 
 def mistake_maps(
-    trained: Network, pixels: Pixels, targets: np.ndarray, predicted: np.ndarray
+    network: Network, pixels: Pixels, targets: np.ndarray, predicted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What misled a network: (M,) int64 places of the mistakes and (M, SIDE, SIDE) uint8 maps for the classes it named.
+    """LayerCAM of wrong classes: from (N,) int64 targets (-1: unlabelled) and predictions for N images.
 
-    Both are empty where its backbone has no feature map.
-
-    Args:
-        trained: on the device of the pixels.
-        pixels: N images.
-        targets: (N,) int64, -1 where unknown.
-        predicted: (N,) int64.
+    Returns:
+        (M,) int64 indices of the mistakes and (M, SIDE, SIDE) uint8 maps; both empty if the backbone has no feature map
     """
     wrong = np.flatnonzero((targets >= 0) & (targets != predicted))
     try:
-        heats = [
-            cv2.resize(heat, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-            for heat in layer_cam_maps(trained, pixels, wrong, predicted[wrong])
-        ]
+        maps = layer_cam_maps(network, pixels, wrong, predicted[wrong])
+        maps = [cv2.resize(each, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for each in maps]
     except UserError:
-        wrong, heats = wrong[:0], []
-    return wrong, np.round(255 * np.array(heats).reshape(-1, SIDE, SIDE)).astype(np.uint8)
+        wrong, maps = wrong[:0], []
+    return wrong, np.round(255 * np.array(maps).reshape(-1, SIDE, SIDE)).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""Running a network: where, how precisely, and without training it."""
+"""Inference: the device, its precision, and what to do when memory runs out."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -11,37 +11,33 @@ from wbc.core.errors import UserError
 from wbc.core.progress import Bar
 from wbc.network.pixels import Pixels
 
-BATCH = 256  # images at a time
+BATCH = 256  # images that are prepared together
 
 
 class InsufficientMemoryError(UserError):
-    """The device's memory does not suffice; the message is one line saying what to lower."""
+    """The device has too little memory; the message names the setting to lower."""
 
 
 def choose_device() -> torch.device:
-    """The GPU if there is one, else the CPU, set up so that the same input gives the same output."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS may not be deterministic
+    """Return the GPU if there is one, else the CPU, and make PyTorch deterministic."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is not deterministic without it
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # it only finds code that reads such memory
+    torch.utils.deterministic.fill_uninitialized_memory = False  # only useful for debugging
     torch.backends.cudnn.benchmark = False
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def autocast(device: torch.device) -> AbstractContextManager:
-    """bfloat16 on a GPU; full precision on a CPU, whose results must not depend on its make."""
+    """bfloat16 on a GPU; float32 on a CPU, where results must not depend on the processor."""
     return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
 
 
 @contextmanager
 def enough_memory(advice: str) -> Iterator[None]:
-    """Say `advice` where memory runs out, the GPU's or the CPU's.
-
-    Raises:
-        InsufficientMemoryError: memory ran out.
-    """
+    """Turn every kind of out-of-memory error, of GPU or CPU, into an `InsufficientMemoryError` that says `advice`."""
     try:
         yield
-    except RuntimeError as error:  # PyTorch's own kind is one too; cuBLAS, cuDNN and the CPU have none
+    except RuntimeError as error:  # cuBLAS, cuDNN and the CPU allocator do not raise torch.OutOfMemoryError
         words = ("ALLOC_FAILED", "out of memory", "can't allocate memory")
         if isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words):
             raise InsufficientMemoryError(f"out of memory {advice}") from None
@@ -49,29 +45,31 @@ def enough_memory(advice: str) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def infer(model: nn.Module, prepare: nn.Module, pixels: Pixels) -> torch.Tensor:
-    """(N, C) float32 output of `model` in evaluation mode for the N images, on the CPU.
+def infer(model: nn.Module, prepare: nn.Module, pixels: Pixels, forward: Callable | None = None) -> torch.Tensor:
+    """(N, C) float32 outputs of a model in evaluation mode for N images, on the CPU.
 
-    Where a GPU's memory is short, the model sees fewer images at a time: their augmentation stays the same, the last
-    bits of the output may not.
+    The model and `prepare` are moved to the device of the pixels. `forward` computes the outputs; it is the model by
+    default. When a GPU runs out of memory, the model takes fewer images at a time: the augmentation stays the same, the
+    last bits of the output may change.
 
     Raises:
-        InsufficientMemoryError: not even for one image is there enough.
+        InsufficientMemoryError: memory does not suffice for one image.
     """
-    model.eval()
+    model, prepare = model.to(pixels.device).eval(), prepare.to(pixels.device)
+    forward = forward or model
     outputs, at_once = [], BATCH
     with Bar("inference", len(pixels), leave=False) as bar:
         for batch in pixels.batches(torch.arange(len(pixels)).split(BATCH)):
             with enough_memory(f"at images.size = {pixels.size}: lower it, or free the GPU of other programs"):
-                prepared = prepare(batch)  # in full precision: coordinates in bfloat16 would be off by pixels
+                prepared = prepare(batch)  # in float32: bfloat16 coordinates would be off by pixels
                 while True:
                     try:
                         with autocast(pixels.device):
-                            outputs.append(torch.cat([model(some).float() for some in prepared.split(at_once)]))
+                            outputs.append(torch.cat([forward(chunk).float() for chunk in prepared.split(at_once)]))
                         break
                     except torch.OutOfMemoryError:
                         if at_once == 1:
                             raise
-                    at_once //= 2
+                    at_once //= 2  # after `except`, which keeps the failed step's tensors alive
             bar.update(len(batch))
     return torch.cat(outputs).cpu()

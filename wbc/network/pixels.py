@@ -1,7 +1,8 @@
-"""The packed pixels with their targets, by part."""
+"""The packed images and their targets, in batches on the device."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -10,96 +11,83 @@ import torch
 from wbc.config.files import STUDY
 from wbc.core.tables import read_external, read_manifest, read_pixels, read_split, targets
 
-STREAMING = "out of memory with all images on the GPU: they are read as they are needed"
-SHARE = 0.5  # of the memory a GPU has for this process that images may take; the network needs the rest
+MEMORY_FRACTION = 0.5  # of the GPU memory available to this process that images may take
 
 
 class Pixels:
-    """N of the packed images, given out as batches on the device that trains.
+    """N of the packed images, in batches on a device.
 
-    Where they fit they are copied to the GPU once. Otherwise, and on a CPU, each batch is read from the memory map
-    when it is needed; on a GPU one batch ahead, through pinned memory and beside the computation.
+    If they fit, they are copied to the GPU once. Otherwise each batch is read from the memory map when it is needed,
+    and the next one is copied to the GPU through pinned memory while the current one is used.
 
     Args:
         packed: (M, H, W, 3) uint8, usually a memory map.
-        rows: (N,) places in it.
+        rows: (N,) int64 places in it.
         device: the device of the batches.
-        resident: whether to copy all of them; measured where not given.
+        resident: whether to copy all images to the device; by default, if they fit into a GPU's memory.
     """
 
     def __init__(self, packed: np.ndarray, rows: np.ndarray, device: torch.device, resident: bool | None = None):
-        self.packed, self.rows, self.device = packed, rows, device
+        self.packed, self.rows, self.device, self.images = packed, rows, device, None
         if resident is None:
             resident = device.type == "cuda" and fits(len(rows) * packed[:1].nbytes, device)
-        self.images = None
         if resident:
-            try:
-                self.images = torch.empty((len(rows), *packed.shape[1:]), dtype=torch.uint8, device=device)
-            except torch.OutOfMemoryError:
-                print(STREAMING)
-                return
-            for place, some in zip(self.images.split(1024), torch.arange(len(rows)).split(1024), strict=True):
-                place.copy_(self._read(some))  # in parts: host memory stays flat
+            self.images = torch.empty((len(rows), *packed.shape[1:]), dtype=torch.uint8, device=device)
+            for target, index in zip(self.images.split(1024), torch.arange(len(rows)).split(1024), strict=True):
+                target.copy_(self._read(index))  # in parts: host memory stays flat
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def size(self) -> int:
-        """Pixels a side."""
+        """Side of the square images in pixels."""
         return self.packed.shape[1]
 
     @property
     def resident(self) -> bool:
-        """Whether all images lie in the device's memory."""
+        """Whether all images are in the device's memory."""
         return self.images is not None
 
     def stream(self) -> None:
-        """Give that memory back: from now on each batch is read when it is needed."""
+        """Free that memory; from now on each batch is read when it is needed."""
         self.images = None
 
     def batches(self, order: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """For each (B,) int64 index tensor of `order`, on the CPU, its (B, H, W, 3) uint8 images on the device."""
+        """For each (B,) int64 index tensor on the CPU, the (B, H, W, 3) uint8 images on the device."""
         if self.resident:
             for index in order:
                 yield self.images[index.to(self.device, non_blocking=True)]
         elif self.device.type == "cpu":
             yield from map(self._read, order)
         else:
-            yield from self._ahead(order)
+            yield from self._prefetch(order)
 
     def _read(self, index: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(self.packed[self.rows[index.numpy()]])
 
-    def _ahead(self, order: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-        stream = torch.cuda.Stream(self.device)
+    def _prefetch(self, order: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+        copying = torch.cuda.Stream(self.device)
 
         def copy(index: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event]:
-            with torch.cuda.stream(stream):
+            with torch.cuda.stream(copying):
                 images = self._read(index).pin_memory().to(self.device, non_blocking=True)
-                return images, stream.record_event()
+                return images, copying.record_event()
 
         with ThreadPoolExecutor(1) as reader:
-            pending = None
-            for index in order:
-                following = reader.submit(copy, index)
-                if pending is not None:
-                    yield self._arrived(*pending.result())
-                pending = following
-            if pending is not None:
-                yield self._arrived(*pending.result())
-
-    def _arrived(self, images: torch.Tensor, event: torch.cuda.Event) -> torch.Tensor:
-        current = torch.cuda.current_stream(self.device)
-        current.wait_event(event)
-        images.record_stream(current)  # its memory is not reused before this stream is done with it
-        return images
+            copies = chain((reader.submit(copy, index) for index in order), [None])
+            for current, _ in pairwise(copies):  # the next copy is submitted before the current one is used
+                images, event = current.result()
+                computing = torch.cuda.current_stream(self.device)
+                computing.wait_event(event)
+                images.record_stream(computing)  # the memory is reused only after this stream has read it
+                yield images
 
 
-def fits(needed: int, device: torch.device) -> bool:
-    """Whether `needed` bytes of images more, with all that the process holds on the GPU, are within `SHARE` of it."""
-    memory = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
-    return torch.cuda.memory_allocated(device) + needed <= SHARE * memory
+def fits(size: int, device: torch.device) -> bool:
+    """Whether the process holds at most `MEMORY_FRACTION` of the GPU memory it can have after adding `size` bytes."""
+    available = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    return torch.cuda.memory_allocated(device) + size <= MEMORY_FRACTION * available
 
 
 class Part(NamedTuple):
@@ -107,20 +95,19 @@ class Part(NamedTuple):
 
     ids: np.ndarray  # (N,) str
     pixels: Pixels
-    targets: torch.Tensor  # (N,) int64 on the CPU, -1 where unlabelled
+    targets: torch.Tensor  # (N,) int64 on the CPU, -1 for an unlabelled image
 
 
 def load_part(name: str, repeat: int, validation: float, device: torch.device) -> Part:
-    """A repeat's part `train`, `validation` (the share `validation` of each class's training images) or `test`."""
-    place = read_split("validation", repeat)
-    return load_set(
-        STUDY, device, {"train": place >= validation, "validation": place < validation, "test": np.isnan(place)}[name]
-    )
+    """Load the part `train`, `validation` or `test` of a repeat; `validation` is that part's fraction of each class."""
+    place = read_split("validation", repeat)  # NaN for test images
+    chosen = {"train": place >= validation, "validation": place < validation, "test": np.isnan(place)}
+    return load_set(STUDY, device, chosen[name])
 
 
-def load_set(name: str, device: torch.device, chosen: np.ndarray | slice = slice(None)) -> Part:
-    """The images of a set, or those of them that a (N,) bool array chooses."""
-    manifest = read_manifest(name) if name == STUDY else read_external(name)
-    packed, rows = read_pixels(name), np.arange(len(manifest))[chosen]
-    ids = manifest["id"].to_numpy()[chosen]
-    return Part(ids, Pixels(packed, rows, device), torch.from_numpy(targets(manifest)[chosen]))
+def load_set(image_set: str, device: torch.device, chosen: np.ndarray | slice = slice(None)) -> Part:
+    """Load an image set, or those of its N images that a (N,) bool array chooses."""
+    manifest = read_manifest(image_set) if image_set == STUDY else read_external(image_set)
+    rows = np.arange(len(manifest))[chosen]
+    pixels = Pixels(read_pixels(image_set), rows, device)
+    return Part(manifest["id"].to_numpy()[rows], pixels, torch.from_numpy(targets(manifest)[rows]))

@@ -1,4 +1,4 @@
-"""How far an image lies from those a network was trained on."""
+"""The novelty of an image to a network: its distance from the images that the network was trained on."""
 
 import numpy as np
 import torch
@@ -9,44 +9,32 @@ from wbc.network.pixels import Part, Pixels
 from wbc.network.prepare import Prepare
 from wbc.scoring.novelty import NOVELTY_QUANTILE, Reference, gaussians
 
-REDUCTION = 8  # of the feature map that is looked at: docs/results.md compares them
+REDUCTION = 8  # of the feature map; docs/results.md compares several
 
 
-class ChannelMeans(nn.Module):
-    """A backbone up to one of its feature maps, whose channels it averages."""
+def channel_means(backbone: nn.Module, normalisation: dict[str, list[float]], pixels: Pixels, layer: int) -> np.ndarray:
+    """(N, D) float32 channel means of a feature map for N images."""
 
-    def __init__(self, backbone: nn.Module, layer: int):
-        super().__init__()
-        self.backbone, self.layer = backbone, layer
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) normalised images → (N, D)."""
-        (features,) = self.backbone.forward_intermediates(
-            images, indices=[self.layer], stop_early=True, output_fmt="NCHW", intermediates_only=True
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        (features,) = backbone.forward_intermediates(
+            images, indices=[layer], stop_early=True, output_fmt="NCHW", intermediates_only=True
         )
         return features.float().mean((2, 3))
 
-
-def channel_means(
-    backbone: nn.Module, normalisation: dict[str, list[float]], pixels: Pixels, layer: int
-) -> torch.Tensor:
-    """(N, D) float32 channel means of N images, on the CPU."""
-    return infer(ChannelMeans(backbone, layer), Prepare(normalisation).to(pixels.device), pixels)
+    return infer(backbone, Prepare(normalisation), pixels, forward).numpy()
 
 
 def fit_reference(
     backbone: nn.Module, normalisation: dict[str, list[float]], train: Part, validation: Part
 ) -> Reference:
-    """Where the training part lies, and when to call an image unusual.
+    """Fit the distribution of the training part, and the distance beyond which an image counts as novel.
 
-    Of the deepest feature map that is at least an eighth of the image wide: what is foreign about another laboratory's
-    cells, its stain, its optics, its background, is still in there, while the last layers have learned to overlook it.
-    The threshold is the distance within which a fraction `NOVELTY_QUANTILE` of the validation part lies.
+    The features are channel means of the deepest feature map that is at least an eighth of the image wide. It still
+    holds what differs between laboratories (stain, optics, background); later layers have learned to ignore that. The
+    threshold is the `NOVELTY_QUANTILE` of the validation part's distances.
     """
     layer = max(0, sum(info["reduction"] <= REDUCTION for info in backbone.feature_info) - 1)
-    of_train, of_validation = (
-        channel_means(backbone, normalisation, part.pixels, layer) for part in (train, validation)
-    )
-    means, precision = gaussians(of_train.numpy(), train.targets.numpy())
-    found = Reference(means.astype(np.float32), precision.astype(np.float32), 0.0, layer)
-    return found._replace(threshold=float(np.quantile(found.distance(of_validation.numpy()), NOVELTY_QUANTILE)))
+    fitted, held_out = (channel_means(backbone, normalisation, part.pixels, layer) for part in (train, validation))
+    means, precision = gaussians(fitted, train.targets.numpy())
+    reference = Reference(means.astype(np.float32), precision.astype(np.float32), 0.0, layer)
+    return reference._replace(threshold=float(np.quantile(reference.distance(held_out), NOVELTY_QUANTILE)))

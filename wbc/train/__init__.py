@@ -1,1 +1,1 @@
-"""How a network learns: losses, mixing, schedule and the training loop."""
+"""Training of networks: losses, mixing, learning-rate schedule and the training loop."""

@@ -1,14 +1,15 @@
-"""The training loop: resumable, and the same bits whether it was interrupted or not."""
+"""The training loop. An interrupted training resumes and ends with the same bits as an uninterrupted one."""
 
 import gc
 import hashlib
 import json
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import kornia
 import numpy as np
@@ -25,221 +26,190 @@ from wbc.core.errors import UserError
 from wbc.core.io import atomic
 from wbc.core.progress import Bar
 from wbc.network.inference import InsufficientMemoryError, autocast, enough_memory, infer
-from wbc.network.model import Classifier, build
-from wbc.network.pixels import STREAMING, Part
+from wbc.network.model import Classifier, build, check_size
+from wbc.network.pixels import Part
 from wbc.network.prepare import Prepare
 from wbc.scoring.scores import macro_f1
-from wbc.train.losses import CLASS_WEIGHTS, normaliser, per_image, smoothed
-from wbc.train.mixing import Mixing, one_hot
+from wbc.train.losses import CLASS_WEIGHTS, LOSSES, smooth
+from wbc.train.mixing import mixing, one_hot
 from wbc.train.schedule import factors
 
-# What is known of each epoch. The training F1 is of augmented images; of a mixed one it takes the larger share's class.
+# Values of each epoch. The training F1 is of augmented images; a mixed image counts as its larger fraction's class.
 HISTORY = ("epoch", "lr/backbone", "lr/head", "train/loss", "train/f1", "val/loss", "val/f1")
-CHUNK = {"cpu": 128, "cuda": 256}  # images augmented at once: fewer waste the time on overhead
-BATCHES = 4  # augmented at once at most, so that a smaller batch takes less memory
-CHECKPOINT_SHARE = 0.02  # of the time that may be spent on checkpoints
+CHUNK = {"cpu": 128, "cuda": 256}  # images that are augmented together; fewer are slower for each image
+BATCHES = 4  # batches that are augmented together at most, so that a smaller batch needs less memory
+CHECKPOINT_FRACTION = 0.02  # of the time that checkpoints may take
+
+
+STREAMING = "out of memory with all images on the GPU: they are read as they are needed"
+OnEpoch = Callable[[dict[str, float]], None]
 
 
 class TrainError(UserError):
-    """Training cannot go on; the message is one line saying where and why."""
+    """The training cannot continue; the message is one line saying where and why."""
 
 
 @dataclass
 class Progress:
-    """Everything about a training that changes from epoch to epoch, beside the model and the optimiser."""
+    """The state of a training beside model and optimiser."""
 
-    epoch: int = 0  # epochs completed
-    best_epoch: int = 0  # 1-based, as the report counts
+    best_epoch: int  # from 1
     best_f1: float = -1.0
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
-    history: list[list[float]] = field(default_factory=list)  # one row of HISTORY per epoch
-
-    def finished(self, epochs: int, patience: int) -> bool:
-        return self.epoch >= epochs or self.epoch - self.best_epoch >= patience
+    history: list[list[float]] = field(default_factory=list)  # the values of HISTORY for each epoch
 
 
-def checkpoint_key(*parts: Any) -> str:
-    """Short hash of settings (anything JSON can hold), of whole files (as `Path`) and of the libraries' versions."""
-    digest = hashlib.sha256(repr([library.__version__ for library in (torch, torchvision, timm, kornia)]).encode())
-    for part in parts:
-        if isinstance(part, Path):
-            with part.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        else:
-            digest.update(json.dumps(part, sort_keys=True).encode())
+class Fitted(NamedTuple):
+    """The result of a training."""
+
+    model: Classifier  # with the weights of the best epoch
+    normalisation: dict[str, list[float]]  # of its images: `mean` and `std` per channel, of values in 0…1
+    progress: Progress
+
+
+def checkpoint_key(settings: Any, files: Iterable[Path]) -> str:
+    """Hash settings (any JSON value), the content of files and the versions of the libraries."""
+    versions = [library.__version__ for library in (torch, torchvision, timm, kornia)]
+    digest = hashlib.sha256(json.dumps([settings, versions], sort_keys=True).encode())
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
 
 
 def fit(
-    row: Training,
-    train: Part,
-    validation: Part,
-    checkpoint: Path,
-    on_epoch: Callable[[dict[str, float]], None] = lambda epoch: None,
-) -> tuple[Classifier, dict[str, list[float]], Progress]:
-    """Train a row's classifier and keep the epoch of the best validation macro F1.
+    row: Training, train: Part, validation: Part, checkpoint: Path, on_epoch: OnEpoch = lambda epoch: None
+) -> Fitted:
+    """Train a row's classifier and keep the epoch with the best validation macro F1.
 
-    Random draws of an epoch are seeded by its number, so an epoch depends on nothing but the state it starts from.
-    Where images fill the GPU's memory so far that the training runs out of it, they are read as they are needed from
-    then on: it begins again at its checkpoint, and ends in the same bits.
+    The random numbers of an epoch are seeded by its number, so an epoch depends only on the state at its start. If
+    resident images leave the training too little GPU memory, it restarts from its checkpoint and streams them. With
+    `train.retrain`, the best epoch is one of the retraining, whose epochs follow in the history.
 
     Args:
         row: the row's resolved settings.
-        train: the images to learn from.
-        validation: those that choose the epoch.
-        checkpoint: where the state after an epoch is kept. If it exists, training goes on from it; its name must
-            identify settings, code and data, because nothing else is compared. A damaged one is set aside.
-        on_epoch: takes the values of `HISTORY` by name after every epoch, also of those before an interruption.
-
-    Returns:
-        The classifier with the best epoch's weights, the normalisation of its input, and the history. With
-        `train.retrain`, the best of the later epochs: they follow the first ones in the history.
+        train: the images to train on.
+        validation: the images that select the epoch.
+        checkpoint: file of the latest state, from which the training resumes; a damaged one is renamed. Its name must
+            identify settings, code and data, which are not compared.
+        on_epoch: called after every epoch, also those before an interruption, with the values of `HISTORY` by name.
 
     Raises:
-        TrainError: a part is empty, or the loss is no longer finite.
-        InsufficientMemoryError: the memory does not suffice.
-        WeightsError: the pretrained weights are out of reach.
+        TrainError: a part is empty, or the loss is not finite.
+        InsufficientMemoryError: memory does not suffice.
+        WeightsError: the pretrained weights cannot be loaded.
     """
     for name, part in (("training", train), ("validation", validation)):
         if not len(part.targets):
             raise TrainError(f"no {name} image: train.validation = {row.train.validation} of so few leaves none")
     advice = f"at train.batch_size = {row.train.batch_size} and images.size = {train.pixels.size}: lower one of them"
-    logged = 0
+    reported = set()
 
-    def log_new(epoch: dict[str, float]) -> None:
-        nonlocal logged
-        if epoch["epoch"] > logged:
-            logged = epoch["epoch"]
+    def report(epoch: dict[str, float]) -> None:
+        if epoch["epoch"] not in reported:
+            reported.add(epoch["epoch"])
             on_epoch(epoch)
 
     while True:
         try:
             with enough_memory(advice):
-                return _stages(row, train, validation, checkpoint, log_new)
+                fitted = _run_epochs(row, train, validation, checkpoint, report)
+                return _retrain(row, train, validation, checkpoint, report, fitted) if row.train.retrain else fitted
         except InsufficientMemoryError:
             resident = [part.pixels for part in (train, validation) if part.pixels.resident]
             if not resident:
                 raise
-        for pixels in resident:  # beyond `except`, which holds on to the step that failed
+        for pixels in resident:  # after `except`, which keeps the failed step's tensors alive
             pixels.stream()
         gc.collect()
         torch.cuda.empty_cache()
-        log(STREAMING)
+        tqdm.write(STREAMING)
 
 
-def _stages(
-    row: Training, train: Part, validation: Part, checkpoint: Path, on_epoch: Callable[[dict[str, float]], None]
-) -> tuple[Classifier, dict[str, list[float]], Progress]:
-    """One training or, with `train.retrain`, a second one: of a new head on the first one's best backbone."""
-    model, normalisation, before = _fit(row, train, validation, checkpoint, on_epoch)
-    if not row.train.retrain:
-        return model, normalisation, before
+def _retrain(
+    row: Training, train: Part, validation: Part, checkpoint: Path, on_epoch: OnEpoch, first: Fitted
+) -> Fitted:
+    """Train a new head on the frozen best backbone (cRT: Kang et al. 2020, §4), with class-balanced sampling.
 
-    def on_later(epoch: dict[str, float]) -> None:
-        on_epoch(epoch | {"epoch": before.epoch + epoch["epoch"]})
-
-    log(f"the head learns anew, on the backbone of epoch {before.best_epoch}")
-    again = checkpoint.with_name(f"retrain-{checkpoint.name}")
-    model, _, after = _fit(retraining(row), train, validation, again, on_later, model.backbone.state_dict())
-    after.history = before.history + [[before.epoch + number, *values] for number, *values in after.history]
-    after.epoch, after.best_epoch = before.epoch + after.epoch, before.epoch + after.best_epoch
-    return model, normalisation, after
-
-
-def retraining(row: Training) -> Training:
-    """Settings of classifier re-training (cRT: Kang et al. 2020, §4): a frozen backbone, every class equally often.
-
-    The loss is cross-entropy without class weights or margins, since no class is rare any more.
+    The loss is cross-entropy without class weights or margins, since the sampler already balances the classes.
     """
-    epochs = row.train.retrain
+    tqdm.write(f"retraining the head on the backbone of epoch {first.progress.best_epoch}")
+    epochs, checkpoint = row.train.retrain, checkpoint.with_name(f"retrain-{checkpoint.name}")
     changes = {
         "loss": Loss(name="cross_entropy", smoothing=row.loss.smoothing, class_weights="none"),
         "schedule": Schedule(name="cosine", floor=row.schedule.floor),
         "train": row.train.model_copy(update={"epochs": epochs, "freeze": epochs, "sampler": "weighted"}),
     }
-    return row.model_copy(update=changes)
+    second = _run_epochs(row.model_copy(update=changes), train, validation, checkpoint, on_epoch, first)
+    second.progress.history[:0] = first.progress.history
+    return second
 
 
-def _fit(
-    row: Training,
-    train: Part,
-    validation: Part,
-    checkpoint: Path,
-    on_epoch: Callable[[dict[str, float]], None],
-    backbone: dict[str, torch.Tensor] | None = None,
-) -> tuple[Classifier, dict[str, list[float]], Progress]:
-    trainer = Trainer(row, train, backbone)
-    progress = Progress()
-    if state := _read(checkpoint):
+def _run_epochs(
+    row: Training, train: Part, validation: Part, path: Path, on_epoch: OnEpoch, first: Fitted | None = None
+) -> Fitted:
+    """Run the epochs that are left. A retraining takes the backbone of the `first` training and continues its count."""
+    backbone, before = (first.model.backbone, len(first.progress.history)) if first else (None, 0)
+    trainer, checkpoint, settings = Trainer(row, train, backbone), Checkpoint(path), row.train
+    progress = Progress(best_epoch=before)
+    if state := checkpoint.load():
         progress = trainer.restore(state)
-        for epoch in progress.history:
-            on_epoch(dict(zip(HISTORY, epoch, strict=True)))
-        log(f"resuming after epoch {progress.epoch}")
+        for values in progress.history:
+            on_epoch(dict(zip(HISTORY, values, strict=True)))
+        tqdm.write(f"resuming after epoch {before + len(progress.history)}")
 
-    saver = Saver(checkpoint)
-    images = drop_last(len(train.targets), row.train.batch_size)
-    bar = Bar(
-        "images",
-        row.train.epochs * images,
-        initial=progress.epoch * images,
-        unit="img",
-        unit_scale=True,
-    )
-    begun, done = time.perf_counter(), progress.epoch
-    with bar:
-        while not progress.finished(row.train.epochs, row.train.patience):
+    images, last = drop_last(len(train.targets), settings.batch_size), before + settings.epochs
+    done = len(progress.history)
+    with Bar("images", settings.epochs * images, initial=done * images, unit="img", unit_scale=True) as bar:
+        while done < settings.epochs and before + done - progress.best_epoch < settings.patience:
             started = time.perf_counter()
-            rates, train_loss, train_f1 = trainer.epoch(progress.epoch, bar)
+            rates, train_loss, train_f1 = trainer.epoch(done, bar)
             speed = images / (time.perf_counter() - started)
             val_loss, val_f1 = trainer.evaluate(validation)
-            progress.epoch += 1
-            progress.history.append([progress.epoch, *rates, train_loss, train_f1, val_loss, val_f1])
-            if val_f1 > progress.best_f1 or row.train.soup:  # a soup is ready in the last epoch, whatever others score
-                progress.best_f1, progress.best_epoch = val_f1, progress.epoch
-                progress.best_weights = {k: t.cpu().clone() for k, t in trainer.scored.state_dict().items()}
-            saver.save(trainer, progress)
+            done += 1
+            progress.history.append([before + done, *rates, train_loss, train_f1, val_loss, val_f1])
+            if val_f1 > progress.best_f1 or settings.soup:  # a soup is complete in the last epoch only
+                progress.best_f1, progress.best_epoch = val_f1, before + done
+                progress.best_weights = {k: t.cpu().clone() for k, t in trainer.evaluated.state_dict().items()}
+            checkpoint.save(trainer, progress)
             on_epoch(dict(zip(HISTORY, progress.history[-1], strict=True)))
-            each = (time.perf_counter() - begun) / (progress.epoch - done)
-            left = tqdm.format_interval(each * (row.train.epochs - progress.epoch))
-            log(
-                f"epoch {progress.epoch:>3}/{row.train.epochs}  loss {train_loss:.4f}  val loss {val_loss:.4f}  val F1 "
-                f"{val_f1:.4f}  best {progress.best_f1:.4f} ({progress.best_epoch})  {speed:,.0f} images/s  {left} left"
+            tqdm.write(
+                f"epoch {before + done:>3}/{last}  loss {train_loss:.4f}  val loss {val_loss:.4f}  val F1 "
+                f"{val_f1:.4f}  best {progress.best_f1:.4f} ({progress.best_epoch})  {speed:,.0f} images/s"
             )
-
     trainer.model.load_state_dict(progress.best_weights)
-    return trainer.model.cpu().eval(), trainer.normalisation, progress
+    return Fitted(trainer.model.cpu().eval(), trainer.normalisation, progress)
 
 
 class Trainer:
-    """A model with all that changes it, epoch by epoch."""
+    """A model, its optimiser and everything else that an epoch changes."""
 
-    def __init__(self, row: Training, train: Part, backbone: dict[str, torch.Tensor] | None = None):
+    def __init__(self, row: Training, train: Part, backbone: nn.Module | None = None):
         self.row, self.train, self.device = row, train, train.pixels.device
         torch.manual_seed(row.seed)
         model, self.normalisation = build(row.model, train.pixels.size)
-        if backbone:  # in place of the one that model.weights names
-            model.backbone.load_state_dict(backbone)
+        check_size(model, row.model.name, train.pixels.size)
+        if backbone:
+            model.backbone.load_state_dict(backbone.state_dict())
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.augmented = Prepare(self.normalisation, row.augment).to(self.device)
-        self.plain = Prepare(self.normalisation).to(self.device)
-        self.mixing = Mixing(row.mix)
+        self.plain = Prepare(self.normalisation)
+        self.mixing, self.loss = mixing(row.mix), partial(LOSSES[row.loss.name], row.loss)
         self.targets = train.targets.to(self.device)
         counts = np.bincount(train.targets.numpy(), minlength=len(CLASSES))
         self.counts = torch.from_numpy(counts).to(self.device)
-        weights = CLASS_WEIGHTS[row.loss.class_weights](counts)
-        self.weights = torch.tensor(weights, dtype=torch.float32, device=self.device)
-        # batch norms' statistics too: those of the weights as they are would not be the average's
-        how = mean if row.train.soup else ema(row.train.ema)
-        averaged = row.train.soup or row.train.ema
-        self.average = AveragedModel(self.model, multi_avg_fn=how, use_buffers=True) if averaged else None
-        # what validation sees and what is kept; of a soup, see `epoch`
-        self.scored = self.average.module if row.train.ema else self.model
+        self.weights = torch.from_numpy(CLASS_WEIGHTS[row.loss.class_weights](counts)).float().to(self.device)
+        self.average = None
+        if row.train.ema or row.train.soup:  # with the statistics of batch norms, which belong to the weights
+            self.average = AveragedModel(self.model, multi_avg_fn=averaging(row.train.ema), use_buffers=True)
+        # The model that is validated and kept; `epoch` changes it for a soup
+        self.evaluated = self.average.module if row.train.ema else self.model
         self.begin(frozen=row.train.freeze > 0)
 
     def begin(self, frozen: bool) -> None:
-        """Start a phase, with a new optimiser: the head alone, or everything (report §7.7.3).
+        """Start a phase with a new optimiser: only the head is trained, or everything (report §7.7.3).
 
-        A frozen backbone is in evaluation mode: its batch norms keep their statistics, and it drops nothing.
+        A frozen backbone is in evaluation mode: the statistics of its batch norms are fixed, and it has no dropout.
         """
         self.frozen = frozen
         self.model.backbone.requires_grad_(not frozen)
@@ -247,35 +217,35 @@ class Trainer:
         self.network = torch.compile(self.model) if self.row.train.compile else self.model
 
     def restore(self, state: dict[str, Any]) -> Progress:
-        """Take up the state that `Saver` kept."""
+        """Return to a state that `Checkpoint.save` wrote."""
         progress = Progress(**state["progress"])
         self.model.load_state_dict(state["model"])
         if self.average:
             self.average.load_state_dict(state["average"])
-        self.begin(frozen=progress.epoch <= self.row.train.freeze)  # the phase of the last epoch, not of the next
+        self.begin(frozen=len(progress.history) <= self.row.train.freeze)  # the phase of the last epoch
         self.optimiser.load_state_dict(state["optimiser"])
         return progress
 
     def epoch(self, number: int, bar: tqdm) -> tuple[tuple[float, float], float, float]:
-        """Epoch `number` (from 0): the learning rates of backbone and head, the mean loss and the macro F1."""
+        """Run an epoch (from 0) and return the learning rates of backbone and head, the mean loss and the macro F1."""
         row = self.row
         if number == row.train.freeze and self.frozen:
             self.begin(frozen=False)
-        scales = factors(row.schedule, number, row.train.epochs, row.train.freeze)
-        rates = (scales[0] * row.optim.lr_backbone, scales[1] * row.optim.lr_head)
+        scale, head_scale = factors(row.schedule, number, row.train.epochs, row.train.freeze)
+        rates = (scale * row.optim.lr_backbone, head_scale * row.optim.lr_head)
         for group in self.optimiser.param_groups:
             group["lr"] = rates[group["part"]]
-        torch.manual_seed(seeded(row.seed, number, 0))  # augmentation, mixing and dropout
-        order = torch.Generator().manual_seed(seeded(row.seed, number, "order"))
+        torch.manual_seed(derive_seed(row.seed, number, 0))  # of augmentation, mixing and dropout
+        order = torch.Generator().manual_seed(derive_seed(row.seed, number, "order"))
         batches = sample(row.train.sampler, self.train.targets, self.counts.cpu(), row.train.batch_size, order)
 
         self.model.train()
         self.model.backbone.train(not self.frozen)
         losses, predicted, drawn = [], [], []
-        for prepared, index in self._prepared(batches):
+        for prepared, index in self.prepared(batches):
             images, targets = self.mixing(prepared, self.targets[index])
-            value, logits = self._step(images, targets)
-            losses.append(value)  # read at the end: a look at every step would wait for the GPU
+            loss, logits = self.step(images, targets)
+            losses.append(loss)  # read after the epoch: reading it in every step would wait for the GPU
             predicted.append(logits.argmax(1))
             drawn.append(targets.argmax(1))
             bar.update(row.train.batch_size)
@@ -291,137 +261,114 @@ class Trainer:
             ends = left % row.schedule.period == 0 and left < row.train.soup * row.schedule.period
             if ends:
                 self.average.update_parameters(self.model)
-            self.scored = self.average.module if ends else self.model
+            self.evaluated = self.average.module if ends else self.model
         drawn, predicted = (torch.cat(each).cpu().numpy() for each in (drawn, predicted))
         return rates, losses.mean().item(), macro_f1(drawn, predicted)
 
     def evaluate(self, part: Part) -> tuple[float, float]:
         """Loss and macro F1 of a part, without augmentation."""
-        logits = infer(self.scored, self.plain, part.pixels)
-        targets, weights = one_hot(part.targets), self.weights.cpu()
-        losses = per_image(self.row.loss, logits, targets, weights, self.counts.cpu())
-        loss = losses.sum() / normaliser(self.row.loss, targets, weights)
+        logits = infer(self.evaluated, self.plain, part.pixels)
+        loss = self.loss(logits, one_hot(part.targets), self.weights.cpu(), self.counts.cpu())
         return loss.item(), macro_f1(part.targets.numpy(), logits.argmax(1).numpy())
 
-    def _prepared(self, batches: list[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Each batch's augmented images and its places, augmented several batches at a time."""
+    def prepared(self, batches: tuple[torch.Tensor, ...]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the augmented images and the indices of each batch; several batches are augmented together."""
         group = max(1, min(CHUNK[self.device.type], BATCHES * self.row.train.batch_size) // len(batches[0]))
         chunks = [batches[i : i + group] for i in range(0, len(batches), group)]
         for chunk, pixels in zip(chunks, self.train.pixels.batches(map(torch.cat, chunks)), strict=True):
-            prepared = self.augmented(pixels).split([len(batch) for batch in chunk])
-            for images, batch in zip(prepared, chunk, strict=True):
-                yield images, batch.to(self.device, non_blocking=True)
+            images = self.augmented(pixels).split([len(batch) for batch in chunk])
+            for prepared, batch in zip(images, chunk, strict=True):
+                yield prepared, batch.to(self.device, non_blocking=True)
 
-    def _step(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """One optimiser step: the batch's mean loss, and the logits."""
+    def step(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run one optimiser step and return the batch's mean loss and logits."""
         row = self.row
         with autocast(self.device):
             logits = self.network(images)
         logits = logits.float()
-        targets = smoothed(targets, self.counts, row.loss.smoothing)
-        losses = per_image(row.loss, logits, targets, self.weights, self.counts)
-        value = losses.sum() / normaliser(row.loss, targets, self.weights)
+        loss = self.loss(logits, smooth(targets, self.counts, row.loss.smoothing), self.weights, self.counts)
         self.optimiser.zero_grad(set_to_none=True)
-        value.backward()
+        loss.backward()
         if row.optim.clip_norm > 0:
             nn.utils.clip_grad_norm_(self.model.parameters(), row.optim.clip_norm)
         self.optimiser.step()
         if row.train.ema:
             self.average.update_parameters(self.model)
-        return value.detach(), logits.detach()
+        return loss.detach(), logits.detach()
 
 
-class Saver:
-    """Keeps the latest state on disk, as often as costs no more than `CHECKPOINT_SHARE` of the time."""
+class Checkpoint:
+    """The latest state in a file, written as often as takes at most `CHECKPOINT_FRACTION` of the time."""
 
     def __init__(self, path: Path):
         self.path, self.cost, self.last = path, 0.0, float("-inf")
 
     def save(self, trainer: Trainer, progress: Progress) -> None:
         started = time.perf_counter()
-        if started - self.last < self.cost / CHECKPOINT_SHARE:
+        if started - self.last < self.cost / CHECKPOINT_FRACTION:
             return
-        state = {
-            "model": trainer.model.state_dict(),
-            "optimiser": trainer.optimiser.state_dict(),
-            "progress": vars(progress),
-        }
-        if trainer.average:
-            state["average"] = trainer.average.state_dict()
+        parts = {"model": trainer.model, "optimiser": trainer.optimiser, "average": trainer.average}
+        state = {name: part.state_dict() for name, part in parts.items() if part}
         with atomic(self.path) as temporary:
-            torch.save(state, temporary)
+            torch.save(state | {"progress": vars(progress)}, temporary)
         self.last = time.perf_counter()
         self.cost = self.last - started
 
-
-def _read(checkpoint: Path) -> dict[str, Any] | None:
-    """The state that `Saver` kept."""
-    if not checkpoint.exists():
-        return None
-    try:
-        with zipfile.ZipFile(checkpoint) as archive:
-            if damaged := archive.testzip():  # PyTorch compares no checksums: a flipped bit would train on
-                raise zipfile.BadZipFile(f"checksum of {damaged}")
-        return torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except OSError:  # it may be sound: no permission, a server that does not answer
-        raise
-    except Exception as error:  # PyTorch raises many kinds
-        aside = checkpoint.replace(checkpoint.with_suffix(".damaged"))
-        log(f"{checkpoint} is damaged ({type(error).__name__}), now {aside.name}: training starts from the beginning")
-        return None
+    def load(self) -> dict[str, Any] | None:
+        """Return the state; None if there is none or it is damaged, in which case the file is renamed."""
+        if not self.path.exists():
+            return None
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                if damaged := archive.testzip():  # PyTorch compares no checksums
+                    raise zipfile.BadZipFile(f"checksum of {damaged}")
+            return torch.load(self.path, map_location="cpu", weights_only=True)
+        except OSError:  # such as no permission: the file may be intact
+            raise
+        except Exception as error:  # PyTorch raises many kinds
+            aside, kind = self.path.replace(self.path.with_suffix(".damaged")), type(error).__name__
+            tqdm.write(f"{self.path} is damaged ({kind}), now {aside.name}: training starts from the beginning")
+            return None
 
 
 def parameter_groups(model: Classifier, settings: Optim) -> list[dict[str, Any]]:
-    """AdamW's groups: two learning rates (report §7.2.1), and no decay on norms, biases and layer scales.
+    """AdamW's groups: two learning rates (report §7.2.1), and no weight decay on norms, biases and layer scales.
 
     `part` is 0 for the backbone and 1 for the head. Frozen parameters are in no group.
     """
     groups = []
     for part, (module, rate) in enumerate(((model.backbone, settings.lr_backbone), (model.head, settings.lr_head))):
         parameters = [p for p in module.parameters() if p.requires_grad]
-        for decay, chosen in (
-            (settings.weight_decay, [p for p in parameters if p.ndim > 1]),
-            (0.0, [p for p in parameters if p.ndim <= 1]),
-        ):
-            if chosen:
+        for decay, matrices in ((settings.weight_decay, True), (0.0, False)):
+            if chosen := [p for p in parameters if (p.ndim > 1) is matrices]:
                 groups.append({"params": chosen, "lr": rate, "part": part, "weight_decay": decay})
     return groups
 
 
-def ema(decay: float) -> Callable[[list[torch.Tensor], list[torch.Tensor], torch.Tensor], None]:
-    """What moves averaged tensors towards those of a step, by 1 - decay: an exponential moving average.
+def averaging(decay: float) -> Callable[[list[torch.Tensor], list[torch.Tensor], torch.Tensor], None]:
+    """Return the update of `AveragedModel`: an exponential moving average, or the mean if `decay` is 0.
 
-    The first steps move it further, by 1 - (1 + n) / (10 + n) after n of them, as TensorFlow's does: a training of few
-    steps would otherwise end near its beginning.
+    As in TensorFlow, the decay after n steps is at most (1 + n) / (10 + n), so that early weights are forgotten soon.
     """
 
+    @torch.no_grad()
     def update(averages: list[torch.Tensor], values: list[torch.Tensor], number: torch.Tensor) -> None:
-        _move(averages, values, 1 - ((1 + number) / (10 + number)).clamp(max=decay))
+        if not averages[0].is_floating_point():  # the counter of a batch norm
+            torch._foreach_copy_(averages, values)
+            return
+        weight = 1 - ((1 + number) / (10 + number)).clamp(max=decay) if decay else 1 / (1 + number)
+        for average, value in zip(averages, values, strict=True):
+            average.lerp_(value, weight.to(average.dtype))
 
     return update
-
-
-def mean(averages: list[torch.Tensor], values: list[torch.Tensor], number: torch.Tensor) -> None:
-    """Make means of `number` tensors those of one more each."""
-    _move(averages, values, 1 / (1 + number))
-
-
-@torch.no_grad()
-def _move(averages: list[torch.Tensor], values: list[torch.Tensor], share: torch.Tensor) -> None:
-    if not averages[0].is_floating_point():  # a batch norm's counter
-        torch._foreach_copy_(averages, values)
-        return
-    for average, value in zip(averages, values, strict=True):
-        average.lerp_(value, share.to(average.dtype))
 
 
 def sample(
     name: str, targets: torch.Tensor, counts: torch.Tensor, batch_size: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, ...]:
-    """Index batches of one epoch, (batch_size,) int64 each, on the CPU.
+    """Draw the batches of one epoch as (batch_size,) int64 indices on the CPU.
 
-    `weighted` draws as many images as there are, with replacement, every class equally often (report §7.2.1);
-    `shuffle` takes each once.
+    `weighted` draws N images with replacement, every class equally often (report §7.2.1); `shuffle` draws each once.
     """
     if name == "weighted":
         weights = 1 / counts.double().clamp(min=1)
@@ -432,15 +379,10 @@ def sample(
 
 
 def drop_last(count: int, batch_size: int) -> int:
-    """Images of an epoch: a last, smaller batch is left out, since batch norm would see too few images in it."""
+    """Images of an epoch: a smaller last batch is left out, because batch norms need more images."""
     return count - count % batch_size or count
 
 
-def seeded(*parts: int | str) -> int:
-    """A seed of 63 bits for what `parts` name."""
+def derive_seed(*parts: int | str) -> int:
+    """A seed of 63 bits for a name made of parts."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
-
-
-def log(line: str) -> None:
-    """Print a line above the progress bar."""
-    tqdm.write(line)

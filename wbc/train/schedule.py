@@ -1,4 +1,4 @@
-"""Learning rate over the epochs, a pure function: there is no state to save or to restore."""
+"""Learning rates as a pure function of the epoch, so that there is no state to save."""
 
 import math
 
@@ -6,30 +6,24 @@ from wbc.config.schema import Schedule
 
 
 def _cosine(epoch: int, period: int) -> float:
-    """From 1 down to 0 over a period, and again (report, eq. 5; Loshchilov and Hutter 2017)."""
+    """Fall from 1 to 0 over a period, then start again (report, eq. 5; Loshchilov and Hutter 2017)."""
     return (1 + math.cos(math.pi * (epoch % period) / period)) / 2
 
 
-SCHEDULES = {  # schedule.name, whose allowed values are these: settings, epoch (from 0) and all epochs → 0…1
+SCHEDULES = {  # values of schedule.name: functions of settings, epoch (from 0) and number of epochs
     "cosine": lambda settings, epoch, epochs: _cosine(epoch, epochs),
     "restarts": lambda settings, epoch, epochs: _cosine(epoch, settings.period),
 }
 
 
-def factor(settings: Schedule, epoch: int, epochs: int) -> float:
-    """What every learning rate is multiplied with in `epoch` (from 0), constant within it; never below `floor`."""
-    return settings.floor + (1 - settings.floor) * SCHEDULES[settings.name](settings, epoch, epochs)
-
-
 def factors(settings: Schedule, epoch: int, epochs: int, freeze: int) -> tuple[float, float]:
-    """The factors of backbone and head where the backbone is frozen for the first `freeze` of the epochs.
+    """Factors of the learning rates of backbone and head in an epoch (from 0), never below `floor`.
 
-    The head learns at its full rate meanwhile; the schedule begins when both train (report §7.7.3). Where the backbone
-    stays frozen, the schedule is the head's.
+    While the backbone is frozen, in the first `freeze` epochs, its factor is 0 and the head's is 1; the schedule begins
+    afterwards (report §7.7.3). If the backbone is never trained, the head follows the schedule.
     """
-    if freeze >= epochs:
-        return 0.0, factor(settings, epoch, epochs)
-    if epoch < freeze:
+    if epoch < freeze < epochs:
         return 0.0, 1.0
-    scale = factor(settings, epoch - freeze, epochs - freeze)
-    return scale, scale
+    start = freeze if freeze < epochs else 0
+    scale = settings.floor + (1 - settings.floor) * SCHEDULES[settings.name](settings, epoch - start, epochs - start)
+    return (scale if freeze < epochs else 0.0), scale
