@@ -1,6 +1,7 @@
-"""The training loop: what it draws, learns, keeps and takes up again."""
+"""The training loop: what it samples, learns, keeps and resumes."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,391 +11,328 @@ from torch._dynamo import lookup_backend
 from settings import STILL, changed
 from wbc.network.inference import InsufficientMemoryError, infer
 from wbc.network.model import build
-from wbc.network.pixels import STREAMING, Pixels
+from wbc.network.pixels import Pixels
 from wbc.network.prepare import Prepare
 from wbc.train import engine
-from wbc.train.engine import HISTORY, TrainError, fit, parameter_groups, sample
-from wbc.train.losses import per_image
+from wbc.train.engine import HISTORY, Trainer, TrainError, fit, parameter_groups, sample
 from wbc.train.mixing import one_hot
 
-CPU = torch.device("cpu")
+SILENT = engine.tqdm(disable=True)
 
 
-# --- sampler and optimiser
+def state(module):
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
-def test_the_weighted_sampler_shows_every_class_equally_often():
-    generator = torch.Generator().manual_seed(0)
-    targets = torch.tensor([0] * 900 + [2] * 90 + [1] * 10)
+def equal(one, other):
+    return {name for name in one if torch.equal(one[name], other[name])}
+
+
+def record(monkeypatch, name, values, watch):
+    """Append `watch(trainer)` to `values` before each call of a method of `Trainer`."""
+    method = getattr(Trainer, name)
+
+    def recorded(trainer, *args):
+        values.append(watch(trainer))
+        return method(trainer, *args)
+
+    monkeypatch.setattr(Trainer, name, recorded)
+
+
+def score(monkeypatch, scores, states):
+    """Replace the validation by given scores; note the weights of the model and of the one that is kept."""
+    scores = iter(scores)
+
+    def evaluate(trainer, part):
+        states.append((state(trainer.model), state(trainer.evaluated)))
+        return 1.0, next(scores)
+
+    monkeypatch.setattr(Trainer, "evaluate", evaluate)
+
+
+def test_samplers():
+    targets, generator = torch.tensor([0] * 900 + [2] * 90 + [1] * 10), torch.Generator().manual_seed(0)
     counts = torch.bincount(targets, minlength=13)
     drawn = torch.cat([torch.cat(sample("weighted", targets, counts, 32, generator)) for _ in range(10)])
-    shares = np.bincount(targets[drawn], minlength=13) / len(drawn)
-    assert shares[:3] == pytest.approx([1 / 3] * 3, abs=0.02)
+    fractions = np.bincount(targets[drawn], minlength=13) / len(drawn)
+    assert fractions[:3] == pytest.approx([1 / 3] * 3, abs=0.02)
+    for count, sizes in ((70, [32, 32]), (5, [5])):
+        batches = sample("shuffle", targets[:count], counts, 32, generator)
+        assert [len(batch) for batch in batches] == sizes
+        assert len(set(torch.cat(batches).tolist())) == sum(sizes)
 
 
-def test_shuffling_takes_each_image_once_and_drops_the_short_batch():
-    targets, generator = torch.zeros(70, dtype=torch.int64), torch.Generator()
-    batches = sample("shuffle", targets, torch.tensor([70]), 32, generator)
-    assert [len(b) for b in batches] == [32, 32]
-    assert len(set(torch.cat(batches).tolist())) == 64
-    assert [len(b) for b in sample("shuffle", targets[:5], torch.tensor([5]), 32, generator)] == [5]
-
-
-def test_two_learning_rates_and_no_decay_on_norms_and_biases(tiny_row):
+def test_learning_rates_and_weight_decay(tiny_row):
     model, _ = build(tiny_row.model)
-    groups = parameter_groups(model, tiny_row.optim)
+    groups, settings = parameter_groups(model, tiny_row.optim), tiny_row.optim
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
-    of = {id(p): group for group in groups for p in group["params"]}
+    group_of = {id(p): group for group in groups for p in group["params"]}
     norms = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, torch.nn.LayerNorm)}
     assert len(norms) > 5
     for name, parameter in model.named_parameters():
-        group, settings = of[id(parameter)], tiny_row.optim
+        group, free = group_of[id(parameter)], name in norms or name.endswith(("bias", "gamma"))
         assert group["lr"] == (settings.lr_head if name.startswith("head.") else settings.lr_backbone)
-        plain = name in norms or name.endswith(("bias", "gamma"))
-        assert group["weight_decay"] == (0.0 if plain else settings.weight_decay), name
-
-
-# --- the loop
-def values(result):
-    return {name: tensor.clone() for name, tensor in result.state_dict().items()}
+        assert group["weight_decay"] == (0.0 if free else settings.weight_decay), name
 
 
 def test_it_learns(tiny_row, coloured, tmp_path):
     row = tiny_row.model_copy(update={"augment": STILL})
     model, normalisation, progress = fit(row, coloured, coloured, tmp_path / "c.pt")
-    logits = infer(model, Prepare(normalisation), coloured.pixels)
     assert progress.best_f1 == 1.0
-    assert (logits.argmax(1) == coloured.targets).all()
+    assert (infer(model, Prepare(normalisation), coloured.pixels).argmax(1) == coloured.targets).all()
 
 
-def test_it_keeps_the_best_epoch(tiny_row, coloured, tmp_path, monkeypatch):
-    states, scores = [], iter([0.1, 0.5, 0.3, 0.5])
-
-    def scripted(trainer, part):
-        states.append(values(trainer.model))
-        return 1.0, next(scores)
-
-    monkeypatch.setattr(engine.Trainer, "evaluate", scripted)
-    model, _, progress = fit(tiny_row, coloured, coloured, tmp_path / "c.pt")
-    assert (progress.best_epoch, progress.best_f1) == (2, 0.5)
-    assert all(torch.equal(tensor, states[1][name]) for name, tensor in model.state_dict().items())
+def test_the_best_epoch_is_kept_until_patience_runs_out(tiny_row, coloured, tmp_path, monkeypatch):
+    states, row = [], changed(tiny_row, train={"patience": 2, "epochs": 10})
+    score(monkeypatch, [0.1, 0.5, 0.3, 0.5], states)
+    model, _, progress = fit(row, coloured, coloured, tmp_path / "c.pt")
+    assert (progress.best_epoch, progress.best_f1, len(progress.history)) == (2, 0.5, 4)
+    assert equal(state(model), states[1][0]) == set(states[1][0])
 
 
 def test_validation_is_not_augmented(tiny_row, coloured):
-    trainer = engine.Trainer(tiny_row, coloured)
+    trainer = Trainer(tiny_row, coloured)
     loss, f1 = trainer.evaluate(coloured)
     logits = infer(trainer.model, Prepare(trainer.normalisation), coloured.pixels)
-    target = one_hot(coloured.targets)
-    by_hand = per_image(tiny_row.loss, logits, target, trainer.weights, trainer.counts).mean().item()
-    assert loss == pytest.approx(by_hand)
+    assert loss == pytest.approx(
+        trainer.loss(logits, one_hot(coloured.targets), trainer.weights, trainer.counts).item()
+    )
     assert (loss, f1) == trainer.evaluate(coloured)
 
 
-DRAWN = {"mix": {"mixup_alpha": 0.4, "cutmix_alpha": 1.0}, "optim": {"clip_norm": 1.0}}
+MIXED = {"mix": {"mixup_alpha": 0.4, "cutmix_alpha": 1.0}, "optim": {"clip_norm": 1.0}}
 
 
 @pytest.mark.parametrize(
-    ("groups", "deaths", "epochs"),  # of five steps an epoch
+    ("groups", "deaths", "epochs"),  # five steps per epoch
     [
-        (DRAWN | {"train": {"freeze": 2}}, (3, 13, 18), 4),  # before and after the backbone is unfrozen
-        (DRAWN | {"train": {"freeze": 2, "ema": 0.9}}, (13,), 4),
-        ({"train": {"soup": 2}}, (13, 18), 4),  # two epochs a cycle: between its snapshots
-        (DRAWN | {"train": {"retrain": 2, "ema": 0.9}}, (13, 23, 28), 6),  # before the head learns anew, and while
+        (MIXED | {"train": {"freeze": 2}}, (3, 13, 18), 4),  # before and after the backbone is unfrozen
+        (MIXED | {"train": {"freeze": 2, "ema": 0.9}}, (13,), 4),
+        ({"train": {"soup": 2}}, (13, 18), 4),  # between the ends of the two cycles
+        (MIXED | {"train": {"retrain": 2, "ema": 0.9}}, (13, 23, 28), 6),  # before and during the retraining
     ],
     ids=["plain", "ema", "soup", "retrain"],
 )
 def test_killed_and_resumed_ends_in_the_same_bits(tiny_row, coloured, tmp_path, monkeypatch, groups, deaths, epochs):
-    """A training that dies in a step and goes on in another process ends as one that does not."""
-    row, real = changed(tiny_row, **groups), engine.Trainer._step
-    monkeypatch.setattr(engine, "CHECKPOINT_SHARE", math.inf)  # after every epoch
-    through = fit(row, coloured, coloured, tmp_path / "through.pt")
-    assert [epoch[0] for epoch in through[2].history] == [*range(1, epochs + 1)]
-    for dies_in in deaths:
-        steps = iter(range(1, dies_in + 1))
+    row, step = changed(tiny_row, **groups), Trainer.step
+    monkeypatch.setattr(engine, "CHECKPOINT_FRACTION", math.inf)  # after every epoch
+    expected = fit(row, coloured, coloured, tmp_path / "through.pt")
+    assert [epoch[0] for epoch in expected.progress.history] == [*range(1, epochs + 1)]
+    for death in deaths:
+        steps = iter(range(1, death + 1))
 
-        def dies(*args, steps=steps, dies_in=dies_in):
-            if next(steps) == dies_in:
+        def dying(*args, steps=steps, death=death):
+            if next(steps) == death:
                 raise KeyboardInterrupt
-            return real(*args)
+            return step(*args)
 
-        monkeypatch.setattr(engine.Trainer, "_step", dies)
+        monkeypatch.setattr(Trainer, "step", dying)
         with pytest.raises(KeyboardInterrupt):
-            fit(row, coloured, coloured, tmp_path / f"{dies_in}.pt")
-        monkeypatch.setattr(engine.Trainer, "_step", real)
-        torch.manual_seed(123)  # another process would have another state
-        seen = []
-        model, _, progress = fit(row, coloured, coloured, tmp_path / f"{dies_in}.pt", on_epoch=seen.append)
-        assert all(list(epoch) == list(HISTORY) for epoch in seen)  # those before the end of the first process too
-        assert [list(epoch.values()) for epoch in seen] == progress.history == through[2].history
-        for name, tensor in through[0].state_dict().items():
-            assert torch.equal(tensor, model.state_dict()[name]), name
+            fit(row, coloured, coloured, tmp_path / f"{death}.pt")
+        monkeypatch.setattr(Trainer, "step", step)
+        torch.manual_seed(123)  # another process has another random state
+        reported = []
+        model, _, progress = fit(row, coloured, coloured, tmp_path / f"{death}.pt", reported.append)
+        assert all(list(epoch) == list(HISTORY) for epoch in reported)
+        assert [list(epoch.values()) for epoch in reported] == progress.history == expected.progress.history
+        assert equal(state(model), state(expected.model)) == set(state(model))
 
 
-def test_averaged_weights_are_scored_and_kept(tiny_row, coloured, tmp_path, monkeypatch):
-    """The moving average of what each step left, worked out apart; of batch norms' statistics too."""
+def test_the_moving_average_is_validated_and_kept(tiny_row, coloured, tmp_path, monkeypatch):
     row = changed(tiny_row, model={"name": "test_efficientnet"}, train={"epochs": 3, "ema": 0.7})
-    states, scored, real = [], [], engine.Trainer._step
-
-    def step(trainer, *batch):
-        result = real(trainer, *batch)
-        states.append(values(trainer.model))
-        return result
-
-    def evaluate(trainer, part):
-        scored.append(values(trainer.scored))
-        return 1.0, len(states) / 100  # the last epoch is the best
-
-    monkeypatch.setattr(engine.Trainer, "_step", step)
-    monkeypatch.setattr(engine.Trainer, "evaluate", evaluate)
-    model = fit(row, coloured, coloured, tmp_path / "c.pt")[0]
-    expected = dict(states[0])
-    for number, state in enumerate(states[1:], start=1):
+    before, states = [], []
+    record(monkeypatch, "step", before, lambda trainer: state(trainer.model))
+    score(monkeypatch, [0.1, 0.2, 0.3], states)
+    model = fit(row, coloured, coloured, tmp_path / "c.pt").model
+    last, kept = states[-1]
+    expected = dict(before[1])  # after the first step
+    for number, values in enumerate([*before[2:], last], start=1):
         decay = min(0.7, (1 + number) / (10 + number))
-        for name, tensor in state.items():
+        for name, tensor in values.items():
             counter = name.endswith("num_batches_tracked")
             expected[name] = tensor if counter else decay * expected[name] + (1 - decay) * tensor
     assert any(name.endswith("running_var") for name in expected)
     for name, tensor in expected.items():
-        torch.testing.assert_close(scored[-1][name], tensor)
-        assert torch.equal(model.state_dict()[name], scored[-1][name])
-    assert not torch.allclose(model.state_dict()["head.1.weight"], states[-1]["head.1.weight"])
+        torch.testing.assert_close(kept[name], tensor)
+    assert equal(state(model), kept) == set(kept)
+    assert not torch.allclose(kept["head.1.weight"], last["head.1.weight"])
 
 
 def test_a_soup_is_the_mean_of_the_last_cycles_ends(tiny_row, coloured, tmp_path, monkeypatch):
-    """It is kept whatever earlier epochs scored; batch norms' statistics are averaged too."""
     train = {"epochs": 7, "freeze": 1, "patience": 1, "soup": 2}  # cycles of two epochs end in 3, 5 and 7
-    row = changed(tiny_row, model={"name": "test_efficientnet"}, train=train)
-    states, scored = [], []
-
-    def evaluate(trainer, part):
-        states.append(values(trainer.model))
-        scored.append(values(trainer.scored))
-        return 1.0, 1 / len(states)
-
-    monkeypatch.setattr(engine.Trainer, "evaluate", evaluate)
+    row, states = changed(tiny_row, model={"name": "test_efficientnet"}, train=train), []
+    score(monkeypatch, [1 / epoch for epoch in range(1, 8)], states)
     model, _, progress = fit(row, coloured, coloured, tmp_path / "c.pt")
+    models, evaluated = zip(*states, strict=True)
     for name, tensor in model.state_dict().items():
         counter = name.endswith("num_batches_tracked")
-        torch.testing.assert_close(tensor, states[6][name] if counter else (states[4][name] + states[6][name]) / 2)
-        assert torch.equal(tensor, scored[6][name])
-        assert all(torch.equal(scored[epoch][name], states[epoch][name]) for epoch in range(6)), name
-    assert any(name.endswith("running_var") for name in states[0])
-    assert not torch.allclose(states[4]["head.1.weight"], states[6]["head.1.weight"])
-    assert (progress.best_epoch, progress.best_f1) == (7, 1 / 7)
+        torch.testing.assert_close(tensor, models[6][name] if counter else (models[4][name] + models[6][name]) / 2)
+    assert equal(state(model), evaluated[6]) == set(evaluated[6])
+    assert all(equal(models[epoch], evaluated[epoch]) == set(models[epoch]) for epoch in range(6))
+    assert not torch.allclose(models[4]["head.1.weight"], models[6]["head.1.weight"])
+    assert (progress.best_epoch, progress.best_f1) == (7, 1 / 7)  # whatever earlier epochs scored
 
 
-def test_checkpoints_take_a_small_share_of_the_time(tmp_path, monkeypatch):
+def test_checkpoints_take_a_small_fraction_of_the_time(tmp_path, monkeypatch):
     now, saved = [0.0], []
     monkeypatch.setattr(engine.time, "perf_counter", lambda: now[0])
 
     def save(state, path):
-        now[0] += 1.0  # seconds that a checkpoint takes
+        now[0] += 1.0  # second per checkpoint
         saved.append(now[0])
         path.write_bytes(b"")
 
     monkeypatch.setattr(torch, "save", save)
-    saver, trainer = engine.Saver(tmp_path / "c.pt"), engine.Trainer.__new__(engine.Trainer)
-    trainer.model = trainer.optimiser = torch.nn.Linear(1, 1)
-    trainer.average = None
+    checkpoint, layer = engine.Checkpoint(tmp_path / "c.pt"), torch.nn.Linear(1, 1)
     for _ in range(100):
-        now[0] += 3.0  # an epoch
-        saver.save(trainer, engine.Progress())
-    assert len(saved) / now[0] == pytest.approx(engine.CHECKPOINT_SHARE, rel=0.2)
+        now[0] += 3.0  # seconds per epoch
+        checkpoint.save(SimpleNamespace(model=layer, optimiser=layer, average=None), engine.Progress(0))
+    assert len(saved) / now[0] == pytest.approx(engine.CHECKPOINT_FRACTION, rel=0.2)
     assert saved[0] == 4.0  # the first at once
 
 
-def test_a_frozen_backbone_keeps_its_weights_and_statistics(tiny_row, coloured, tmp_path, monkeypatch):
-    row = changed(tiny_row, model={"name": "test_efficientnet", "dropout": 0.5}, train={"freeze": 2, "epochs": 3})
-    states, modes, real = [], [], engine.Trainer.epoch
-
-    def watched(trainer, number, bar):
-        states.append(values(trainer.model))
-        result = real(trainer, number, bar)
-        modes.append((trainer.model.backbone.training, trainer.model.head.training))
-        return result
-
-    monkeypatch.setattr(engine.Trainer, "epoch", watched)
-    history = fit(row, coloured, coloured, tmp_path / "c.pt")[2].history
-    same = {name for name in states[0] if torch.equal(states[0][name], states[2][name])}
-    backbone = {name for name in states[0] if name.startswith("backbone.")}
-    assert any("running_mean" in name for name in backbone)
-    assert same == backbone
-    assert modes == [(False, True), (False, True), (True, True)]  # the head's dropout acts throughout
-    rates = [epoch[1:3] for epoch in history]
-    assert rates == [[0.0, row.optim.lr_head]] * 2 + [[row.optim.lr_backbone, row.optim.lr_head]]
-
-
-def test_a_linear_probe_is_one_layer_on_a_backbone_that_stays_as_it_is(tiny_row, coloured, tmp_path):
-    settings = {"name": "test_efficientnet", "hidden": 0}
-    row = changed(tiny_row, model=settings, train={"freeze": 4, "epochs": 4}, optim={"lr_head": 0.1})
-    torch.manual_seed(row.seed)
-    before = values(build(row.model, 32)[0])
+@pytest.mark.parametrize(("freeze", "hidden"), [(2, 512), (3, 0)], ids=["unfrozen", "probe"])
+def test_a_frozen_backbone_keeps_its_weights_and_statistics(tiny_row, coloured, tmp_path, monkeypatch, freeze, hidden):
+    settings = {"name": "test_efficientnet", "dropout": 0.5, "hidden": hidden}
+    row = changed(tiny_row, model=settings, train={"freeze": freeze, "epochs": 3})
+    before, modes, states = [], [], []
+    record(monkeypatch, "epoch", before, lambda trainer: state(trainer.model))
+    record(monkeypatch, "evaluate", modes, lambda it: (it.model.backbone.training, it.model.head.training))
+    record(monkeypatch, "evaluate", states, lambda trainer: state(trainer.model))
     model, _, progress = fit(row, coloured, coloured, tmp_path / "c.pt")
-    differ = {name for name, tensor in values(model).items() if not torch.equal(tensor, before[name])}
-    assert differ == {"head.1.weight", "head.1.bias"}
-    assert model.head[1].weight.shape == (13, model.backbone.num_features)
-    assert [epoch[1] for epoch in progress.history] == [0.0] * 4
+    backbone = {name for name in before[0] if name.startswith("backbone.")}
+    assert any("running_mean" in name for name in backbone)
+    assert equal(before[0], states[freeze - 1]) == backbone
+    assert modes == [(epoch >= freeze, True) for epoch in range(3)]  # the head's dropout is always active
+    assert (equal(before[0], states[2]) == backbone) == (freeze == 3)
+    assert [epoch[1] for epoch in progress.history] == [0.0] * freeze + [row.optim.lr_backbone] * (3 - freeze)
+    if not hidden:
+        assert model.head[1].weight.shape == (13, model.backbone.num_features)
 
 
-def test_a_retrained_head_is_a_new_one_on_the_best_backbone(tiny_row, coloured, tmp_path, monkeypatch):
-    """From classes equally often, at its own rate's cosine, and kept though the first head scored higher."""
-    row = changed(
-        tiny_row,
-        loss={"name": "logit_adjusted", "tau": 1.0, "class_weights": "class_balanced"},
-        train={"epochs": 3, "sampler": "shuffle", "retrain": 2},
-    )
+def test_retraining_fits_a_new_head_to_the_best_backbone(tiny_row, coloured, tmp_path, monkeypatch):
+    loss = {"name": "logit_adjusted", "tau": 1.0, "class_weights": "class_balanced"}
+    row = changed(tiny_row, loss=loss, train={"epochs": 3, "sampler": "shuffle", "retrain": 2})
     torch.manual_seed(row.seed)
-    new = values(build(row.model, 32)[0].head)
-    begun, ended, how, scores = [], [], [], iter([0.8, 0.9, 0.7, 0.3, 0.2])
-    real_epoch, real_loss, real_sample = engine.Trainer.epoch, engine.per_image, engine.sample
-
-    def epoch(trainer, number, bar):
-        begun.append(values(trainer.model))
-        result = real_epoch(trainer, number, bar)
-        ended.append(values(trainer.model))
-        return result
-
-    def loss(settings, logits, target, weights, counts):
-        how[-1] |= {settings.name, *weights.tolist()}
-        return real_loss(settings, logits, target, weights, counts)
-
-    def drawn(name, *args):
-        how.append({name})
-        return real_sample(name, *args)
-
-    monkeypatch.setattr(engine.Trainer, "epoch", epoch)
-    monkeypatch.setattr(engine, "per_image", loss)
-    monkeypatch.setattr(engine, "sample", drawn)
-    monkeypatch.setattr(engine.Trainer, "evaluate", lambda trainer, part: (1.0, next(scores)))
+    new = {f"head.{name}": tensor for name, tensor in state(build(row.model, 32)[0].head).items()}
+    begun, ended, rows = [], [], []
+    record(monkeypatch, "epoch", begun, lambda trainer: state(trainer.model))
+    record(monkeypatch, "epoch", rows, lambda it: (it.row.loss.name, it.row.train.sampler, set(it.weights.tolist())))
+    score(monkeypatch, [0.8, 0.9, 0.7, 0.3, 0.2], ended)
     seen = []
-    model, _, progress = fit(row, coloured, coloured, tmp_path / "c.pt", lambda each: seen.append(each["epoch"]))
-
-    head = {name: tensor for name, tensor in begun[3].items() if name.startswith("head.")}
-    assert all(torch.equal(tensor, new[name.removeprefix("head.")]) for name, tensor in head.items())
-    for state in (begun[3], ended[4], values(model)):
-        assert all(torch.equal(tensor, ended[1][name]) for name, tensor in state.items() if name not in head)
-    assert all(torch.equal(tensor, ended[3][name]) for name, tensor in values(model).items())
-    assert not torch.equal(ended[3]["head.1.weight"], ended[1]["head.1.weight"])
-    assert [each & {"shuffle", "weighted", "logit_adjusted", "cross_entropy"} for each in how] == [
-        *[{"shuffle", "logit_adjusted"}] * 3, *[{"weighted", "cross_entropy"}] * 2
-    ]  # fmt: skip
-    assert all(each >= {1.0} and 0.0 not in each for each in how[3:])
+    model, _, progress = fit(row, coloured, coloured, tmp_path / "c.pt", lambda epoch: seen.append(epoch["epoch"]))
+    ended_model, backbone = [pair[0] for pair in ended], set(begun[0]) - set(new)
+    assert equal(new, begun[3]) == set(new)
+    for later in (begun[3], ended_model[4], state(model)):
+        assert equal(later, ended_model[1]) >= backbone
+    assert equal(state(model), ended_model[3]) == set(begun[0])  # kept although the first head scored higher
+    assert not equal(ended_model[3], ended_model[1]) & {"head.1.weight"}
+    assert [each[:2] for each in rows] == [("logit_adjusted", "shuffle")] * 3 + [("cross_entropy", "weighted")] * 2
+    assert rows[3][2] == {1.0}
     assert [epoch[1:3] for epoch in progress.history[3:]] == [[0.0, 1e-3], [0.0, 5e-4]]
     assert seen == [epoch[0] for epoch in progress.history] == [1, 2, 3, 4, 5]
-    assert (progress.epoch, progress.best_epoch, progress.best_f1) == (5, 4, 0.3)
+    assert (progress.best_epoch, progress.best_f1) == (4, 0.3)
 
 
-def test_gradients_are_clipped_to_their_norm(tiny_row, coloured, monkeypatch):
-    for limit, clips in ((0.0, False), (1e-3, True)):
-        trainer = engine.Trainer(changed(tiny_row, optim={"clip_norm": limit}), coloured)
-        norms = []
+@pytest.mark.parametrize(("limit", "clipped"), [(0.0, False), (1e-3, True)])
+def test_gradients_are_clipped_to_their_norm(tiny_row, coloured, monkeypatch, limit, clipped):
+    trainer, norms = Trainer(changed(tiny_row, optim={"clip_norm": limit}), coloured), []
 
-        def step(trainer=trainer, norms=norms):
-            norms.append(torch.stack([p.grad.norm() for p in trainer.model.parameters()]).norm().item())
+    def step():
+        norms.append(torch.stack([p.grad.norm() for p in trainer.model.parameters()]).norm().item())
 
-        monkeypatch.setattr(trainer.optimiser, "step", step)
-        trainer.epoch(0, engine.tqdm(disable=True))
-        assert (max(norms) < 1.01e-3) == clips
+    monkeypatch.setattr(trainer.optimiser, "step", step)
+    trainer.epoch(0, SILENT)
+    assert (max(norms) < 1.01e-3) == clipped
 
 
 def test_every_epoch_draws_anew(tiny_row, coloured, monkeypatch):
-    orders, seeds, pixels, real = [], [], [], engine.Trainer._prepared
+    orders, seeds, pixels, prepared = [], [], [], Trainer.prepared
 
     def watched(trainer, batches):
         orders.append(torch.cat(batches).tolist())
         seeds.append(torch.initial_seed())
-        for prepared, index in real(trainer, batches):
-            pixels.append(prepared[0].sum().item())
-            yield prepared, index
+        for images, index in prepared(trainer, batches):
+            pixels.append(images[0].sum().item())
+            yield images, index
 
-    monkeypatch.setattr(engine.Trainer, "_prepared", watched)
-    trainer = engine.Trainer(changed(tiny_row, train={"sampler": "shuffle"}), coloured)
+    monkeypatch.setattr(Trainer, "prepared", watched)
+    trainer = Trainer(changed(tiny_row, train={"sampler": "shuffle"}), coloured)
     for epoch in (0, 1, 0):
-        trainer.epoch(epoch, engine.tqdm(disable=True))
+        trainer.epoch(epoch, SILENT)
     assert seeds[0] == seeds[2] != seeds[1]  # of augmentation, mixing and dropout
-    first, second, again = orders
-    assert first == again != second
-    assert sorted(first) == sorted(second) == list(range(40))
+    assert orders[0] == orders[2] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(40))
     assert pixels[:5] == pixels[10:] != pixels[5:10]
 
 
-def test_it_stops_when_patience_runs_out(tiny_row, coloured, tmp_path):
-    row = changed(tiny_row, train={"patience": 2, "epochs": 10}, optim={"lr_backbone": 1e-12, "lr_head": 1e-12})
-    progress = fit(row, coloured, coloured, tmp_path / "c.pt")[2]
-    assert (progress.best_epoch, progress.epoch) == (1, 3)
-
-
-def test_a_loss_that_is_not_finite_stops_with_epoch_step_and_rates(tiny_row, coloured, tmp_path):
+def test_a_loss_that_is_not_finite_is_an_error(tiny_row, coloured, tmp_path):
     row = changed(tiny_row, optim={"lr_backbone": 1e30, "lr_head": 1e30})
     with pytest.raises(TrainError, match=r"epoch 1, step 2: the loss is nan at .* 1e\+30 \(backbone\)"):
         fit(row, coloured, coloured, tmp_path / "c.pt")
     assert not (tmp_path / "c.pt").exists()
 
 
-OUT_OF_MEMORY = [
-    torch.OutOfMemoryError("CUDA"),
-    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
-    RuntimeError("[enforce] can't allocate memory"),
-]
+def test_an_empty_part_is_an_error(tiny_row, coloured, tmp_path):
+    with pytest.raises(TrainError, match=r"no validation image: train.validation = 0.15"):
+        fit(tiny_row, coloured, coloured._replace(targets=coloured.targets[:0]), tmp_path / "c.pt")
 
 
-@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+        RuntimeError("[enforce] can't allocate memory"),
+    ],
+)
 def test_too_little_memory_names_the_settings_to_lower(tiny_row, coloured, tmp_path, monkeypatch, error):
     def full(*args):
         raise error
 
-    monkeypatch.setattr(engine.Trainer, "_step", full)
-    with pytest.raises(
-        InsufficientMemoryError, match=r"out of memory at train.batch_size = 8 and images.size = 32: lower one"
-    ):
+    monkeypatch.setattr(Trainer, "step", full)
+    message = r"out of memory at train.batch_size = 8 and images.size = 32: lower one"
+    with pytest.raises(InsufficientMemoryError, match=message):
         fit(tiny_row, coloured, coloured, tmp_path / "c.pt")
 
 
-def resident(part):
-    return part._replace(pixels=Pixels(part.pixels.packed, part.pixels.rows, CPU, resident=True))
+def test_resident_images_that_leave_too_little_memory_are_streamed(tiny_row, coloured, tmp_path, monkeypatch, capsys):
+    """The training restarts from the last checkpoint and ends in the same bits; no epoch is reported twice."""
+    expected = fit(tiny_row, coloured, coloured, tmp_path / "a.pt")
+    train, validation = (
+        coloured._replace(pixels=Pixels(coloured.pixels.packed, np.arange(40), torch.device("cpu"), resident=True))
+        for _ in range(2)
+    )
+    seen, step = [], Trainer.step
 
-
-def test_images_that_leave_too_little_memory_are_read_as_needed(tiny_row, coloured, tmp_path, monkeypatch, capsys):
-    """From the last checkpoint on, in the same bits, and no epoch is logged twice."""
-    expected, _, through = fit(tiny_row, coloured, coloured, tmp_path / "a.pt")
-    train, validation, seen, real = resident(coloured), resident(coloured), [], engine.Trainer._step
-
-    def step(trainer, *batch):
+    def full(trainer, *batch):
         if trainer.train.pixels.resident and len(seen) == 2:
             raise torch.OutOfMemoryError("CUDA")
-        return real(trainer, *batch)
+        return step(trainer, *batch)
 
-    monkeypatch.setattr(engine, "CHECKPOINT_SHARE", 1e-9)  # the first epoch's alone: the second comes again
-    monkeypatch.setattr(engine.Trainer, "_step", step)
-    model, _, progress = fit(
-        tiny_row, train, validation, tmp_path / "b.pt", on_epoch=lambda e: seen.append(e.pop("epoch"))
-    )
+    monkeypatch.setattr(engine, "CHECKPOINT_FRACTION", 1e-9)  # only after the first epoch: the second is repeated
+    monkeypatch.setattr(Trainer, "step", full)
+    fitted = fit(tiny_row, train, validation, tmp_path / "b.pt", lambda epoch: seen.append(epoch.pop("epoch")))
     assert seen == [1, 2, 3, 4]
-    assert progress.history == through.history
-    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in expected.state_dict().items())
+    assert fitted.progress.history == expected.progress.history
+    assert equal(state(fitted.model), state(expected.model)) == set(state(expected.model))
     assert not train.pixels.resident
     assert not validation.pixels.resident
-    assert capsys.readouterr().out.count(STREAMING) == 1
+    assert capsys.readouterr().out.count(engine.STREAMING) == 1
 
 
-def test_an_empty_part_is_said_before_training(tiny_row, coloured, tmp_path):
-    nothing = coloured._replace(targets=coloured.targets[:0])
-    with pytest.raises(TrainError, match=r"no validation image: train.validation = 0.15"):
-        fit(tiny_row, coloured, nothing, tmp_path / "c.pt")
-
-
-def test_compiled_it_computes_the_same(tiny_row, coloured, tmp_path, monkeypatch):
-    """Traced and differentiated ahead, in both phases; generating machine code would take a minute."""
+def test_a_compiled_model_computes_the_same(tiny_row, coloured, tmp_path, monkeypatch):
+    """Traced and differentiated ahead of time in both phases; generating machine code would take a minute."""
     row = changed(tiny_row, train={"epochs": 2, "freeze": 1})
-    eager, _, expected = fit(row, coloured, coloured, tmp_path / "a.pt")
-    graphs, real = [], torch.compile
+    eager = fit(row, coloured, coloured, tmp_path / "a.pt")
+    graphs, compile_ = [], torch.compile
 
     def backend(graph, inputs):
         graphs.append(graph)
         return lookup_backend("aot_eager")(graph, inputs)
 
-    monkeypatch.setattr(torch, "compile", lambda model: real(model, backend=backend))
-    compiled, _, progress = fit(changed(row, train={"compile": True}), coloured, coloured, tmp_path / "b.pt")
+    monkeypatch.setattr(torch, "compile", lambda model: compile_(model, backend=backend))
+    compiled = fit(changed(row, train={"compile": True}), coloured, coloured, tmp_path / "b.pt")
     assert len(graphs) >= 2
-    assert np.allclose(progress.history, expected.history, rtol=1e-3)
-    assert list(compiled.state_dict()) == list(eager.state_dict())
+    assert np.allclose(compiled.progress.history, eager.progress.history, rtol=1e-3)
+    assert list(compiled.model.state_dict()) == list(eager.model.state_dict())

@@ -1,4 +1,4 @@
-"""The one interface of every model, and the files of those with classical ones; a network's: test_model_file."""
+"""The interface of all models, and the files of classical models and blends."""
 
 import pickle
 import subprocess
@@ -18,14 +18,13 @@ from sklearn.preprocessing import StandardScaler
 from wbc.__main__ import main
 from wbc.classical import model as files
 from wbc.classical.gridsearch import oversample, without_smote
-from wbc.classical.model import Classical, fit_reference, load_classical, save_classical
+from wbc.classical.model import Classical, fit_reference, save_classical
 from wbc.classical.models import classifiers, gradient_boosting
 from wbc.config.schema import TTA
 from wbc.core.classes import CLASSES
-from wbc.core.errors import UserError
-from wbc.core.modelfile import WeightsError
+from wbc.core.errors import WeightsError
 from wbc.features import feature_set
-from wbc.models.model import BLEND, Blend, ClassicalModel, Inputs, NetworkModel, load, save_blend
+from wbc.models.model import BLEND, Inputs, Model, load, save_blend
 from wbc.network.model import NO_TTA, save_model
 from wbc.network.pixels import Pixels
 from wbc.scoring.calibration import scaled
@@ -35,36 +34,29 @@ NAMES = [*classifiers("hist", True, 1), "exact", "gridsearch"]
 WIDTH = len(feature_set("v1").NAMES)
 
 
-def fitted():
-    """By name, a model of each kind, of 11 of the classes and features as many as v1 has."""
-    rng = np.random.default_rng(0)
-    target, fold = np.arange(110) % 11, np.arange(110) // 11 % 5
-    features = rng.normal(size=(110, WIDTH)) + target[:, None]
-    models = classifiers("hist", True, 1)
-    boost = {name: gradient_boosting(name, 1) for name in ("exact", "hist")}
-    models["exact"] = make_pipeline(StandardScaler(), boost["exact"].set_params(n_estimators=2))
-    smote = FunctionSampler(func=oversample, kw_args={"neighbors": 3, "seed": 1})
-    steps = [("scale", StandardScaler()), ("smote", smote), ("boost", boost["hist"].set_params(max_iter=2))]
-    models["gridsearch"] = Pipeline(steps)
-    found = {name: model.fit(features, target) for name, model in models.items()}
-    expected = found["gridsearch"].predict_proba(features)
-    found["gridsearch"] = without_smote(found["gridsearch"])
-    assert np.array_equal(found["gridsearch"].predict_proba(features), expected)
-    return {
-        name: Classical("v1", "hsv", each, 0.5, fit_reference(features, target, fold)) for name, each in found.items()
-    }
-
-
 def write(folder):
-    models = fitted()
-    for name, model in models.items():
-        save_classical(Path(folder) / f"{name}.skops", model)
+    """Fit a classical model of each kind to 11 of the classes, and save them."""
+    target, fold = np.arange(110) % 11, np.arange(110) // 11 % 5
+    features = np.random.default_rng(0).normal(size=(110, WIDTH)) + target[:, None]
+    exact, hist = gradient_boosting("exact", 1), gradient_boosting("hist", 1)
+    smote = FunctionSampler(func=oversample, kw_args={"neighbors": 3, "seed": 1})
+    steps = [("scale", StandardScaler()), ("smote", smote), ("boost", hist.set_params(max_iter=2))]
+    pipelines = classifiers("hist", True, 1) | {"gridsearch": Pipeline(steps)}
+    pipelines["exact"] = make_pipeline(StandardScaler(), exact.set_params(n_estimators=2))
+    reference, models = fit_reference(features, target, fold), {}
+    for name, pipeline in pipelines.items():
+        pipeline.fit(features, target)
+        expected = pipeline.predict_proba(features)
+        served = without_smote(pipeline) if name == "gridsearch" else pipeline
+        assert np.array_equal(served.predict_proba(features), expected)
+        models[name] = Classical("v1", "hsv", served, 0.5, reference)
+        save_classical(Path(folder) / f"{name}.skops", models[name])
     return models
 
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """Each in a file of this process, and of another one."""
+    """The models, and the folders with their files from this process and from another one."""
     here, there = (tmp_path_factory.mktemp(name) for name in ("here", "there"))
     script = "import sys; sys.path.insert(0, sys.argv[1]); import conftest, test_models; test_models.write(sys.argv[2])"
     subprocess.run([sys.executable, "-c", script, Path(__file__).parent, there], check=True)
@@ -72,19 +64,17 @@ def kept(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_classical_model_comes_back_to_the_last_bit_and_in_the_same_bytes(kept, name, tmp_path):
+def test_a_classical_model_comes_back_to_the_last_bit_and_in_the_same_bytes(kept, name, tmp_path):
     models, here, there = kept
-    file = here / f"{name}.skops"
-    assert file.read_bytes() == (there / f"{name}.skops").read_bytes()
-    save_classical(tmp_path / "again.skops", load_classical(file))
-    assert (tmp_path / "again.skops").read_bytes() == file.read_bytes()
-    found, features = load(file), 11 * np.random.default_rng(1).random((50, WIDTH))
-    inputs = Inputs(None, features)
-    assert np.array_equal(found.probabilities(inputs), models[name].probabilities(features))
-    assert np.array_equal(found.novelty(inputs), models[name].novelty(features))
-    assert (found.classical[:2], found.classical.temperature) == (("v1", "hsv"), 0.5)
-    assert (found.input_spec, found.network, found.unseen) == ((None, ("v1", "hsv")), None, {11, 12})
-    assert not found.probabilities(inputs)[:, 11:].any()
+    content, model = (here / f"{name}.skops").read_bytes(), load(here / f"{name}.skops")
+    save_classical(tmp_path / "again.skops", model.classical)
+    assert content == (there / f"{name}.skops").read_bytes() == (tmp_path / "again.skops").read_bytes()
+    features = 11 * np.random.default_rng(1).random((50, WIDTH))
+    probabilities = model.probabilities(Inputs(None, features))
+    assert np.array_equal(probabilities, models[name].probabilities(features))
+    assert not probabilities[:, 11:].any()
+    assert np.array_equal(model.novelty(Inputs(None, features)), models[name].novelty(features))
+    assert (model.input_spec, model.network, model.unseen) == ((None, ("v1", "hsv")), None, {11, 12})
 
 
 class Harmful:
@@ -112,39 +102,85 @@ def test_nothing_is_unpickled(classical, tmp_path):
     assert not (tmp_path / "harm").exists()
 
 
-def damaged(path):
+@pytest.fixture
+def blend(trained, classical, tmp_path):
+    """The file of a blend: 0.7 of a network and 0.3 of a classical model."""
+    save_model(tmp_path / "m.safetensors", trained)
+    save_classical(tmp_path / "m.skops", classical)
+    save_blend(tmp_path / "blend.zip", tmp_path / "m.safetensors", tmp_path / "m.skops", (0.7, 0.3))
+    return tmp_path / "blend.zip"
+
+
+@pytest.mark.parametrize("tta", [NO_TTA, TTA(passes=2, temperature=0.8)], ids=["plain", "tta"])
+def test_a_blend_is_the_weighted_mean_of_calibrated_probabilities(blend, trained, classical, measured, coloured, tta):
+    inputs = Inputs(Pixels(coloured.pixels.packed, np.arange(5), torch.device("cpu")), measured)
+    network, model = scaled(trained.probabilities(inputs.pixels, tta).numpy(), 0.4), load(blend)
+    expected = 0.7 * network + 0.3 * classical.probabilities(measured)
+    np.testing.assert_allclose(model.probabilities(inputs, tta), expected, rtol=1e-6)
+    novelty = np.maximum(trained.novelty(inputs.pixels), classical.novelty(measured))
+    assert np.array_equal(model.novelty(inputs), novelty)
+    assert (model.input_spec, model.unseen) == (((32, 1.0), ("v3", "polar")), {12})
+    silent = Model(trained._replace(reference=None), classical, (0.7, 0.3))
+    assert np.array_equal(silent.novelty(inputs), classical.novelty(measured))
+    assert silent._replace(classical=None).novelty(inputs) is None
+    assert np.array_equal(Model(trained).probabilities(inputs, tta), network)
+    assert (Model(trained).input_spec, Model(trained).unseen) == (((32, 1.0), None), set())
+    again = blend.with_name("again.zip")
+    save_blend(again, blend.with_name("m.safetensors"), blend.with_name("m.skops"), (0.7, 0.3))
+    assert again.read_bytes() == blend.read_bytes()
+
+
+def rewrite(**entries):
+    """Return a function that replaces entries of a zip file, or removes those that are None."""
+
+    def change(path):
+        with zipfile.ZipFile(path) as archive:
+            content = {name: archive.read(name) for name in archive.namelist()} | entries
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, value in content.items():
+                if value is not None:
+                    archive.writestr(name, value)
+
+    return change
+
+
+def damage(path):
     content = path.read_bytes()
     middle = len(content) // 3
     path.write_bytes(content[:middle] + bytes(64) + content[middle + 64 :])
 
 
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-100])
+def replace(content):
+    return lambda path: path.write_bytes(content)
 
 
-def foreign(path):
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("README.md", "x")
-
-
-def numbers(path):
-    path.write_bytes(skops.io.dumps({"weights": np.ones(3)}))
-
-
-@pytest.mark.parametrize("spoil", [damaged, cut, foreign, numbers, Path.unlink])
-def test_a_file_that_is_no_classical_model_is_one_line(classical, tmp_path, spoil):
-    save_classical(tmp_path / "m.skops", classical)
-    spoil(tmp_path / "m.skops")
-    for read in (load, load_classical):
-        with pytest.raises(WeightsError, match=r"^\S*m\.skops: (not a|no such file)") as error:
-            read(tmp_path / "m.skops")
-        assert "\n" not in str(error.value)
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("m.skops", damage, "not a classical model"),
+        ("m.skops", lambda path: path.write_bytes(path.read_bytes()[:-100]), "not a model of this project"),
+        ("m.skops", replace(skops.io.dumps({"weights": np.ones(3)})), "not a classical model"),
+        ("m.skops", Path.unlink, "no such file"),
+        ("m.skops", lambda path: (path.unlink(), path.mkdir()), "not a model of this project"),
+        ("blend.zip", damage, ""),
+        ("blend.zip", rewrite(**{"1.skops": None}), "not a blend of models"),
+        ("blend.zip", rewrite(**{"1.skops": b"x"}), "1.skops: not a classical model"),
+        ("blend.zip", rewrite(**{"0.safetensors": b"x"}), "0.safetensors: not a model of this project"),
+        ("blend.zip", rewrite(**{BLEND: b"{"}), "not a blend of models"),
+        ("blend.zip", rewrite(**{BLEND: b"[1]"}), "not a blend of models"),
+    ],
+)
+def test_a_file_that_is_no_model_is_one_line(blend, name, change, message):
+    change(blend.with_name(name))
+    with pytest.raises(WeightsError, match=rf"^\S*{name}: {message}") as error:
+        load(blend.with_name(name))
+    assert "\n" not in str(error.value)
 
 
 def test_a_model_of_other_classes_is_refused(classical, tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "CLASSES", ("A", "B"))
-    save_classical(tmp_path / "m.skops", classical)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "CLASSES", ("A", "B"))
+        save_classical(tmp_path / "m.skops", classical)
     with pytest.raises(WeightsError, match=r"m\.skops: trained for other classes: A, B$"):
         load(tmp_path / "m.skops")
 
@@ -152,118 +188,32 @@ def test_a_model_of_other_classes_is_refused(classical, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "words"),
     [({"features": "v9"}, "v9 on polar"), ({"masks": "disc"}, "v3 on disc"), ({"features": "v2"}, "v2 on polar")],
-    ids=["set", "masks", "count"],
 )
-def test_features_that_nothing_here_measures_are_said(classical, tmp_path, change, words):
+def test_features_that_this_version_does_not_measure_are_refused(classical, tmp_path, change, words):
     save_classical(tmp_path / "m.skops", classical._replace(**change))
     with pytest.raises(WeightsError, match=f"m.skops: takes 120 features of the set {words} masks, which this version"):
         load(tmp_path / "m.skops")
 
 
-# --- blends
-
-
-@pytest.fixture
-def blend(trained, classical, tmp_path):
-    """The file of a network's 0.7 and a classical model's 0.3."""
-    save_model(tmp_path / "m.safetensors", trained)
-    save_classical(tmp_path / "m.skops", classical)
-    save_blend(tmp_path / "blend.zip", [(0.7, tmp_path / "m.safetensors"), (0.3, tmp_path / "m.skops")])
-    return tmp_path / "blend.zip"
-
-
-@pytest.mark.parametrize("tta", [NO_TTA, TTA(passes=2, temperature=0.8)], ids=["plain", "tta"])
-def test_a_blend_is_the_weighted_mean_of_calibrated_probabilities(blend, trained, classical, measured, coloured, tta):
-    inputs = Inputs(Pixels(coloured.pixels.packed, np.arange(5), torch.device("cpu")), measured)
-    network = scaled(trained.probabilities(inputs.pixels, tta).numpy(), 0.4)
-    found = load(blend)
-    expected = 0.7 * network + 0.3 * classical.probabilities(measured)
-    np.testing.assert_allclose(found.probabilities(inputs, tta), expected, rtol=1e-6)
-    assert np.array_equal(
-        found.novelty(inputs), np.maximum(trained.novelty(inputs.pixels), classical.novelty(measured))
-    )
-    assert (found.input_spec, found.unseen) == (((32, 1.0), ("v3", "polar")), {12})
-    assert torch.equal(found.network.model.head[-1].bias, trained.model.head[-1].bias)
-    silent = Blend(((0.7, NetworkModel(trained._replace(reference=None))), (0.3, ClassicalModel(classical))))
-    assert np.array_equal(silent.novelty(inputs), classical.novelty(measured))
-
-
-def test_a_blends_file_is_the_same_bytes_again(blend):
-    save_blend(blend.with_name("b.zip"), [(0.7, blend.with_name("m.safetensors")), (0.3, blend.with_name("m.skops"))])
-    assert blend.with_name("b.zip").read_bytes() == blend.read_bytes()
-
-
-def rewritten(path, change):
-    """The zip file with some entries' content replaced, or taken out where it is None."""
-    with zipfile.ZipFile(path) as archive:
-        entries = {name: archive.read(name) for name in archive.namelist()} | change
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in entries.items():
-            if content is not None:
-                archive.writestr(name, content)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"1.skops": None}, "not a blend of models"),
-        ({"1.skops": b"x"}, "1.skops: not a model of this project"),
-        ({"0.safetensors": b"x"}, "0.safetensors: not a model of this project"),
-        ({BLEND: b"{"}, "not a blend of models"),
-        ({BLEND: b"[1]"}, "not a blend of models"),
-    ],
-)
-def test_a_blend_that_cannot_be_read_is_one_line(blend, change, message):
-    rewritten(blend, change)
-    with pytest.raises(WeightsError, match=rf"^\S*blend\.zip: {message}"):
-        load(blend)
-
-
-def test_a_damaged_blend_is_one_line(blend):
-    damaged(blend)
-    with pytest.raises(WeightsError, match=r"^\S*blend\.zip: "):
-        load(blend)
-
-
-@pytest.mark.parametrize("name", ["nowhere.zip", "folder"])
-def test_what_is_no_file_is_one_line(tmp_path, name):
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(UserError, match=rf"{name}: (no such file|not a model)"):
-        load(tmp_path / name)
-
-
-def test_networks_know_nothing_of_classical_models():
-    command = """
-import importlib, pkgutil, sys, wbc.network
-for module in pkgutil.iter_modules(wbc.network.__path__, "wbc.network."):
-    importlib.import_module(module.name)
-sys.exit(any(name.startswith(("wbc.classical", "wbc.models")) for name in sys.modules))
-"""
-    subprocess.run([sys.executable, "-c", command], check=True)
-
-
-# --- doubtful labels
-
-
 def test_label_check_takes_the_best_classifier_of_a_folder(tmp_path, monkeypatch, capsys):
-    def write(name, *predicted, target=(0, 1, 2), part="validation"):
-        found = Predictions(np.array(list("abc")), np.array(target), np.eye(13)[[*predicted]])
+    def write(name, *predicted, part="validation"):
+        found = Predictions(np.array(list("abc")), np.arange(3), np.eye(13)[[*predicted]])
         write_predictions(f"runs/v3-0/classical/{name}.npz", {part: found})
 
+    def fails(message):
+        with pytest.raises(SystemExit, match=f"^error: runs/v3-0/classical{message}"):
+            main(["label-check"])
+
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match=r"^error: runs/v3-0/classical: No such file"):
-        main(["label-check"])
+    fails(": No such file")
     Path("runs/v3-0/classical").mkdir(parents=True)
-    with pytest.raises(SystemExit, match=r"^error: runs/v3-0/classical: no classifier's predictions; dvc repro"):
-        main(["label-check"])
-    write("knn", 5, 5, 5)
-    write("lda", 0, 1, 5)
-    write("svm", 0, 5, 5)
+    fails(": no classifier's predictions; dvc repro")
+    for name, predicted in {"knn": (5, 5, 5), "lda": (0, 1, 5), "svm": (0, 5, 5)}.items():
+        write(name, *predicted)
     main(["label-check"])
     header = "id,label,probability,suggested,suggested_probability,by\n"
     assert capsys.readouterr().out == f"{header}c,{CLASSES[2]},0.0,{CLASSES[5]},1.0,lda\n"
     main(["label-check", "runs/v3-0/classical/svm.npz"])
     assert [line[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["b", "c"]
     write("broken", 0, 1, 2, part="test")
-    with pytest.raises(SystemExit, match=r"^error: runs/v3-0/classical/broken\.npz: not a classifier's predictions"):
-        main(["label-check"])
+    fails(r"/broken\.npz: not a classifier's predictions")

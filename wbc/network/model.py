@@ -58,7 +58,7 @@ def build(settings: Model, size: int | None = None) -> tuple[Classifier, dict[st
         WeightsError: its weights cannot be loaded.
     """
     name, options = settings.name, {"num_classes": 0}
-    if size and timm.get_pretrained_cfg(name).fixed_input_size:
+    if size and timm.get_pretrained_cfg(name, allow_unregistered=False).fixed_input_size:
         options["img_size"] = size
     backbone = timm.create_model(name, **options)
     normalisation = {key: list(backbone.pretrained_cfg[key]) for key in ("mean", "std")}
