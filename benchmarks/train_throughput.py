@@ -51,10 +51,10 @@ def main() -> None:
     settings = resolve(params)
     pin(settings["pack"]["compute"]["threads"] if arguments.profile == "sample" else os.cpu_count(), "native")
 
-    from wbc.synthetic import write_dataset
+    from wbc.synthetic import class_counts, write_dataset
 
     with tempfile.TemporaryDirectory() as folder:
-        write_dataset(Path(folder), train=512, test=1, minimum_train=1, minimum_test=0, size=CHALLENGE, seed=0)
+        write_dataset(Path(folder), {"train": class_counts(512, 1), "test": class_counts(1, 0)}, CHALLENGE, seed=0)
         files = sorted(Path(folder).glob("images/*"))
         results = measure(settings, files, arguments.images, arguments.rounds)
     show(results)

@@ -5,7 +5,7 @@ import numpy as np
 from stages import run
 from wbc.classical.model import calibrate, fit_reference, save_classical
 from wbc.classical.models import classifiers, cross_validate
-from wbc.classical.table import read_test, read_training
+from wbc.classical.table import read_parts
 from wbc.config.files import STUDY, load
 from wbc.core.io import write_csv
 from wbc.core.tables import RUNS, mark
@@ -15,7 +15,7 @@ from wbc.scoring.scores import accuracy, macro_f1
 
 def main(features: str, repeat: str) -> None:
     settings = load("classical", features, int(repeat))
-    train, test = read_training(features, int(repeat)), read_test(features, int(repeat))
+    train, test = read_parts(features, int(repeat))
     folds, out = [train.fold == fold for fold in np.unique(train.fold)], RUNS / f"{features}-{repeat}/classical"
     # Table 3 is without class weights, Table 4 with; so is what somebody adds
     models = classifiers(settings.implementation, balanced=features != "v1", seed=settings.seed)

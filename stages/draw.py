@@ -6,7 +6,7 @@ from pathlib import Path
 from stages import run
 from wbc.config.files import load
 from wbc.core.io import write_text
-from wbc.synthetic import write_dataset, write_external
+from wbc.synthetic import EXTERNAL, class_counts, write_dataset
 
 HOME, AWAY = Path("data/synthetic"), Path("data/laboratory")
 
@@ -21,10 +21,11 @@ def main() -> None:
             write_text(folder / "none.txt", "Nothing is drawn: the images come from a folder.\n")
         print("nothing to draw: the images come from a folder")
         return
-    drawn = dict(settings.synthetic)
-    away = drawn.pop("laboratory")
-    write_dataset(HOME, **drawn, seed=settings.seed)
-    write_external(AWAY, away, drawn["minimum_test"], drawn["size"], settings.seed)
+    drawn = settings.synthetic
+    own = {part: class_counts(drawn[part], drawn[f"minimum_{part}"]) for part in ("train", "test")}
+    external = {"test": class_counts(drawn["laboratory"], drawn["minimum_test"])}
+    write_dataset(HOME, own, drawn["size"], settings.seed)
+    write_dataset(AWAY, external, drawn["size"], settings.seed, EXTERNAL)
     counts = (len(list(folder.glob("images/*"))) for folder in (HOME, AWAY))
     print("drew {} cells, and {} of another laboratory".format(*counts))
 

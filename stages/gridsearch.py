@@ -4,7 +4,7 @@ from stages import run, say
 from wbc.classical.gridsearch import grid_point, importance, search, without_smote
 from wbc.classical.model import calibrate, fit_reference, save_classical
 from wbc.classical.models import cross_validate
-from wbc.classical.table import read_test, read_training
+from wbc.classical.table import read_parts
 from wbc.config.files import STUDY, load
 from wbc.core.io import write_csv, write_json
 from wbc.core.tables import RUNS, mark, write_submission
@@ -16,7 +16,7 @@ FEATURES = "v2"
 def main(repeat: str) -> None:
     settings = load("gridsearch", repeat=int(repeat))
     folder = RUNS / f"{FEATURES}-{repeat}"
-    out, train, test = folder / "gridsearch", read_training(FEATURES, int(repeat)), read_test(FEATURES, int(repeat))
+    out, (train, test) = folder / "gridsearch", read_parts(FEATURES, int(repeat))
     data = train.features, train.target, train.fold
     found = search(settings, settings.seed, *data)
     metrics = {"val_f1": found.best_score_, **grid_point(found.best_params_)}

@@ -9,7 +9,7 @@ from wbc.core.tables import RUNS, check
 from wbc.network.inference import choose_device
 from wbc.network.model import load_model
 from wbc.network.pixels import Pixels, load_part
-from wbc.robustness import BLOOD, corrupt
+from wbc.robustness import CORRUPTIONS, corrupt
 from wbc.scoring.scores import macro_f1
 
 SEVERITIES = (1, 3, 5)
@@ -30,7 +30,7 @@ def main(row: str, repeat: str) -> None:
     metrics, lines = {}, []
     if known.any():
         clean, means = f1(images), []
-        for corruption in BLOOD:
+        for corruption in CORRUPTIONS:
             scores = [f1(corrupt(images, corruption, severity, settings.seed)) for severity in SEVERITIES]
             lines += [(corruption, *point) for point in zip((0, *SEVERITIES), (clean, *scores), strict=True)]
             means.append(float(np.mean(scores)))

@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from stages import configure, ingest, run, split
 from study import set_knob, study_params, write_settings
 from wbc.__main__ import main as wbc
-from wbc.classical.table import read_training
+from wbc.classical.table import read_parts
 from wbc.core.tables import FEATURES, INGEST, mark, read_manifest
 from wbc.dataset.images import decode
 
@@ -205,7 +205,7 @@ def cross_validated(ingested):
         (FEATURES / "study").mkdir(parents=True)
         mark(FEATURES / "study", "study")
         pd.DataFrame({"feature": 0.0}, index=read_manifest()["id"]).to_parquet(FEATURES / "study/v1.parquet")
-        return f"stops: `{message(lambda: read_training('v1', 0))}`"
+        return f"stops: `{message(lambda: read_parts('v1', 0))}`"
 
     return outcome
 

@@ -209,8 +209,7 @@ def noise(tmp_path, monkeypatch):
     grid = {"n_estimators": [60], "max_depth": [1, 2], "smote_neighbors": 3}
     settings = SimpleNamespace(implementation="hist", seed=1, masks="lab", **grid)
     for each in (stage, grid_stage):
-        monkeypatch.setattr(each, "read_training", lambda *_: parts[0])
-        monkeypatch.setattr(each, "read_test", lambda *_: parts[1])
+        monkeypatch.setattr(each, "read_parts", lambda *_: parts)
         monkeypatch.setattr(each, "mark", lambda *_: None)
         monkeypatch.setattr(each, "load", lambda *_, **__: settings)
     return parts

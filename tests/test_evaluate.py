@@ -11,7 +11,7 @@ from wbc.core.classes import CLASSES
 from wbc.report.calibrated import calibrated
 from wbc.report.mistakes import SHOWN, hardest
 from wbc.report.study import Model
-from wbc.robustness import BLOOD, corrupt
+from wbc.robustness import CORRUPTIONS, corrupt
 from wbc.scoring.calibration import BINS, calibration, reliability, scaled, temperature
 from wbc.scoring.predictions import Predictions, write_predictions
 from wbc.statistics import bounded, confusion_matrix, differences, every_pair, intervals, patients, scores
@@ -312,7 +312,7 @@ def cells():
     return np.stack([draw(name, 112, np.random.default_rng(0))[0] for name in CLASSES[:4]])
 
 
-@pytest.mark.parametrize("name", BLOOD)
+@pytest.mark.parametrize("name", CORRUPTIONS)
 def test_a_corruption_grows_with_its_severity(cells, name):
     before = cells.copy()
     spoilt = [corrupt(cells, name, severity) for severity in range(1, 6)]

@@ -39,7 +39,7 @@ from wbc.scoring.calibration import scaled
 from wbc.scoring.novelty import Reference
 from wbc.scoring.predictions import Predictions, read_predictions, write_predictions
 from wbc.sources import SourceError
-from wbc.synthetic import AWAY, draw, write_dataset, write_external
+from wbc.synthetic import EXTERNAL, class_counts, draw, write_dataset
 
 CPU = torch.device("cpu")
 SNE, LY, MO = (CLASSES.index(name) for name in ("SNE", "LY", "MO"))
@@ -69,8 +69,8 @@ def test_shares_beyond_the_threshold_and_how_well_the_distance_tells_them_apart(
 
 
 def test_another_laboratory_draws_other_cells_and_shows_them_otherwise(tmp_path):
-    write_dataset(tmp_path / "home", 0, 26, 1, 1, 48, 7)
-    write_external(tmp_path / "away", 26, 1, 48, 7)
+    write_dataset(tmp_path / "home", {"test": class_counts(26, 1)}, 48, 7)
+    write_dataset(tmp_path / "away", {"test": class_counts(26, 1)}, 48, 7, EXTERNAL)
     listed = [pd.read_csv(tmp_path / where / "labels.csv", dtype=str) for where in ("home", "away")]
     assert set(listed[1]["part"]) == {"test"}
     images = [
@@ -80,8 +80,8 @@ def test_another_laboratory_draws_other_cells_and_shows_them_otherwise(tmp_path)
     corner = [np.median(of[:, :6, :6].reshape(-1, 3), axis=0) for of in images]
     assert corner[1][0] - corner[0][0] > 15  # a bluer light
     plain = draw("SNE", 48, np.random.default_rng([7, 0, 1]))
-    shown = draw("SNE", 48, np.random.default_rng([7, 0, 1]), AWAY)
-    assert (shown[1] > 0).sum() / (plain[1] > 0).sum() == pytest.approx(AWAY.zoom**2, rel=0.1)
+    shown = draw("SNE", 48, np.random.default_rng([7, 0, 1]), EXTERNAL)
+    assert (shown[1] > 0).sum() / (plain[1] > 0).sum() == pytest.approx(EXTERNAL.zoom**2, rel=0.1)
 
 
 @pytest.fixture

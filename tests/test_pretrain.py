@@ -13,12 +13,12 @@ from wbc.config.files import DRAWN_CELLS
 from wbc.config.resolve import resolve
 from wbc.config.schema import Model
 from wbc.network.model import build
-from wbc.synthetic import draw, write_dataset
+from wbc.synthetic import class_counts, draw, write_dataset
 
 
 def test_its_cells_are_none_of_a_sample_of_the_same_seed(tmp_path):
     """The same class, drawn with the same seed and number, is another cell."""
-    write_dataset(tmp_path, train=26, test=0, minimum_train=1, minimum_test=0, size=48, seed=SEED)
+    write_dataset(tmp_path, {"train": class_counts(26, 1)}, 48, SEED)
     rows = [line.split(",") for line in (tmp_path / "labels.csv").read_text().splitlines()[1:]]
     drawn = {draw(label, 48, np.random.default_rng([SEED, i]))[0].tobytes() for i, (_, label, _) in enumerate(rows)}
     files = sorted((tmp_path / "images").glob("*"))

@@ -17,7 +17,7 @@ from wbc.config.schema import Training
 from wbc.core.tables import INGEST, PIXELS, mark, read_manifest
 from wbc.network.model import Network, build, save_model
 from wbc.report.study import Study
-from wbc.robustness import BLOOD
+from wbc.robustness import CORRUPTIONS
 
 TRAINED = Path("runs/alone-0/train")
 
@@ -51,14 +51,14 @@ def test_every_corruption_is_drawn_on_the_test_part_at_each_severity_with_the_st
         return images
 
     monkeypatch.setattr(robustness, "corrupt", drawn_on)
-    scores = iter([0.9, *(0.7 - 0.1 * (name == "motion") - 0.01 * s for name, s in product(BLOOD, (1, 3, 5)))])
+    scores = iter([0.9, *(0.7 - 0.1 * (name == "motion") - 0.01 * s for name, s in product(CORRUPTIONS, (1, 3, 5)))])
     monkeypatch.setattr(robustness, "macro_f1", lambda target, found: next(scores))
     robustness.main("alone", "0")
-    assert seen == [(*drawn, 205) for drawn in product(BLOOD, (1, 3, 5))]
+    assert seen == [(*drawn, 205) for drawn in product(CORRUPTIONS, (1, 3, 5))]
     metrics = json.loads(Path("runs/alone-0/robustness.json").read_text())
-    assert metrics == {"clean": 0.9, "mean": pytest.approx(0.67 - 0.1 / len(BLOOD)), "worst": 0.57}
+    assert metrics == {"clean": 0.9, "mean": pytest.approx(0.67 - 0.1 / len(CORRUPTIONS)), "worst": 0.57}
     table = study(["alone"])
-    assert len(table) == 4 * len(BLOOD)
+    assert len(table) == 4 * len(CORRUPTIONS)
     assert set(table.loc[table["severity"] == 0, "f1"]) == {0.9}
     assert table.set_index(["corruption", "severity"]).loc[("motion", 5), "f1"].item() == pytest.approx(0.55)
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from stages import blend, embed, external, gridsearch, predict, robustness
-from wbc.classical.table import read_training
+from wbc.classical.table import read_parts
 from wbc.config.files import STUDY
 from wbc.core import tables
 from wbc.core.errors import UserError
@@ -154,7 +154,7 @@ def test_what_was_made_anew_is_read_by_row_and_id(project):
     with read_masks(STUDY, "hsv") as masks:
         assert masks["i23"].max() == 0
     assert dict(zip(read_manifest()["id"], read_split("folds", 0), strict=True))["i23"] == -1
-    table = read_training("v1", 0)
+    table, _ = read_parts("v1", 0)
     assert [IDS[23 - int(value)] for value in table.features[:, 0]] == table.ids.tolist()
     shuffled = pd.read_parquet(FEATURES / STUDY / "v1.parquet").iloc[::-1]
     shuffled.to_parquet(FEATURES / STUDY / "v1.parquet")

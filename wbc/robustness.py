@@ -1,100 +1,100 @@
-"""Images as another microscope, camera or slide would have shown them: MedMNIST-C's corruptions of blood cells.
+"""Images as another microscope, camera or slide would show them: MedMNIST-C's corruptions of blood cells.
 
-The kinds and their strengths, severities 1 to 5, are BloodMNIST-C's (Di Salvo, Doerrich and Ledig 2024,
-arXiv:2406.17536). Its package wants ImageMagick and other versions than ours, so they are drawn here from their
-description: alike, not equal bit by bit. Lengths are pixels of its 224 px images and scale with the image's side;
-`pixelate` and `jpeg` take the pixels there are, so that small images suffer more. The spots' sizes and ink are chosen.
+The corruptions and their strengths at severities 1 to 5 are those of BloodMNIST-C (Di Salvo, Doerrich and Ledig 2024,
+arXiv:2406.17536). Its package needs ImageMagick and incompatible versions, so they are implemented from its description
+and not equal bit by bit. The sizes and the colour of the spots are our choice. Lengths are in pixels of a 224 px image
+and scale with the image's side, but `pixelate` and `jpeg` depend on the actual pixels and affect small images more. A
+corruption takes a (S, S, 3) uint8 RGB image, a random generator and the parameters of its severity.
 """
 
 import math
 import zlib
-from functools import partial
 
 import cv2
 import numpy as np
 
 from wbc.core.parallel import parallel_map
 
-SIDE = 224  # that the lengths refer to
+SIDE = 224  # of the images that lengths refer to, in pixels
 INK = (70, 40, 90)  # RGB of a deposit: dark purple
 
 
-def pixelate(image: np.ndarray, rng: np.random.Generator, share: float) -> np.ndarray:
-    """Fewer pixels, a share of each side, shown as blocks."""
-    few = cv2.resize(image, [round(len(image) * share)] * 2, interpolation=cv2.INTER_AREA)
+def pixelate(image: np.ndarray, rng: np.random.Generator, fraction: float) -> np.ndarray:
+    """Show blocks, as many per side as a fraction of the pixels."""
+    few = cv2.resize(image, [round(len(image) * fraction)] * 2, interpolation=cv2.INTER_AREA)
     return cv2.resize(few, image.shape[:2], interpolation=cv2.INTER_NEAREST)
 
 
 def jpeg(image: np.ndarray, rng: np.random.Generator, quality: int) -> np.ndarray:
-    """Compression."""
     data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
 
 
 def defocus(image: np.ndarray, rng: np.random.Generator, radius: float) -> np.ndarray:
-    """Blur by a disc; what MedMNIST-C smooths its edge by is less than the part of a pixel that it covers here."""
+    """Blur by a disc with anti-aliased edge. MedMNIST-C smooths the edge by less than a pixel."""
     radius *= len(image) / SIDE
     x, y = _grid(radius + 1)
-    return _filter(image, np.clip(radius + 0.5 - np.hypot(x, y), 0, 1))
+    kernel = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1)
+    return cv2.filter2D(image, -1, kernel / kernel.sum())
 
 
 def motion(image: np.ndarray, rng: np.random.Generator, radius: float, sigma: float) -> np.ndarray:
-    """A slide that comes to rest: half a Gaussian, 2 radius + 1 long, along a line up to 45° from the horizontal."""
+    """Blur by half a Gaussian of length 2 radius + 1, as of a decelerating slide, at most 45° from the horizontal."""
     scale = len(image) / SIDE
     angle, length, sigma = rng.uniform(-math.pi / 4, math.pi / 4), 2 * radius * scale, sigma * scale
     x, y = _grid(length + 1)
     along, across = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
     on_line = np.clip(1 - np.abs(across), 0, 1) * (along > -0.5) * (along < length + 0.5)
-    return _filter(image, on_line * np.exp(-(along**2) / (2 * sigma**2)))
+    kernel = on_line * np.exp(-(along**2) / (2 * sigma**2))
+    return cv2.filter2D(image, -1, kernel / kernel.sum())
 
 
 def brightness(image: np.ndarray, rng: np.random.Generator, factor: float) -> np.ndarray:
-    """Every value times a factor."""
     return image * np.float32(factor)
 
 
 def contrast(image: np.ndarray, rng: np.random.Generator, factor: float) -> np.ndarray:
-    """Distance from the mean grey times a factor."""
+    """Multiply the difference from the mean grey by a factor."""
     mean = np.float32(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).mean())
     return mean + np.float32(factor) * (image - mean)
 
 
 def saturate(image: np.ndarray, rng: np.random.Generator, amount: float) -> np.ndarray:
-    """Saturation of HSV, 0 to 1, plus an amount: a stain too strong."""
+    """Add an amount to the HSV saturation, 0 to 1: too strong a stain."""
     hsv = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
     hsv[..., 1] = np.minimum(hsv[..., 1] + amount, 1)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255
 
 
 def stain_deposit(image: np.ndarray, rng: np.random.Generator, most: int, radius: float) -> np.ndarray:
-    """One to `most` ragged dark spots of precipitated stain."""
+    """Add one to `most` ragged dark spots of precipitated stain."""
     side = len(image)
-    many, grain = 1 + int(rng.random() * most), rng.standard_normal((24, 24), np.float32)
+    count, grain = 1 + int(rng.random() * most), rng.standard_normal((24, 24), np.float32)
     ragged = cv2.resize(grain, (side, side), interpolation=cv2.INTER_CUBIC)
     y, x = np.mgrid[:side, :side].astype(np.float32)
     ink = np.zeros((side, side), np.float32)
-    for left, top in rng.uniform(0.1 * side, 0.9 * side, (many, 2)).tolist():
+    for left, top in rng.uniform(0.1 * side, 0.9 * side, (count, 2)).tolist():
         distance = np.hypot(x - left, y - top) / (radius * side / SIDE)
         ink = np.maximum(ink, np.clip(4 * (1 + 0.3 * ragged - distance), 0, 0.9))
     return image * (1 - ink[..., None]) + np.float32(INK) * ink[..., None]
 
 
 def bubble(image: np.ndarray, rng: np.random.Generator, largest: float, most: int) -> np.ndarray:
-    """Seven to `most` bubbles with radii from 3 to `largest` px: pale discs with a paler rim, 2 px wide."""
+    """Add seven to `most` bubbles: pale discs with radii of 3 to `largest` px and a paler rim, 2 px wide."""
     side, scale = len(image), len(image) / SIDE
-    many = 7 + int(rng.random() * (most - 6))
+    count = 7 + int(rng.random() * (most - 6))
     pale = np.zeros((side, side), np.uint8)
-    for left, top, size in rng.random((many, 3)).tolist():
+    for left, top, size in rng.random((count, 3)).tolist():
         radius = (3 + size * (largest - 3)) * scale
-        centre = [radius + place * (side - 2 * radius) for place in (left, top)]
+        centre = [radius + position * (side - 2 * radius) for position in (left, top)]
         for reach, cover in ((radius + 2 * scale, 130), (radius, 100)):
-            fixed = [round(16 * length) for length in (*centre, reach)]  # cv2 counts sixteenths of a pixel
+            fixed = [round(16 * length) for length in (*centre, reach)]  # in units of 1/16 px
             cv2.circle(pale, fixed[:2], fixed[2], cover, cv2.FILLED, cv2.LINE_AA, shift=4)
     cover = pale[..., None] / np.float32(255)
     return image * (1 - cover) + 255 * cover
 
 
-BLOOD = {  # how it is drawn, and with which parameters at severities 1 to 5
+CORRUPTIONS = {  # function, and its parameters at severities 1 to 5
     "pixelate": (pixelate, ((0.6,), (0.5,), (0.4,), (0.3,), (0.25,))),
     "jpeg": (jpeg, ((50,), (30,), (15,), (10,), (7,))),
     "defocus": (defocus, ((2,), (3,), (4,), (5,), (6,))),
@@ -110,39 +110,29 @@ BLOOD = {  # how it is drawn, and with which parameters at severities 1 to 5
 
 
 def corrupt(images: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndarray:
-    """Spoil images, on all cores.
-
-    What is drawn depends on the seed and the image alone, not on its place among others or, but for the strength, on
-    the severity: curves over severities compare like with like.
+    """Corrupted copies of (N, S, S, 3) uint8 RGB images, computed on all cores.
 
     Args:
-        images: (N, S, S, 3) uint8 RGB.
-        name: one of `BLOOD`.
+        images: to be corrupted.
+        name: one of `CORRUPTIONS`.
         severity: 1 to 5.
-        seed: of every image's draws.
-
-    Returns:
-        (N, S, S, 3) uint8.
+        seed: of the random numbers, which otherwise depend only on the image: all severities draw the same.
     """
-    draw, severities = BLOOD[name]
-    spoilt = np.empty_like(images)
-    one = partial(_one, draw, severities[severity - 1], seed)
-    found = parallel_map(one, ((image,) for image in images), len(images), f"{name} {severity}", threads=True)
-    for place, drawn in zip(spoilt, found, strict=True):
-        place[:] = drawn
-    return spoilt
+    function, parameters = CORRUPTIONS[name]
 
+    def one(image: np.ndarray) -> np.ndarray:
+        rng = np.random.default_rng([seed, zlib.crc32(image.tobytes())])
+        found = function(image, rng, *parameters[severity - 1])
+        return found if found.dtype == np.uint8 else np.rint(found).clip(0, 255)
 
-def _one(draw, strength: tuple, seed: int, image: np.ndarray) -> np.ndarray:
-    drawn = draw(image, np.random.default_rng([seed, zlib.crc32(image.tobytes())]), *strength)
-    return drawn if drawn.dtype == np.uint8 else np.rint(drawn).clip(0, 255)
+    corrupted = np.empty_like(images)
+    tasks = ((image,) for image in images)
+    for i, image in enumerate(parallel_map(one, tasks, len(images), f"{name} {severity}", threads=True)):
+        corrupted[i] = image
+    return corrupted
 
 
 def _grid(reach: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates x and y of a square of pixels that reaches so far from its middle."""
+    """Coordinates x and y of a square of pixels, up to `reach` from its middle."""
     line = np.arange(-math.ceil(reach), math.ceil(reach) + 1, dtype=np.float32)
     return np.meshgrid(line, line)
-
-
-def _filter(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    return cv2.filter2D(image, -1, kernel / kernel.sum())

@@ -13,8 +13,6 @@ from sklearn.preprocessing import StandardScaler
 from wbc.classical.models import ROUNDS, gradient_boosting, single_threaded_fits
 from wbc.config.schema import GridSearch
 
-SHUFFLES = 5  # per feature
-
 
 def oversample(features: np.ndarray, target: np.ndarray, neighbors: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Oversample every class to the size of the largest by SMOTE (Chawla et al. 2002).
@@ -78,20 +76,15 @@ def importance(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Permutation importance (Breiman 2001): the macro F1 lost on the first fold when one feature is shuffled.
 
-    Args:
-        model: the best pipeline of the search. It is fitted on the other folds.
-        features: (N, D) float64.
-        target: (N,) int64 classes.
-        fold: (N,) int64 cross-validation folds.
-        seed: of the shuffling.
+    `model`, the best pipeline of the search, is fitted on the other folds. The data are those of `search`.
 
     Returns:
-        (D,) mean and (D,) standard deviation over `SHUFFLES` shuffles.
+        (D,) mean and (D,) standard deviation over 5 shuffles.
     """
     held = fold == fold.min()
     fitted = clone(model).fit(features[~held], target[~held])
     with single_threaded_fits():
         found = permutation_importance(
-            fitted, features[held], target[held], scoring="f1_macro", n_repeats=SHUFFLES, random_state=seed, n_jobs=-1
+            fitted, features[held], target[held], scoring="f1_macro", n_repeats=5, random_state=seed, n_jobs=-1
         )
     return found.importances_mean, found.importances_std

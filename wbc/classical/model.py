@@ -71,15 +71,10 @@ def calibrate(
 
 
 def fit_reference(features: np.ndarray, target: np.ndarray, fold: np.ndarray) -> Reference:
-    """Fit the class means and the covariance that novelty is measured by.
+    """Fit the reference for novelty to (N, D) float64 features, (N,) int64 classes and (N,) int64 folds.
 
     Features are divided by their standard deviations before the covariance is shrunk, so that units do not matter. The
     threshold is the `NOVELTY_QUANTILE` of the distances of held-out cells from those of the other folds.
-
-    Args:
-        features: (N, D) float64.
-        target: (N,) int64 classes.
-        fold: (N,) int64.
     """
     scale = np.maximum(features.std(0), np.finfo(np.float32).tiny)
 

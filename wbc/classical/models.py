@@ -9,14 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from joblib import Parallel, delayed, parallel_config
 from scipy.special import log_expit, softmax
+from sklearn import ensemble
 from sklearn.base import ClassifierMixin, clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.ensemble import (
-    AdaBoostClassifier,
-    GradientBoostingClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -38,8 +33,8 @@ def gradient_boosting(implementation: str, seed: int) -> ClassifierMixin:
     and omits the factor (K - 1) / K for K classes in the steps of Friedman (2001).
     """
     if implementation == "exact":
-        return GradientBoostingClassifier(random_state=seed)
-    return HistGradientBoostingClassifier(
+        return ensemble.GradientBoostingClassifier(random_state=seed)
+    return ensemble.HistGradientBoostingClassifier(
         max_iter=100, max_depth=3, max_leaf_nodes=None, min_samples_leaf=1, early_stopping=False, random_state=seed
     )
 
@@ -86,8 +81,8 @@ def classifiers(implementation: str, balanced: bool, seed: int) -> dict[str, Pip
         "logistic_regression": LogisticRegression(class_weight=weight, max_iter=2000),
         "knn": SmoothedKNN(),
         "svm_rbf": PairwiseSVC(class_weight=weight, decision_function_shape="ovo"),
-        "random_forest": RandomForestClassifier(class_weight=weight, random_state=seed),
-        "adaboost": AdaBoostClassifier(random_state=seed),
+        "random_forest": ensemble.RandomForestClassifier(class_weight=weight, random_state=seed),
+        "adaboost": ensemble.AdaBoostClassifier(random_state=seed),
         "gradient_boosting": gradient_boosting(implementation, seed),
         "lda": LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
     }

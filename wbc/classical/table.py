@@ -21,33 +21,22 @@ class Dataset(NamedTuple):
     names: list[str]  # of the D features
 
 
-def read_training(features: str, repeat: int) -> Dataset:
-    """The training part of a repeat, with a feature set such as `v1`.
+def read_parts(features: str, repeat: int) -> tuple[Dataset, Dataset]:
+    """The training and the test part of a repeat, with a feature set such as `v1`. The test part may be empty.
 
     Raises:
-        UserError: too few images to cross-validate, or see `wbc.core.tables.check`.
+        UserError: too few training images to cross-validate, or see `wbc.core.tables.check`.
     """
-    table = _read(features, repeat, test=False)
-    for fold in np.unique(table.fold):
-        rest = table.target[table.fold != fold]
+    manifest, fold, values = read_manifest(), read_split("folds", repeat), read_features(STUDY, features)
+    columns = manifest["id"].to_numpy(), values.to_numpy(), targets(manifest), fold
+    train, test = (Dataset(*(each[part] for each in columns), list(values.columns)) for part in (fold >= 0, fold < 0))
+    for held in np.unique(train.fold):
+        rest = train.target[train.fold != held]
         classes = len(np.unique(rest))
         if len(rest) < MIN_TRAIN or not 2 <= classes < len(rest):
             raise UserError(
-                f"{len(table.target)} training images are too few to cross-validate: the classifiers need at least "
+                f"{len(train.target)} training images are too few to cross-validate: the classifiers need at least "
                 f"{MIN_TRAIN} images, 2 classes, and more images than classes outside of each fold; outside of fold "
-                f"{fold}: {len(rest)} images, {classes} classes"
+                f"{held}: {len(rest)} images, {classes} classes"
             )
-    return table
-
-
-def read_test(features: str, repeat: int) -> Dataset:
-    """The test part of a repeat. It may be unlabelled."""
-    return _read(features, repeat, test=True)
-
-
-def _read(features: str, repeat: int, test: bool) -> Dataset:
-    manifest, fold = read_manifest(), read_split("folds", repeat)
-    chosen = (fold < 0) == test
-    values = read_features(STUDY, features)
-    ids = manifest["id"].to_numpy()[chosen]
-    return Dataset(ids, values.to_numpy()[chosen], targets(manifest)[chosen], fold[chosen], list(values.columns))
+    return train, test

@@ -7,17 +7,14 @@ GREY_LEVELS = 32  # of the co-occurrence matrix, each 8 of the 256 values: many 
 HU_NOISE = 1e-18  # smaller Hu moments, as of symmetric shapes, are mostly rounding error
 LOBE_DEPTH = 0.6  # depth of the erosion before lobes are counted, as a fraction of the largest inscribed radius
 
-SHAPE = {  # definition and unit
-    "area": ("pixels of the {}", "px²"),
-    "perimeter": ("length of the line through the centres of its outermost pixels, corners cut", "px"),
-    "eccentricity": ("√(1 − λ₂/λ₁), λ₁ ≥ λ₂ the variances along its principal axes; 0 circle, 1 line", "1"),
-    "solidity": (
-        "area over pixels with their centre in the convex hull, a pixel being a diamond as wide as itself",
-        "1",
-    ),
-    "circularity": ("4π · area / perimeter²; about 1 for a disc", "1"),
+SHAPE = {
+    "area": "pixels of the {}",
+    "perimeter": "length of the line through the centres of its outermost pixels, corners cut",
+    "eccentricity": "√(1 − λ₂/λ₁), λ₁ ≥ λ₂ the variances along its principal axes; 0 circle, 1 line",
+    "solidity": "area over pixels with their centre in the convex hull, a pixel being a diamond as wide as itself",
+    "circularity": "4π · area / perimeter²; about 1 for a disc",
 }
-HU = {  # definition, with p = η30 + η12 and q = η21 + η03
+HU = {  # with p = η30 + η12 and q = η21 + η03
     "hu_1": "η20 + η02",
     "hu_2": "(η20 − η02)² + 4η11²",
     "hu_3": "(η30 − 3η12)² + (3η21 − η03)²",
@@ -60,10 +57,8 @@ class Feature(NamedTuple):
 def shapes(region: str, section: str, perimeter: str) -> tuple[Feature, ...]:
     """The features of `SHAPE` of a region. The section is the source of all but the perimeter and the circularity."""
     sources = (section, f"{perimeter}; Benkrid, Crookes", section, section, "§3.2.2")
-    return tuple(
-        Feature(f"{region}_{name}", definition.format(region), unit, source)
-        for (name, (definition, unit)), source in zip(SHAPE.items(), sources, strict=True)
-    )
+    rows = zip(SHAPE.items(), ("px²", "px", "1", "1", "1"), sources, strict=True)
+    return tuple(Feature(f"{region}_{name}", text.format(region), *rest) for (name, text), *rest in rows)
 
 
 def colours(region: str, channels: str, statistics: tuple[str, ...] = tuple(STATISTICS)) -> tuple[Feature, ...]:

@@ -10,27 +10,24 @@ import numpy as np
 
 from wbc.features.definitions import ANGLES, CHANNELS, GLCM, GREY_LEVELS, HU, HU_NOISE, LBP, LOBE_DEPTH, SHAPE
 
-# Kinds of degenerate cells: a feature and its value. A cell may be of several kinds, but an empty one is only `empty`.
+# Kinds of degenerate cells: those with an area of 0 or 1 pixels of each region
 DEGENERATE = {
-    "empty": ("cell_area", 0),
-    "one_pixel": ("cell_area", 1),
-    "no_nucleus": ("nucleus_area", 0),
-    "one_pixel_nucleus": ("nucleus_area", 1),
-    "no_cytoplasm": ("cytoplasm_area", 0),
+    "cell": ("empty", "one_pixel"),
+    "nucleus": ("no_nucleus", "one_pixel_nucleus"),
+    "cytoplasm": ("no_cytoplasm",),
 }
 
 
 def count_degenerate(table: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Count the cells of each degenerate kind that the features of a set can tell.
+    """Count the degenerate cells in (N,) values of each feature, for each kind that the set's features can tell.
 
-    Args:
-        table: (N,) values of every feature of the set, by name.
+    A cell may be of several kinds, but an empty one is only `empty`.
     """
     counts = {}
-    for kind, (feature, value) in DEGENERATE.items():
-        if feature in table:
+    for region, kinds in DEGENERATE.items():
+        for area, kind in enumerate(kinds if {"cell_area", f"{region}_area"} <= {*table} else ()):
             possible = (table["cell_area"] > 0) | (kind == "empty")
-            counts[kind] = int(np.count_nonzero(possible & (table[feature] == value)))
+            counts[kind] = int(np.count_nonzero(possible & (table[f"{region}_area"] == area)))
     return counts
 
 
@@ -65,7 +62,7 @@ def perimeter(region: np.ndarray) -> float:
     """Length of all outlines of a region, holes included (Benkrid, Crookes), as `skimage.measure.perimeter`."""
     outline = region - cv2.erode(region, CROSS)
     kinds = cv2.filter2D(outline, cv2.CV_8U, NEIGHBOURHOOD, borderType=cv2.BORDER_CONSTANT)
-    return float(_histogram([kinds], 0, None, len(STEP)) @ STEP)
+    return float(np.bincount(kinds.ravel(), minlength=len(STEP)) @ STEP)
 
 
 def hull_area(region: np.ndarray) -> int:
@@ -121,15 +118,14 @@ LEVELS[list(CHANNELS).index("h"), :180] = 2 * ((np.arange(180) + 120) % 180)
 
 def histograms(images: list[np.ndarray], region: np.ndarray) -> np.ndarray:
     """(channels, 256) float64 number of a region's pixels with each value, for every channel of the images."""
-    channels = sum(image.shape[2] for image in images)
-    return np.stack([_histogram(images, channel, region, 256) for channel in range(channels)])
+    channels = range(sum(image.shape[2] for image in images))
+    return np.float64([cv2.calcHist(images, [channel], region, [256], [0, 256]).ravel() for channel in channels])
 
 
 def colour(counts: np.ndarray) -> dict[str, float]:
-    """Mean and standard deviation of a region's channels (report §3.2.2) from its histograms; 0 if it is empty.
+    """Mean and standard deviation of a region's channels (report §3.2.2); 0 if it is empty.
 
-    Args:
-        counts: (6, 256) of R, G, B, H, S, V, or (3, 256) of R, G, B.
+    `counts` are its (6, 256) histograms of R, G, B, H, S, V, or the first three of them.
     """
     pixels, levels = max(counts[0].sum(), 1), LEVELS[: len(counts)]
     means = (counts * levels).sum(axis=1) / pixels
@@ -214,8 +210,8 @@ def lbp(grey: np.ndarray, cell: np.ndarray) -> dict[str, float]:
         else:
             brighter = _shift(grey, down, right) >= _shift(grey, 0, 0)
         codes |= brighter.view(np.uint8) << bit
-    counts = _histogram([codes], 0, _shift(cell, 0, 0), 256)
-    fractions = np.bincount(UNIFORM, weights=counts, minlength=len(LBP)) / counts.sum()
+    bins = np.bincount(UNIFORM[codes[_shift(cell, 0, 0) > 0]], minlength=len(LBP))
+    fractions = bins / bins.sum()
     return dict(zip(LBP, fractions, strict=True))
 
 
@@ -223,11 +219,6 @@ def _shift(values: np.ndarray, down: int, right: int) -> np.ndarray:
     """The neighbours in one direction (steps of -1, 0 or 1) of all pixels but the outermost rows and columns."""
     height, width = values.shape
     return values[1 + down : height - 1 + down, 1 + right : width - 1 + right]
-
-
-def _histogram(images: list[np.ndarray], channel: int, region: np.ndarray | None, bins: int) -> np.ndarray:
-    """(bins,) float64 number of pixels with each value in a channel of uint8 images, inside a region."""
-    return cv2.calcHist(images, [channel], region, [bins], [0, bins]).ravel().astype(np.float64)
 
 
 def crop(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

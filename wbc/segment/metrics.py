@@ -21,13 +21,8 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 def score(mask: np.ndarray, truth: np.ndarray, nucleus: bool = True) -> dict[str, float]:
     """Agreement of a mask with the truth, both (H, W) uint8: 0 background, 1 cytoplasm, 2 nucleus.
 
-    Args:
-        mask: to be scored.
-        truth: of the same image.
-        nucleus: `NUCLEUS` of the method. If it finds no nucleus in an image, it scores 0 there.
-
-    Returns:
-        `cell_dice` and `cell_iou` and, with `nucleus`, `nucleus_dice` and `nucleus_iou`, each in [0, 1].
+    Returns `cell_dice` and `cell_iou` and, with `nucleus`, `nucleus_dice` and `nucleus_iou`, each in [0, 1]. `nucleus`
+    is the `NUCLEUS` of the method, not a property of the mask: a nucleus that was not found scores 0.
     """
     parts = {"cell": (mask > 0, truth > 0)}
     if nucleus:
@@ -36,12 +31,10 @@ def score(mask: np.ndarray, truth: np.ndarray, nucleus: bool = True) -> dict[str
 
 
 def failed(mask: np.ndarray, nucleus: bool = True) -> bool:
-    """Whether a mask cannot be right: no cell, or a cell on more than `BORDER` of the pixels along the image's border.
+    """Whether a (H, W) uint8 mask (0 background, 1 cytoplasm, 2 nucleus) cannot be right.
 
-    Args:
-        mask: (H, W) uint8, 0 background, 1 cytoplasm, 2 nucleus.
-        nucleus: `NUCLEUS` of the method. If true, a mask also fails if it has no nucleus, or if a part of the nucleus
-            lies outside the cell, the largest 8-connected component of the mask.
+    It has no cell, or one that covers more than `BORDER` of the pixels along the image's border. With `nucleus`, the
+    `NUCLEUS` of the method, also if the nucleus is missing or partly outside the largest 8-connected component.
     """
     if not mask.any():
         return True

@@ -13,33 +13,26 @@ CELL, NUCLEUS = (0, 120, 0), (255, 230, 0)  # RGB of the outlines: dark green an
 def panel(
     images: Sequence[np.ndarray], masks: Sequence[np.ndarray], titles: Sequence[str], nucleus: bool
 ) -> np.ndarray:
-    """Show each image beside its cell mask, its nucleus mask and the outlines of both.
+    """Show each image, under an ASCII title, beside its cell mask, its nucleus mask if wanted, and their outlines.
 
-    Args:
-        images: (H, W, 3) uint8 each, RGB, of any sizes.
-        masks: the (H, W) uint8 mask of each image, 0 background, 1 cytoplasm, 2 nucleus.
-        titles: a line of ASCII text above each image.
-        nucleus: whether to show the nucleus mask.
-
-    Returns:
-        (height, width, 3) uint8, RGB: a row for each image, a column for each of `COLUMNS` that applies.
+    Images are (H, W, 3) uint8, RGB, of any sizes; masks (H, W) uint8, 0 background, 1 cytoplasm, 2 nucleus. The figure
+    is (height, width, 3) uint8, RGB.
     """
-    columns = [name for name in COLUMNS if nucleus or name != "nucleus"]
-    width, height = len(columns) * (TILE + GAP) - GAP, LINE + len(images) * (LINE + TILE)
-    figure = np.full((height, width, 3), 255, np.uint8)
-    for column, name in enumerate(columns):
-        _write(figure, name, left=column * (TILE + GAP), top=0)
+    columns = [column for column, name in enumerate(COLUMNS) if nucleus or name != "nucleus"]
+    figure = np.full((LINE + len(images) * (LINE + TILE), len(columns) * (TILE + GAP) - GAP, 3), 255, np.uint8)
+    for place, column in enumerate(columns):
+        _write(figure, COLUMNS[column], place * (TILE + GAP), 0)
     for row, (image, mask, title) in enumerate(zip(images, masks, titles, strict=True)):
         top = LINE + row * (LINE + TILE)
-        _write(figure, title, left=0, top=top)
+        _write(figure, title, 0, top)
         pictures = _pictures(image, mask)
-        for column, name in enumerate(columns):
-            height, width = pictures[name].shape[:2]
-            figure[top + LINE :, column * (TILE + GAP) :][:height, :width] = pictures[name]
+        for place, column in enumerate(columns):
+            height, width = pictures[column].shape[:2]
+            figure[top + LINE :, place * (TILE + GAP) :][:height, :width] = pictures[column]
     return figure
 
 
-def _pictures(image: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+def _pictures(image: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
     """One picture for each of `COLUMNS`, the longer side scaled to `TILE`."""
     height, width = mask.shape
     scale = TILE / max(height, width)
@@ -51,8 +44,7 @@ def _pictures(image: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
     for region, colour in zip(regions, (CELL, NUCLEUS), strict=True):
         contours, _ = cv2.findContours(region, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(outlines, contours, contourIdx=-1, color=colour, thickness=2)
-    shown = [image, *(cv2.cvtColor(255 * region, cv2.COLOR_GRAY2RGB) for region in regions), outlines]
-    return dict(zip(COLUMNS, shown, strict=True))
+    return [image, *(cv2.cvtColor(255 * region, cv2.COLOR_GRAY2RGB) for region in regions), outlines]
 
 
 def _write(figure: np.ndarray, text: str, left: int, top: int) -> None:

@@ -1,4 +1,4 @@
-"""Thresholds and contours, shared by the methods."""
+"""Thresholds and regions, shared by the methods."""
 
 import cv2
 import numpy as np
@@ -10,16 +10,9 @@ def above_otsu(values: np.ndarray) -> np.ndarray:
     return (values > threshold_otsu(values)).astype(np.uint8)
 
 
-def contours(mask: np.ndarray) -> list[np.ndarray]:
-    """The outer contour of each 8-connected component."""
-    return list(cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0])
-
-
-def largest(contours: list[np.ndarray]) -> list[np.ndarray]:
-    """The contour with the largest area, in a list that is empty for no contours."""
-    return sorted(contours, key=cv2.contourArea)[-1:]
-
-
-def filled(contours: list[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    """Mask of 1 on and inside the contours, so holes are filled."""
-    return cv2.drawContours(np.zeros(shape, np.uint8), contours, contourIdx=-1, color=1, thickness=cv2.FILLED)
+def fill(mask: np.ndarray, largest: bool = False) -> np.ndarray:
+    """Fill the holes of the 8-connected components, or only keep the one that encloses the largest area, filled."""
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if largest:
+        contours = sorted(contours, key=cv2.contourArea)[-1:]
+    return cv2.drawContours(np.zeros_like(mask), contours, contourIdx=-1, color=1, thickness=cv2.FILLED)

@@ -14,7 +14,6 @@ BAYS = ("deepest", "second", "third")
 DEEP = 0.15  # depth from which a bay counts, in nucleus radii
 BLURS = (0.0, 0.015, 0.03, 0.06)  # in cell radii; visible granules lie between the first two
 DENSITY = -np.log10(np.arange(1, 257) / 256)  # optical, of each 8-bit value; 0 for white
-
 SKEW = "skewness of the chromatin's optical density: {}"
 GRAIN = (
     "standard deviation over the cytoplasm of its optical density, {}, blurred by {:g} less blurred by {:g} cell radii"

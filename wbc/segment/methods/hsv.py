@@ -3,12 +3,11 @@
 import cv2
 import numpy as np
 
-from wbc.segment.regions import above_otsu, contours, filled, largest
+from wbc.segment.regions import above_otsu, fill
 
 NUCLEUS = False
 
 
 def segment(image: np.ndarray) -> np.ndarray:
     """Threshold the HSV saturation by Otsu's method, and fill the outer contour that encloses the largest area."""
-    saturation = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[..., 1]
-    return filled(largest(contours(above_otsu(saturation))), saturation.shape)
+    return fill(above_otsu(cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[..., 1]), largest=True)

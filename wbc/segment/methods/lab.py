@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from wbc.segment.regions import above_otsu, contours, filled, largest
+from wbc.segment.regions import above_otsu, fill
 
 NUCLEUS = True
 
@@ -20,12 +20,12 @@ def segment(image: np.ndarray) -> np.ndarray:
     keeps all its parts, since its lobes may be separate.
     """
     darkness = 255 - cv2.cvtColor(image, cv2.COLOR_RGB2LAB)[..., 0]
-    cell = filled(largest(contours(_close(above_otsu(darkness)))), darkness.shape)
+    cell = fill(_close(above_otsu(darkness)), largest=True)
     if not cell.any():
         return cell
     nucleus = np.zeros_like(cell)
     nucleus[cell > 0] = above_otsu(darkness[cell > 0])
-    nucleus = filled(contours(_close(nucleus)), cell.shape) & cell
+    nucleus = fill(_close(nucleus)) & cell
     return cell + nucleus
 
 

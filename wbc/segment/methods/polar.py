@@ -22,7 +22,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_multiotsu, threshold_otsu
 
-from wbc.segment.regions import contours, filled
+from wbc.segment.regions import fill
 
 NUCLEUS = True
 
@@ -73,7 +73,7 @@ def segment(image: np.ndarray) -> np.ndarray:
     mask = _draw(centre, radii, shape, np.divide(shape, cell.shape)[::-1])
     depth, threshold = _nuclear(small, cell)
     nucleus = np.uint8(cv2.resize(depth, shape[::-1], interpolation=cv2.INTER_LINEAR) > threshold) & mask
-    return mask + filled(contours(nucleus), shape)
+    return mask + fill(nucleus)
 
 
 def _seed(image: np.ndarray, blueness: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
