@@ -236,7 +236,7 @@ def entry(name, kind):
 def test_a_zip_file_writes_nothing_outside_its_folder_and_no_link(tmp_path, name):
     Path("in").mkdir()
     Path("in/a.zip").write_bytes(zipped((name, b"/tmp")))
-    fetch.unzip(Path("in/a.zip"))
+    fetch.unzip(Path("in/a.zip"), Path("in/a"))
     (path,) = (path for path in tmp_path.rglob("*") if path.name != "a.zip" and not path.is_dir())
     assert path.relative_to(tmp_path).parts[:2] == ("in", "a")
     assert not path.is_symlink()
@@ -270,14 +270,14 @@ ONE = zipped(("LY/a.png", b"a" * 1000))
 def test_a_damaged_zip_file_leaves_nothing(content, line):
     Path("a.zip").write_bytes(content)
     with pytest.raises(UserError, match=f"^a.zip: cannot be unpacked: .*{line}"):
-        fetch.unzip(Path("a.zip"))
+        fetch.unzip(Path("a.zip"), Path("a"))
     assert tree(".") == {"a.zip": content}
     assert len(list(Path(".").iterdir())) == 1
 
 
 def test_zip_files_in_a_zip_file_are_unpacked_too():
     Path("a.zip").write_bytes(zipped(("PBC/b.ZIP", zipped(("LY/a.png", b"a"))), ("__MACOSX/PBC/._b.zip", b"x")))
-    fetch.unzip(Path("a.zip"))
+    fetch.unzip(Path("a.zip"), Path("a"))
     assert tree("a") == {"PBC/b/LY/a.png": b"a", "__MACOSX/PBC/._b.zip": b"x"}
 
 

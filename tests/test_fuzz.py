@@ -190,7 +190,7 @@ def place(tmp_path_factory):
 def test_a_damaged_archive_is_unpacked_or_refused_and_leaves_nothing_else(place, content):
     archive, target = place / "a.zip", place / "a"
     archive.write_bytes(content)
-    survives(unzip, archive)
+    survives(unzip, archive, target)
     assert set(os.listdir(place)) <= {"a.zip", "a"}
     assert os.listdir(place.parent) == ["in"]
     shutil.rmtree(target, ignore_errors=True)

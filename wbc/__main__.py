@@ -11,7 +11,6 @@ from wbc.dataset.public import SETS
 
 DEFAULT = "(default: %(default)s)"
 MODEL = {"type": Path, "default": Path("runs/best-0/model.zip"), "help": DEFAULT}
-TABLE = {"type": Path, "help": "write a CSV file instead of printing"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("images", nargs="+", help="files, folders or patterns")
     command.add_argument("--model", **MODEL)
     command.add_argument("--tta", action="store_true", help="average over 8 augmented views (report, §7.5)")
-    command.add_argument("--out", **TABLE)
+    command.add_argument("--out", type=Path, help="write a CSV file instead of printing")
     command.add_argument("--labels", type=Path, help="list ID,labels to score with (default: the folder's labels.csv)")
     command.add_argument("--explain", type=Path, metavar="FOLDER", help="write LayerCAM overlays there")
     command = commands.add_parser("export", help="write a model as ONNX")
@@ -35,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("--sample", type=Path, help="the sample submission (default: the ingested test part)")
     command = commands.add_parser("label-check", help="list the training cells whose label is most probably wrong")
     command.add_argument("predictions", nargs="?", type=Path, default=Path("runs/v3-0/classical"), help=DEFAULT)
-    command.add_argument("--out", **TABLE)
+    command.add_argument("--out", type=Path, help="write a CSV file instead of printing")
     options = parser.parse_args(arguments)
 
     sys.stdout.reconfigure(errors="backslashreplace")  # file names may not be UTF-8

@@ -1,26 +1,27 @@
-"""Classify new images with a trained model, and show the evidence."""
+"""Classify new images with a trained model, score the predictions where labels are known, and show the evidence."""
 
 import glob
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+import pandas as pd
 import torch
 
 from wbc.cli import write_table
-from wbc.cli.score import format_scores, read_labels, score
 from wbc.config.schema import TTA
 from wbc.core.classes import CLASSES
 from wbc.core.errors import UserError
 from wbc.core.io import check_writable, write_json
 from wbc.core.parallel import parallel_map
 from wbc.dataset.images import SUFFIXES, decode, write_jpeg
-from wbc.dataset.listing import ImageFolder, is_image
+from wbc.dataset.listing import ImageFolder, ListError, is_image, read_rows
 from wbc.dataset.pack import centre_crop, resize
 from wbc.models.inputs import ImageInputs, read_inputs
 from wbc.models.model import Inputs, Model, load
@@ -28,9 +29,11 @@ from wbc.network.explain import layer_cam_maps
 from wbc.network.inference import BATCH, choose_device
 from wbc.network.model import NO_TTA, REPORT_TTA, Network
 from wbc.network.pixels import Pixels
+from wbc.statistics import confusion_matrix, intervals, patients
 
-HEAT = 0.4  # opacity of the heat map
 NOVEL = "unlike the training images: farther than 99% of held-out cells"
+TITLES = {"f1": "macro F1", "accuracy": "accuracy", "f1_common": "macro F1 without classes of fewer than 5 images"}
+Labels = Mapping[Path, tuple[str, str]]  # by file, the label as written and the group, "" where unknown
 
 
 class Prediction(NamedTuple):  # an unreadable file has only a note
@@ -54,8 +57,7 @@ def run(options: Namespace) -> None:
     predictions = list(classify(model, files, choose_device(), REPORT_TTA if options.tta else NO_TTA))
     write_table(options.out, Prediction._fields, predictions)
     if labels:
-        predicted = {file: each.label for file, each in zip(files, predictions, strict=True)}
-        found = score(predicted, labels, faults, model.unseen)
+        found = score(predictions, labels, faults, model.unseen)
         print(format_scores(found), file=sys.stdout if scores else sys.stderr)  # a pipe takes the table alone
         if scores:
             write_json(scores, found)
@@ -101,17 +103,12 @@ def classify(model: Model, files: Sequence[Path], device: torch.device, tta: TTA
             yield next(predictions) if isinstance(image, ImageInputs) else Prediction(str(file), note=image)
 
 
-def _predict(
-    model: Model, pairs: Sequence[tuple[Path, ImageInputs]], device: torch.device, tta: TTA
-) -> Iterator[Prediction]:
-    """Predict readable images; a generator, so without any nothing is computed."""
+def _predict(model: Model, pairs: Sequence[tuple], device: torch.device, tta: TTA) -> Iterator[Prediction]:
+    """Predict pairs of a file and its `ImageInputs`; a generator, so nothing is computed if no pair is readable."""
     files, images = zip(*pairs, strict=True)
-    pixels = features = None
-    if model.input_spec.pixels:
-        pixels = Pixels(np.stack([image.pixels for image in images]), np.arange(len(images)), device)
-    if model.input_spec.features:
-        features = np.stack([image.features for image in images])
-    inputs = Inputs(pixels, features)
+    spec, index = model.input_spec, np.arange(len(images))
+    pixels = Pixels(np.stack([image.pixels for image in images]), index, device) if spec.pixels else None
+    inputs = Inputs(pixels, np.stack([image.features for image in images]) if spec.features else None)
     novelty = model.novelty(inputs)
     top = torch.from_numpy(model.probabilities(inputs, tta)).topk(2)
     for i, (file, image) in enumerate(zip(files, images, strict=True)):
@@ -119,6 +116,81 @@ def _predict(
         notes += ["no whole cell found"] if image.bad_mask else []
         (first, second), (best, other) = top.values[i].tolist(), top.indices[i].tolist()
         yield Prediction(str(file), CLASSES[best], first, CLASSES[other], second, "; ".join(notes))
+
+
+def read_labels(patterns: Sequence[str], table: Path | None) -> tuple[Labels, list[str]]:
+    """The labels of images in folders, and why lines of a list label no image.
+
+    The list `ID,labels[,group]` is `table`, or each folder's own `labels.csv`. Without a list, the label is the name
+    of a subfolder that is a class.
+
+    Raises:
+        UserError: `table` cannot be read or labels no image.
+    """
+    labels, faults = {}, []
+    folders = [Path(pattern) for pattern in patterns if Path(pattern).is_dir()]
+    for folder in folders:
+        images, rows, own = ImageFolder(folder), [], folder / "labels.csv"
+        if not table and not own.exists():
+            for file in images.paths:
+                names = [name for name in file.relative_to(folder).parts[:-1] if name in CLASSES]
+                labels[file] = (names[-1] if names else "", "")
+            continue
+        try:
+            rows = read_rows(table or own, ("ID", "labels"))
+        except ListError as error:
+            if table:
+                raise
+            print(f"no scores: {error}", file=sys.stderr)
+        for row in rows:
+            file = images.find(row["ID"])
+            if isinstance(file, str):
+                faults.append(f"in the list: {file.partition(':')[0]}")
+            elif labels.setdefault(file, (row["labels"], row.get("group", "")))[0] != row["labels"]:
+                faults.append("in the list: id under two labels")
+                labels[file] = ("", "")
+    labels = {file: known for file, known in labels.items() if known[0]}
+    if table and not labels:
+        names = ", ".join(map(str, folders)) or "the arguments, which name no folder"
+        raise UserError(f"{table}: labels no image in {names}; name the folder of its images")
+    return labels, faults
+
+
+def score(predictions: Sequence[Prediction], labels: Labels, faults: Sequence[str], unseen: Collection[int]) -> dict:
+    """Macro F1 over the classes that the images have, accuracy, their 95% intervals, and the confusion matrix.
+
+    Images of `unseen` classes, which the model cannot predict, count as wrong.
+    """
+    known = [(each.image, *labels.get(Path(each.image), ("", "")), each.label) for each in predictions]
+    table = pd.DataFrame(known, columns=["id", "label", "group", "predicted"])
+    reason = ("unknown label " + table["label"].map(repr)).where(table["label"] != "", "no label")
+    reason = reason.where(table["predicted"] != "", "unreadable")
+    used = table["label"].isin(CLASSES) & (table["predicted"] != "")
+    table = table[used]
+    target, prediction = (table[name].map(CLASSES.index).to_numpy("int64") for name in ("label", "predicted"))
+    found = {"images": len(table)}
+    if len(table):
+        for name, it in intervals(target, prediction, patients(table, table["id"])).items():
+            found |= {name: it.value, f"{name}_low": it.low, f"{name}_high": it.high}
+    shown = [label for label in CLASSES if label in {*table["label"], *table["predicted"]}]
+    confusion = pd.DataFrame(confusion_matrix(target, prediction), CLASSES, CLASSES).loc[shown, shown]
+    never_seen = table["label"][table["label"].isin([CLASSES[c] for c in unseen])]
+    counts = {"left_out": Counter([*faults, *reason[~used]]), "never_seen": Counter(never_seen)}
+    return found | {"confusion": confusion.to_dict("index")} | counts
+
+
+def format_scores(found: dict) -> str:
+    """The result of `score` as text."""
+    text = [f"{found['images']} images with a label"]
+    for name in [name for name in TITLES if name in found]:
+        low, high = found[f"{name}_low"], found[f"{name}_high"]
+        text.append(f"{TITLES[name]} {found[name]:.3f} (95% interval {low:.3f}–{high:.3f})")
+    text += [f"left out, {why}: {count}" for why, count in found["left_out"].items()]
+    text += [f"{c}: {n} images of a class that the model cannot predict" for c, n in found["never_seen"].items()]
+    if found["images"]:
+        confusion = pd.DataFrame.from_dict(found["confusion"], "index").to_string()
+        text += ["confusion matrix: true class down, prediction across", confusion]
+    return "\n".join(text)
 
 
 def explain(network: Network, image: np.ndarray, label: str, probability: float) -> np.ndarray:
@@ -133,7 +205,7 @@ def explain(network: Network, image: np.ndarray, label: str, probability: float)
     heat_map = np.zeros((height, width), np.float32)  # 0 in the border that the network does not see
     centre_crop(heat_map, network.crop)[:] = cv2.resize(heat, cropped.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     colours = cv2.applyColorMap(np.uint8(255 * heat_map.clip(0, 1)), cv2.COLORMAP_TURBO)[..., ::-1]
-    overlay = cv2.addWeighted(image, 1 - HEAT, colours, HEAT, 0)
+    overlay = cv2.addWeighted(image, 0.6, colours, 0.4, 0)
     text, font = f"{label} {probability:.2f}", cv2.FONT_HERSHEY_SIMPLEX
     scale = min(1, 0.95 * width / cv2.getTextSize(text, font, 1, 1)[0][0])
     strip = np.full((round(36 * scale), width, 3), 255, np.uint8)

@@ -23,25 +23,22 @@ def run(options: Namespace) -> None:
 
 
 def resize(pixels: torch.Tensor, size: int, crop: float) -> torch.Tensor:
-    """(N, H, W, 3) uint8 → (N, size, size, 3) float32 whole numbers: `centre_crop` and `resize` of `wbc.dataset.pack`.
+    """(N, H, W, 3) uint8 → (N, size, size, 3) float32 of whole numbers, as `wbc.dataset.pack` crops and resizes."""
+    # ONNX's own `Resize` aliases. About 2 of 100,000 values differ from OpenCV's by one grey level.
 
-    ONNX's own `Resize` aliases. About 2 of 100,000 values differ from OpenCV's by one grey level.
-    """
-    rows, columns = (_resize_weights(length, size, crop) for length in pixels.shape[1:3])
-    return ((rows @ pixels.permute(0, 3, 1, 2).float() @ columns.T) + HALF_UP).floor().permute(0, 2, 3, 1)
+    def weights(length: int) -> torch.Tensor:  # (size, length), of each pixel of an axis in each box
+        start = torch.arange(length, dtype=torch.float64)
+        whole = start[-1] + 1  # a tensor: a number would be a constant in the exported file
+        length = (whole * crop + 0.5).floor().clamp(min=1)
+        skipped = ((whole - length) / 2).floor()
+        box = (length / size).clamp(min=1)
+        middle = (torch.arange(size, dtype=torch.float64) + 0.5) * length / size
+        middle = middle.maximum(box / 2).minimum(length - box / 2)[:, None] + skipped
+        overlap = (middle + box / 2).minimum(start + 1) - (middle - box / 2).maximum(start)
+        return (overlap.clamp(min=0) / box).float()
 
-
-def _resize_weights(length: int, size: int, crop: float) -> torch.Tensor:
-    """(size, length) float32, the weight of each pixel of an axis in each of `size` boxes at least a pixel wide."""
-    start = torch.arange(length, dtype=torch.float64)
-    whole = start[-1] + 1  # a tensor: a number would be a constant in the exported file
-    length = (whole * crop + 0.5).floor().clamp(min=1)
-    skipped = ((whole - length) / 2).floor()
-    box = (length / size).clamp(min=1)
-    middle = (torch.arange(size, dtype=torch.float64) + 0.5) * length / size
-    middle = middle.maximum(box / 2).minimum(length - box / 2)[:, None] + skipped
-    overlap = (middle + box / 2).minimum(start + 1) - (middle - box / 2).maximum(start)
-    return (overlap.clamp(min=0) / box).float()
+    scaled = weights(pixels.shape[1]) @ pixels.permute(0, 3, 1, 2).float() @ weights(pixels.shape[2]).T
+    return (scaled + HALF_UP).floor().permute(0, 2, 3, 1)
 
 
 class EndToEnd(nn.Module):
@@ -63,8 +60,7 @@ def export_onnx(model: Model, path: Path) -> None:
         UserError: the model is not a network.
     """
     if model.input_spec.features:
-        own = "runs/<row>-<repeat>/train/model.safetensors"
-        raise UserError(f"ONNX cannot segment the cells for a classical model; export the network's own file, {own}")
+        raise UserError("ONNX cannot segment cells; export a network, runs/<row>-<repeat>/train/model.safetensors")
     example = torch.zeros(2, model.network.size + 1, model.network.size + 2, 3, dtype=torch.uint8)
     names = {"input_names": ["pixels"], "output_names": ["probabilities"]}
     options = {"dynamo": True, "dynamic_shapes": {"pixels": {0: "N", 1: "H", 2: "W"}}, "verbose": False}

@@ -46,7 +46,7 @@ def run(options: Namespace) -> None:
         _download(chosen, folder)
         for archive in sorted(folder.glob(ZIP)):
             if not archive.with_suffix("").exists():
-                unzip(archive)
+                unzip(archive, archive.with_suffix(""))
         shards = sorted(folder.rglob("[!.]*.parquet"))
         if shards and not (folder / "images").exists():
             unpack_parquet(shards, folder)
@@ -69,27 +69,24 @@ def run(options: Namespace) -> None:
 def _download(chosen: PublicSet, folder: Path) -> None:
     """Download and unpack the files of which neither the archive nor its folder is there."""
     present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    missing = [file for file in chosen.files if present.isdisjoint({file, Path(file).stem})]
+    missing = {file: url for file, url in chosen.files.items() if present.isdisjoint({file, Path(file).stem})}
     others = present.difference(chosen.files, (Path(file).stem for file in chosen.files))
     if not present and not chosen.files:
         raise UserError(f"{folder}: empty, and this set has no address to download from")
     if missing and others:
         print(f"{folder} holds {min(others)}: nothing is downloaded into it")
         return
-    for file in missing:
-        try:
-            url = chosen.files[file]
-            archives = pooch.Pooch(folder, url.removesuffix(file), {file: None}, {file: url}, retry_if_failed=3)
-            if url.startswith("doi:"):
-                archives.load_registry_from_doi()  # its MD5
-            archives.fetch(file, progressbar=sys.stderr.isatty())
-        except (requests.RequestException, LookupError, TypeError, ValueError) as error:
-            why = error if isinstance(error, requests.HTTPError | ValueError) else type(error).__name__
-            raise UserError(f"{file}: cannot be downloaded: {why}") from None
-        try:
-            unzip(folder / file)
-        finally:
-            (folder / file).unlink()
+    for file, url in missing.items():
+        with TemporaryDirectory(dir=folder, prefix=".") as temporary:
+            archives = pooch.Pooch(temporary, url.removesuffix(file), {file: None}, {file: url}, retry_if_failed=3)
+            try:
+                if url.startswith("doi:"):
+                    archives.load_registry_from_doi()  # its MD5
+                archive = archives.fetch(file, progressbar=sys.stderr.isatty())
+            except (requests.RequestException, LookupError, TypeError, ValueError) as error:
+                why = error if isinstance(error, requests.HTTPError | ValueError) else type(error).__name__
+                raise UserError(f"{file}: cannot be downloaded: {why}") from None
+            unzip(Path(archive), folder / Path(file).stem)
 
 
 @contextmanager
@@ -103,15 +100,15 @@ def complete_folder(target: Path) -> Iterator[Path]:
         folder.rename(target)
 
 
-def unzip(archive: Path) -> None:
-    """Unpack a zip file, and the zip files in it, into the folder beside it that has its name without the suffix.
+def unzip(archive: Path, target: Path) -> None:
+    """Unpack a zip file, and the zip files in it, into a new folder.
 
     `zipfile` removes drives, roots and `..` from the names of entries and writes links as plain files.
 
     Raises:
         UserError: it is damaged, encrypted or does not fit on the disk.
     """
-    with complete_folder(archive.with_suffix("")) as folder:
+    with complete_folder(target) as folder:
         try:
             with ZipFile(archive) as opened:
                 opened.extractall(folder)
@@ -127,8 +124,7 @@ def unpack_parquet(files: Sequence[Path], folder: Path) -> None:
     """Write the images in WBCBench's parquet files, as they are stored, to `images/`, and `labels.csv`.
 
     Raises:
-        UserError: a file is damaged or lacks a column, a label has no name, or an image is missing, has an unknown
-            format, or has an ID that is not a file name or occurs twice.
+        UserError: a file, a label, an image or an ID cannot be used.
     """
     rows, suffix = {}, rf"(?i)({'|'.join(map(re.escape, SUFFIXES))})$"
     with complete_folder(folder / "images") as images:

@@ -21,8 +21,7 @@ def run(options: Namespace) -> None:
         raise ListError(f"{path}: {error.strerror}; expected a CSV file with {header}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise ListError(f"{path}: not a CSV file in UTF-8: {error}") from None
-    columns = reader.fieldnames or []
-    if sorted(columns) != sorted(SUBMISSION):
+    if sorted(columns := reader.fieldnames or []) != sorted(SUBMISSION):
         raise ListError(f"{path}: the first line is {','.join(columns)!r}; expected {header} and no other column")
     try:
         sample = read_rows(options.sample, SUBMISSION[:1]) if options.sample else None
