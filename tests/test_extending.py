@@ -20,7 +20,7 @@ mask = method("disc").segment(image)
 assert mask.shape == (40, 60) and set(np.unique(mask)) == {0, 1} and "disc" in METHODS and not method("disc").NUCLEUS
 mask[15:25, 25:35] = 2
 row = dict(zip(v2.NAMES, v2.extract(image, mask), strict=True))
-assert len(row) == 90 and "nucleus_cytoplasm_ratio" in markdown()
+assert len(row) == 90 and "nucleus_area / cytoplasm_area" in markdown()
 assert row["nucleus_cytoplasm_ratio"] == row["nucleus_area"] / row["cytoplasm_area"] > 0
 """
 SET = """import numpy as np

@@ -227,11 +227,12 @@ def _placeholder(parts: tuple[str, ...]) -> str:
 def _joined(definitions: list[str]) -> str:
     """The definitions of a family as one: the words in which they differ are listed, at most three of them."""
     words = [definition.split() for definition in dict.fromkeys(definitions)]
+    first = words[0]
     if len(words) == 1:
         return definitions[0]
-    first = words[0]
-    start = next(i for i, word in enumerate(first) if any(other[i : i + 1] != [word] for other in words))
-    end = next(i for i in range(1, len(first) + 1) if any(other[-i:][:1] != [first[-i]] for other in words)) - 1
+    shortest = min(map(len, words))
+    start = next((i for i in range(shortest) if len({word[i] for word in words}) > 1), shortest)
+    end = next((i for i in range(shortest - start) if len({word[-1 - i] for word in words}) > 1), shortest - start)
     differing = [" ".join(word[start : len(word) - end]) for word in words]
     middle = ", ".join(differing) if len(differing) < 4 else f"{differing[0]} … {differing[-1]}"
     return " ".join([*first[:start], middle, *first[len(first) - end :]])
