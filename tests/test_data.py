@@ -71,7 +71,10 @@ def png16(*planes):
 CHANNELS = '<Pixels SizeC="3" SizeZ="1" SizeT="1"/>'
 QUANTIZED = Image.fromarray(RGB).quantize(256)
 OPACITY = np.where(GREY > 9, 255, 0).astype(np.uint8)
+ODD_TAGS = [(0x100, 2, b"wide"), (0x102, 4, struct.pack("<I", 70000)), (0x112, 3, b"\6\0"), (0x11A, 2, b"72")]
 STORED = {
+    "turned, with tags that Pillow cannot write": (encoded(RGB, exif=b"Exif\0\0" + ifd(ODD_TAGS)), np.rot90(RGB, -1)),
+    "inks": (encoded(255 - np.dstack([RGB, np.full_like(GREY, 255)]), "CMYK", "TIFF"), RGB),
     "12 bits": (tiff(twelve(DEEP << 4 | DEEP >> 4), [12]), GREY),
     "12 bits in 16, stated": (tiff((DEEP << 4 | DEEP >> 4).tobytes(), [16], x119=4095), GREY),
     "16 bits, the brightest stated": (tiff((DEEP * 257).tobytes(), [16], x119=60000), GREY),
@@ -148,19 +151,6 @@ def test_an_image_that_cannot_be_used_is_refused_with_the_reason(content, why):
 def test_grey_levels_are_those_of_the_richest_channel():
     assert grey_levels(np.dstack([GREY, GREY // 16, GREY // 128])) == 256
     assert grey_levels(np.dstack([GREY // 16, GREY.T // 32, GREY // 128])) == 16
-
-
-@pytest.mark.parametrize(
-    "tag", [(0x0100, 2, b"wide"), (0x011A, 2, b"72"), (0x0102, 4, struct.pack("<I", 70000))], ids=["width", "x", "bits"]
-)
-def test_odd_tags_beside_the_orientation_do_no_harm(tag):
-    """Pillow reads these values and cannot write them."""
-    pixels = np.zeros((8, 16, 3), np.uint8)
-    pixels[:, 8:] = 200
-    exif = b"Exif\0\0" + ifd([tag, (0x0112, 3, struct.pack("<H", 6))])
-    upright = decode(encoded(pixels, format="JPEG", exif=exif))
-    assert upright.shape == (16, 8, 3)
-    assert (upright[:8].max() < 20, upright[8:].min() > 180) == (True, True)
 
 
 def test_a_changed_or_missing_image_is_noticed(tmp_path):
@@ -291,14 +281,18 @@ def assert_together(manifest, units):
         assert (split.groupby(units).nunique() == 1).all()
 
 
-@pytest.mark.parametrize("column", ["copy_of", "group"])
-def test_copies_and_groups_stay_together_and_single_images_make_up_for_it(column):
+@pytest.mark.parametrize("columns", [["copy_of"], ["group"], ["copy_of", "group"]])
+def test_copies_and_groups_stay_together_and_single_images_make_up_for_it(columns):
+    """In units whose images are copies, of one group, or the second a copy of the first and of the others' group."""
     manifest = images_of(TABLE_1).sample(3000, random_state=0).sort_index().reset_index(drop=True)
     units = manifest["id"].copy()
     for label, many in (("SNE", 40), ("SNE", 3), ("LY", 2), ("MO", 2), ("MO", 2), ("EO", 5)):
         rows = manifest.index[(manifest["label"] == label) & ~units.duplicated(keep=False)][:many]
         units[rows] = manifest["id"][rows[0]]
-        manifest.loc[rows[column == "copy_of" :], column] = units[rows[0]]
+        if "copy_of" in columns:
+            manifest.loc[rows[1 : 2 if "group" in columns else None], "copy_of"] = units[rows[0]]
+        if "group" in columns:
+            manifest.loc[rows[len(columns) - 1 :], "group"] = units[rows[0]]
     assert_together(manifest, units)
     per_fold = manifest.groupby([folds(manifest, 5, 1), "label"]).size().unstack(fill_value=0)
     assert (per_fold.max() - per_fold.min()).max() <= 1
@@ -309,13 +303,6 @@ def test_copies_and_groups_stay_together_and_single_images_make_up_for_it(column
     missed = taken.sub(0.15 * manifest.groupby("label").size(), fill_value=0).abs()
     assert missed["SNE"] <= 20  # half of the largest unit
     assert missed.drop("SNE").max() <= 2.5
-
-
-def test_copies_join_their_groups():
-    """a and b are copies, b and c of one patient: all three stay together."""
-    manifest = images_of({label: max(2, n // 300) for label, n in TABLE_1.items()})
-    manifest.loc[1, "copy_of"], manifest.loc[[1, 2], "group"] = manifest["id"][0], "patient"
-    assert_together(manifest, manifest["id"].where(manifest.index > 2, "one"))
 
 
 def test_patients_with_many_classes_stay_together_and_classes_are_spread():

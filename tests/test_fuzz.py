@@ -1,14 +1,13 @@
 """Whatever a person may feed the readers ends in a result or in a UserError.
 
-2,000 examples each (500 archives), always the same ones; `make fuzz` looks at 50,000 others (12,500).
+2,000 examples each, always the same ones; `make fuzz` looks at 50,000 others.
 """
 
 import copy
 import io
 import os
-import shutil
+import re
 import struct
-import zipfile
 import zlib
 
 import numpy as np
@@ -19,7 +18,6 @@ from PIL import Image
 
 from conftest import WIDTHS, ifd
 from study import study_params
-from wbc.cli.fetch import unzip
 from wbc.config.resolve import resolve
 from wbc.core.errors import UserError
 from wbc.dataset.images import decode
@@ -37,13 +35,11 @@ fuzz = settings(
 
 def survives(function, *arguments):
     """The result, or None after a UserError, whose message must be one line."""
-    message = ""
     try:
         return function(*arguments)
     except UserError as error:
         message = str(error)
-    assert message
-    assert "\n" not in message
+    assert re.fullmatch(r".+", message)
     assert " at 0x" not in message  # an address would change rejects.csv from run to run
     return None
 
@@ -75,16 +71,15 @@ def small_images():
     exif[0x0112] = 6
     deep = Image.fromarray(np.arange(108, dtype=np.uint16).reshape(9, 12) * 600)
     pngs = [colour, grey, deep, colour.quantize(7), colour.convert("RGBA"), grey.convert("LA"), grey.convert("1")]
-    yield from (encoded(image, "PNG") for image in pngs)
+    tiffs = [deep, colour.convert("LAB"), grey.convert("F"), grey.convert("I")]
+    for format, images in {"PNG": pngs, "BMP": [colour, grey], "TIFF": tiffs}.items():
+        yield from (encoded(image, format) for image in images)
     yield encoded(colour.quantize(7), "PNG", transparency=3)
     yield encoded(colour, "JPEG", exif=exif)
-    yield encoded(colour, "JPEG", progressive=True, dpi=(72, 72))
-    yield encoded(colour.convert("CMYK"), "JPEG")
-    yield from (encoded(image, "BMP") for image in (colour, grey))
+    yield encoded(colour.convert("CMYK"), "JPEG", progressive=True, dpi=(72, 72))
     for compression in ("raw", "tiff_lzw", "tiff_deflate", "jpeg", "packbits"):
         yield encoded(colour, "TIFF", compression=compression, exif=exif)
     yield encoded(grey, "TIFF", save_all=True, append_images=[grey, grey])
-    yield from (encoded(image, "TIFF") for image in (deep, colour.convert("LAB"), grey.convert("F"), grey.convert("I")))
 
 
 def resealed(content):
@@ -97,11 +92,15 @@ def resealed(content):
     return bytes(content)
 
 
+def assert_decoded_or_refused(content):
+    image = survives(decode, content)
+    assert image is None or (image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3)
+
+
 @fuzz
 @given(damaged(list(small_images())).map(resealed) | st.binary(max_size=64))
 def test_a_damaged_image_is_decoded_or_refused(content):
-    image = survives(decode, content)
-    assert image is None or (image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3)
+    assert_decoded_or_refused(content)
 
 
 TURNED = (0x0112, 3, struct.pack("<H", 6))
@@ -111,27 +110,19 @@ ENTRY = st.tuples(
     st.sampled_from(sorted(WIDTHS)) | st.integers(0, 20),
     st.binary(max_size=12) | st.sampled_from([b"", b"72", struct.pack("<I", 70000), struct.pack("<I", 8)]),
 )
-PIXELS = [  # of a TIFF of 2×2 grey pixels, which are the bytes behind its header
-    (0x0100, 3, struct.pack("<H", 2)),
-    (0x0101, 3, struct.pack("<H", 2)),
-    (0x0102, 3, struct.pack("<H", 8)),
-    (0x0103, 3, struct.pack("<H", 1)),
-    (0x0106, 3, struct.pack("<H", 1)),
-    (0x0111, 4, struct.pack("<I", 8)),
-    (0x0117, 4, struct.pack("<I", 4)),
-]
+SHORTS, LONGS = {0x100: 2, 0x101: 2, 0x102: 8, 0x103: 1, 0x106: 1}, {0x111: 8, 0x117: 4}
+PIXELS = [(tag, 3, struct.pack("<H", value)) for tag, value in SHORTS.items()]  # 2×2 grey pixels: the header's bytes
+PIXELS += [(tag, 4, struct.pack("<I", value)) for tag, value in LONGS.items()]
 
 
 @fuzz
 @given(st.lists(ENTRY, max_size=4), st.sampled_from(["JPEG", "PNG", "TIFF"]))
-def test_whatever_a_cameras_tags_hold_an_image_is_decoded_or_refused(tags, suffix):
-    """Turned, so that whoever rewrote the tags would have to write them all."""
+def test_an_image_with_odd_tags_is_decoded_or_refused(tags, suffix):
     if suffix == "TIFF":
-        content = ifd([*PIXELS, TURNED, *tags])
+        assert_decoded_or_refused(ifd([*PIXELS, TURNED, *tags]))
     else:
-        content = encoded(Image.new("RGB", (12, 9)), suffix, exif=b"Exif\0\0" + ifd([*tags, TURNED]))
-    image = survives(decode, content)
-    assert image is None or (image.dtype == np.uint8 and image.ndim == 3)
+        exif = b"Exif\0\0" + ifd([*tags, TURNED])
+        assert_decoded_or_refused(encoded(Image.new("RGB", (12, 9)), suffix, exif=exif))
 
 
 # --- lists
@@ -151,66 +142,27 @@ def images(tmp_path_factory):
     return ImageFolder(folder)
 
 
+TEXT = st.text("ID,labels;\t\n\r\"' \0aé", max_size=64).map(str.encode)
+
+
 @fuzz
-@given(
-    content=damaged(LISTS) | st.binary(max_size=64) | st.text("ID,labels;\t\n\r\"' \0aé", max_size=64).map(str.encode)
-)
+@given(content=damaged(LISTS) | st.binary(max_size=64) | TEXT)
 def test_a_damaged_list_is_read_or_refused(images, content):
     listed = images.root / "x.csv"
     listed.write_bytes(content)
-    rows = survives(read_rows, listed, ["ID", "labels"])
-    for row in rows or ():
+    for row in survives(read_rows, listed, ["ID", "labels"]) or ():
         assert all(isinstance(value, str) and value == value.strip() for value in row.values())
         found = images.find(row["ID"])
         assert found if isinstance(found, str) else found in images.paths
 
 
-# --- archives
-
-
-def zipped(compression):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
-        for name, content in (("LY/a.png", b"cell" * 30), ("é/b.png", bytes(range(60))), ("__MACOSX/c", b"")):
-            archive.writestr(zipfile.ZipInfo(name), content, compression)  # of no date, so the same bytes always
-    return buffer.getvalue()
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.sync", lambda: None)  # waits for the whole machine
-        place = tmp_path_factory.mktemp("archives") / "in"
-        place.mkdir()
-        yield place
-
-
-@settings(fuzz, max_examples=fuzz.max_examples // 4)  # each waits for the disk
-@given(damaged([zipped(zipfile.ZIP_STORED), zipped(zipfile.ZIP_DEFLATED)]))
-def test_a_damaged_archive_is_unpacked_or_refused_and_leaves_nothing_else(place, content):
-    archive, target = place / "a.zip", place / "a"
-    archive.write_bytes(content)
-    survives(unzip, archive, target)
-    assert set(os.listdir(place)) <= {"a.zip", "a"}
-    assert os.listdir(place.parent) == ["in"]
-    shutil.rmtree(target, ignore_errors=True)
-
-
 # --- settings
 
 PARAMS = study_params()
+NAMES = st.sampled_from(["none", "focal", "cosine", "report", "sample", "efficientnet", "model", "name", "ladder"])
 VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.integers(-1, 3)
-    | st.floats()
-    | st.text(max_size=8)
-    | st.sampled_from(["none", "focal", "cosine", "report", "sample", "efficientnet", "convnext_tiny.fb_in1k"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["model", "name", "loss", "ladder", "x"]) | st.integers(), inner, max_size=3)
-    ),
+    st.none() | st.booleans() | st.integers() | st.integers(-1, 3) | st.floats() | st.text(max_size=8) | NAMES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES | st.integers(), inner, max_size=3),
     max_leaves=5,
 )
 
@@ -220,20 +172,14 @@ def damaged_params(draw):
     """params.yaml with up to three of its nodes, at any depth, replaced, taken out or joined by another."""
     params = copy.deepcopy(PARAMS)
     for _ in range(draw(st.integers(1, 3))):
-        node = params
-        while node:
+        node, key = params, draw(st.sampled_from(sorted(params, key=str))) if params else "x"
+        while isinstance(node.get(key), dict) and node[key] and draw(st.booleans()):
+            node = node[key]
             key = draw(st.sampled_from(sorted(node, key=str)))
-            if isinstance(node[key], dict) and draw(st.booleans()):
-                node = node[key]
-                continue
-            match draw(st.sampled_from(["replace", "remove", "join"])):
-                case "replace":
-                    node[key] = draw(VALUES)
-                case "remove":
-                    del node[key]
-                case "join":
-                    node[draw(st.text("a\n", max_size=4) | st.integers())] = draw(VALUES)
-            break
+        if draw(st.booleans()):
+            node[draw(st.just(key) | st.text("a\n", max_size=4) | st.integers())] = draw(VALUES)
+        else:
+            node.pop(key, None)
     return params
 
 

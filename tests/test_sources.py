@@ -80,18 +80,6 @@ def test_the_test_part_depends_on_content_and_seed_not_on_names_and_order(listed
     assert tested() == first
 
 
-def test_an_id_is_a_path_or_else_a_name_that_is_not_ambiguous(listed):
-    put(listed / "images", "a/cell.png", "b/cell.png")
-    with (listed / "labels.csv").open("a") as file:
-        file.write("cell.png,SNE\nb/none.png,SNE\na/cell.png,SNE\n")
-    found = ingest("folder", listed, 0.25, 1)
-    assert found.rejects.to_numpy().tolist() == [
-        ["cell.png", "ambiguous", "a/cell.png or b/cell.png"],
-        ["b/none.png", "no such file", ""],
-    ]
-    assert len(found.manifest) == 25
-
-
 def test_a_folder_that_may_not_be_read_is_an_error(listed, monkeypatch):
     def forbidden(folder):
         raise PermissionError(13, "Permission denied", str(folder))
@@ -309,8 +297,3 @@ def test_the_stage_says_that_a_set_has_lost_its_grey_levels(ingest_stage, tmp_pa
         assert (line in ingest_stage(source="folder", path="raw")) == (dark == 3)
         path = tmp_path / f"raw/LY/{2 * dark}.png"
         Image.fromarray(np.array(Image.open(path)) // 16).save(path)
-
-
-def test_the_stage_says_whether_the_pool_is_the_reports(ingest_stage, archives):
-    said = ingest_stage(source="wbcbench", path=str(archives("wbcbench")))
-    assert "the training part differs from the report's Table 1" in said

@@ -1,1 +1,1 @@
-"""Predictions, their scores and their calibration."""
+"""How good predictions are."""

@@ -1,4 +1,4 @@
-"""Files of predictions: one for each model and repeat, with all parts."""
+"""What models predict: one file for each model and repeat, and in it the predictions of every part."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +10,13 @@ from wbc.core.io import write_npz
 
 
 class Predictions(NamedTuple):
-    """Predictions of a model for the N images of one part."""
+    """What a model predicts for the N images of one part."""
 
     ids: np.ndarray  # (N,) str
     target: np.ndarray  # (N,) int64, -1 where unknown
     probabilities: np.ndarray  # (N, 13) float; a network's are uncalibrated
     tta: np.ndarray | None = None  # (N, 13) float, with test-time augmentation; None for models without
-    novelty: np.ndarray | None = None  # (N,) float64, above 1 for novel images; None for models without
+    novelty: np.ndarray | None = None  # (N,) float64, above 1 unlike the training images; None where the model has none
 
 
 def write_predictions(path: str | Path, parts: Mapping[str, Predictions]) -> None:
@@ -26,10 +26,9 @@ def write_predictions(path: str | Path, parts: Mapping[str, Predictions]) -> Non
 
 
 def read_predictions(path: str | Path, part: str) -> Predictions | None:
-    """Read the predictions of one part; None where the file has none."""
+    """The predictions of one part; None where the file has none."""
     with np.load(path) as stored:
         if f"{part}/ids" not in stored:
             return None
-        return Predictions(
-            **{name: stored[f"{part}/{name}"] for name in Predictions._fields if f"{part}/{name}" in stored}
-        )
+        names = {name: f"{part}/{name}" for name in Predictions._fields}
+        return Predictions(**{name: stored[key] for name, key in names.items() if key in stored})
