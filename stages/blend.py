@@ -8,7 +8,7 @@ from wbc.config.files import BEST, STUDY, load
 from wbc.core.tables import RUNS, check, mark, write_submission
 from wbc.models.model import save_blend
 from wbc.network.model import load_model
-from wbc.scoring.calibration import scaled
+from wbc.scoring.calibration import apply_temperature
 from wbc.scoring.predictions import Predictions, read_predictions, write_predictions
 from wbc.scoring.scores import macro_f1
 
@@ -33,7 +33,7 @@ def main(repeat: str) -> None:
         found = read_predictions(partner / f"{file}/{settings.classifier}.npz", name)
         places = pd.Series(np.arange(len(found.ids)), found.ids).loc[own.ids].to_numpy()
         plain, tta = (
-            (1 - FRACTION) * scaled(each, trained.temperature) + FRACTION * found.probabilities[places]
+            (1 - FRACTION) * apply_temperature(each, trained.temperature) + FRACTION * found.probabilities[places]
             for each in (own.probabilities, own.tta)
         )
         both = [each for each in (own.novelty, found.novelty) if each is not None]

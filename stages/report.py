@@ -1,20 +1,18 @@
-"""Collect every result: the results table, the report's Tables 1 to 8, and all of it on a page, plots/report.html."""
+"""Collect the results: the results table, the report's Tables 1 to 8, and a page with everything, plots/report.html."""
 
 from pathlib import Path
-
-import pandas as pd
 
 from stages import run
 from wbc.config.files import STUDY, load
 from wbc.core.io import atomic, write_csv, write_json, write_text
-from wbc.core.tables import INGEST
-from wbc.report import charts, overlays, tables
-from wbc.report.calibrated import calibrated
-from wbc.report.differences import compared
-from wbc.report.external import external
+from wbc.core.tables import INGEST, RUNS
+from wbc.report import charts, plots, tables
+from wbc.report.calibration import calibration_tables
+from wbc.report.differences import compare_models
+from wbc.report.external import external_scores
 from wbc.report.labels import suspects
 from wbc.report.page import page
-from wbc.report.results import HEADLINES, lines, markdown, read_public_scores, results
+from wbc.report.results import HEADLINES, markdown, read_public_scores, records, results
 from wbc.report.study import METRICS, PLOTS, Study
 
 
@@ -35,28 +33,27 @@ def main() -> None:
         path.write_bytes((INGEST / STUDY / "contact_sheet.jpg").read_bytes())
     with atomic(PLOTS / "results.png") as path:
         path.write_bytes(charts.picture(charts.progression(table)))
-    differences, (errors, curves), elsewhere = compared(study), calibrated(study), external(study)
-    best = study.best_classical[f"{study.blend['features']}-classical"]
-    model = study.models[best]
-    doubted = suspects(model.folder(study.first) / f"classical/{model.classifier}.npz")
+    differences, (errors, curves), external = compare_models(study), calibration_tables(study), external_scores(study)
+    best = study.models[study.best_classical[f"{study.blend['features']}-classical"]]
+    doubted = suspects(RUNS / f"{best.run}-{study.first}/classical/{best.classifier}.npz")
     written = {
         "results": table,
-        "curves": overlays.epochs(study),
-        "per_class": overlays.classes(study),
-        "confusion": study.confusions[study.best, "validation"],
+        "curves": plots.epochs(study),
+        "per_class": plots.classes(study),
+        "confusion": plots.confusion(study),
         "differences": differences,
         "calibration": errors,
         "reliability": curves,
-        "external": elsewhere,
+        "external": external,
         "labels": doubted,
         "classes": study.classes.rename_axis("label").reset_index(),
     }
     for name, each in written.items():
-        write_csv(PLOTS / f"{name}.csv", each.columns, lines(pd.DataFrame(each)))
-    printed = tables.all_tables(study, differences, errors, elsewhere)
+        write_csv(PLOTS / f"{name}.csv", each.columns, records(each))
+    printed = tables.all_tables(study, differences, errors, external)
     write_text(PLOTS / "tables.md", tables.markdown(printed))
-    write_text(PLOTS / "report.html", page(study, table, printed, curves, elsewhere, doubted))
-    print(f"{len(table)} rows in plots/results.md, the study on a page in plots/report.html")
+    write_text(PLOTS / "report.html", page(study, table, printed, curves, external, doubted))
+    print(f"{len(table)} models in plots/results.md, all results in plots/report.html")
 
 
 if __name__ == "__main__":

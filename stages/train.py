@@ -19,7 +19,7 @@ from wbc.network.inference import choose_device
 from wbc.network.model import Network, save_model
 from wbc.network.pixels import load_part
 from wbc.network.reference import fit_reference
-from wbc.scoring.calibration import temperature
+from wbc.scoring.calibration import fit_temperature
 from wbc.train.engine import HISTORY, checkpoint_key, fit
 
 # A network that saw nothing but drawn cells cannot tell other cells from them: benchmarks/README.md has the figures
@@ -61,7 +61,7 @@ def main(row: str, repeat: str) -> None:
         kept = {key: value for key, value in acting.items() if key not in ("compute", "images")}
         trained = Network(model, kept, normalisation, train.pixels.size, known, settings.images.crop)
         probabilities = trained.probabilities(validation.pixels)
-        t = round(temperature(validation.targets.numpy(), probabilities.numpy()), DIGITS)
+        t = round(fit_temperature(validation.targets.numpy(), probabilities.numpy()), DIGITS)
         save_model(RUNS / f"{name}/train/model.safetensors", trained._replace(model=model.cpu(), temperature=t))
         write_json(RUNS / f"{name}/train.json", {"val_f1": progress.best_f1, "best_epoch": progress.best_epoch})
         write_csv(RUNS / f"{name}/train/history.csv", HISTORY, progress.history)

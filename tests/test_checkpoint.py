@@ -18,7 +18,7 @@ from stages import train
 from study import ROOT
 from wbc.network.model import load_model
 from wbc.network.pixels import load_part
-from wbc.scoring.calibration import temperature
+from wbc.scoring.calibration import fit_temperature
 from wbc.train.engine import Checkpoint, Trainer, checkpoint_key, fit
 
 
@@ -151,7 +151,7 @@ def test_the_temperature_is_fitted_to_the_validation_part(project):
     train.main("alone", "0")
     network = load_model("runs/alone-0/train/model.safetensors")
     parts = (load_part(name, 0, 0.34, torch.device("cpu")) for name in ("validation", "train", "test"))
-    fitted = [temperature(part.targets.numpy(), network.probabilities(part.pixels).numpy()) for part in parts]
+    fitted = [fit_temperature(part.targets.numpy(), network.probabilities(part.pixels).numpy()) for part in parts]
     assert network.temperature == pytest.approx(fitted[0], abs=1e-4)
     assert min(abs(fitted[0] - other) for other in fitted[1:]) > 1e-3
 

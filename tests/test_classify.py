@@ -33,7 +33,7 @@ from wbc.network.inference import infer
 from wbc.network.model import NO_TTA, REPORT_TTA, build, save_model
 from wbc.network.pixels import Pixels
 from wbc.network.prepare import Prepare
-from wbc.scoring.calibration import scaled
+from wbc.scoring.calibration import apply_temperature
 
 CPU = torch.device("cpu")
 VIEWS = TTA(passes=2, temperature=0.8)
@@ -96,7 +96,7 @@ def test_classes_and_probabilities_are_the_networks_calibrated(trained, folder, 
     still = trained._replace(settings=settings)
     rows = classified(Model(still), folder, tta)
     expected = still.probabilities(Pixels(coloured.pixels.packed, np.arange(3), CPU), tta).numpy()
-    assert_predicted(rows[:3], scaled(expected, 0.4))
+    assert_predicted(rows[:3], apply_temperature(expected, 0.4))
     assert rows[0].probability > expected.max() + 0.01  # the temperature is in use
     assert [row.note for row in rows] == ["", "", "", NOVEL]
     silent = classified(Model(still._replace(reference=None)), folder, tta)

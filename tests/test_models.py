@@ -27,7 +27,7 @@ from wbc.features import feature_set
 from wbc.models.model import BLEND, Inputs, Model, load, save_blend
 from wbc.network.model import NO_TTA, save_model
 from wbc.network.pixels import Pixels
-from wbc.scoring.calibration import scaled
+from wbc.scoring.calibration import apply_temperature
 from wbc.scoring.predictions import Predictions, write_predictions
 
 NAMES = [*classifiers("hist", True, 1), "exact", "gridsearch"]
@@ -114,7 +114,7 @@ def blend(trained, classical, tmp_path):
 @pytest.mark.parametrize("tta", [NO_TTA, TTA(passes=2, temperature=0.8)], ids=["plain", "tta"])
 def test_a_blend_is_the_weighted_mean_of_calibrated_probabilities(blend, trained, classical, measured, coloured, tta):
     inputs = Inputs(Pixels(coloured.pixels.packed, np.arange(5), torch.device("cpu")), measured)
-    network, model = scaled(trained.probabilities(inputs.pixels, tta).numpy(), 0.4), load(blend)
+    network, model = apply_temperature(trained.probabilities(inputs.pixels, tta).numpy(), 0.4), load(blend)
     expected = 0.7 * network + 0.3 * classical.probabilities(measured)
     np.testing.assert_allclose(model.probabilities(inputs, tta), expected, rtol=1e-6)
     novelty = np.maximum(trained.novelty(inputs.pixels), classical.novelty(measured))

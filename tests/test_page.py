@@ -1,4 +1,4 @@
-"""The report's page in a real browser, as the tiny study leaves it."""
+"""The page of the tiny study in a browser."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from wbc.scoring.predictions import read_predictions
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the page is tested in Chromium, which is not installed")
-SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+SIZES = {"desktop": (1400, 900), "phone": (390, 844)}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, study):
-    """Opens the page without a network and waits until all charts are drawn; afterwards nobody has complained."""
+    """Open the page without a network and wait until all charts are drawn. Nothing may be logged."""
     logged, contexts = [], []
 
     def open_page(size="desktop", scheme="light", at=""):
@@ -50,8 +50,19 @@ def open_page(browser, study):
     assert logged == []
 
 
+@pytest.fixture
+def measured(study):
+    return json.loads((study / "metrics/results.json").read_text())
+
+
+@pytest.fixture
 def rows(study):
     return list(yaml.safe_load((study / "settings/report.yaml").read_text())["networks"])
+
+
+@pytest.fixture
+def best(rows, measured):
+    return max(rows, key=lambda row: measured[row]["val_f1"])
 
 
 def table(path):
@@ -59,126 +70,101 @@ def table(path):
         return list(csv.DictReader(file))
 
 
-def texts(page, chart):
-    return page.locator(f"#{chart} svg .mark-text.role-mark text").all_text_contents()
-
-
-def test_the_page_is_one_small_file(study):
-    assert (study / "plots/report.html").stat().st_size < 5e6
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_is_whole_fits_and_has_no_fault_that_axe_finds(open_page, size, scheme):
-    from axe_playwright_python.sync_playwright import Axe
-
-    page = open_page(size, scheme)
-    charts = page.locator(".chart")
-    drawn = page.locator(".chart svg")
-    assert charts.count() == drawn.count() == 10
-    assert all(drawn.nth(i).bounding_box()["height"] > 100 for i in range(10))
-    assert page.locator("table").count() == 17  # Tables 1 to 8, results, masks, models, text, differences, …
-    loaded = "images => images.every(image => image.complete && image.naturalWidth > 0 && image.alt)"
-    assert page.locator("img").evaluate_all(loaded)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # only tables and matrices scroll
-    assert "base64" not in page.locator("svg").evaluate_all("all => all.map(svg => svg.outerHTML).join()")  # read aloud
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
-
-
-def predicted(study, name, part):
-    """Ids, true classes and predicted ones of the labelled images of a part."""
-    run, file = ("v2-0", "gridsearch") if name == "v2-gridsearch" else (f"{name}-0", "predict")
-    found = read_predictions(study / f"runs/{run}/{file}/predictions.npz", part)
+def predicted(study, name, part="test"):
+    """Ids, true classes and predicted classes of the labelled images of a part."""
+    file = {"v2-gridsearch": "v2-0/gridsearch", "best": "best-0"}.get(name, f"{name}-0/predict")
+    found = read_predictions(study / f"runs/{file}/predictions.npz", part)
     known = found.target >= 0
     return found.ids[known].tolist(), found.target[known].tolist(), found.probabilities.argmax(1)[known].tolist()
 
 
-def matrix(study, name, part):
-    """What a confusion matrix should show: of each pair the percent of the true class, and how many images."""
-    _, target, found = predicted(study, name, part)
-    of_class = Counter(target)
-    pairs = Counter(zip(target, found, strict=True))
-    percent = [f"{int(100 * count / of_class[actual] + 0.5)}%" for (actual, _), count in pairs.items()]
-    return sorted(percent + [str(count) for count in pairs.values()])
-
-
-def best(study):
-    measured = json.loads((study / "metrics/results.json").read_text())
-    return max(rows(study), key=lambda row: measured[row]["val_f1"])
-
-
-def test_a_model_is_chosen_by_the_keyboard_and_its_confusions_are_drawn(open_page, study):
-    page = open_page()
-    select = page.locator("select[data-charts=confusion]")
-    select.focus()
-    page.keyboard.type("v2-gridsearch")
-    assert select.input_value() == "v2-gridsearch, test"
-    wait_for(page, "#confusion svg .mark-text.role-mark text", len(expected := matrix(study, "v2-gridsearch", "test")))
-    assert sorted(texts(page, "confusion")) == expected
-    for row in rows(study):
-        select.select_option(f"{row}, test")
-        wait_for(page, "#confusion svg .mark-text.role-mark text", len(expected := matrix(study, row, "test")))
-        assert sorted(texts(page, "confusion")) == expected
-        images = len(predicted(study, row, "test")[0])
-        assert f"{row}, test, {images} images" in select.locator("option:checked").inner_text()
+def right(study, name):
+    """By id, whether a model is right on a test cell."""
+    return {id: actual == found for id, actual, found in zip(*predicted(study, name), strict=True)}
 
 
 def wait_for(page, selector, count):
     page.wait_for_function("([it, n]) => document.querySelectorAll(it).length === n", arg=[selector, count])
 
 
-def test_what_was_measured_here_begins_on_the_screen_of_a_phone(open_page):
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_complete_fits_the_screen_and_is_accessible(open_page, study, size, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    assert (study / "plots/report.html").stat().st_size < 5e6
+    page = open_page(size, scheme)
+    charts, drawn = page.locator(".chart"), page.locator(".chart svg")
+    assert charts.count() == drawn.count() == 10
+    assert all(drawn.nth(i).bounding_box()["height"] > 100 for i in range(10))
+    assert page.locator("table").count() == 17
+    loaded = "images => images.every(image => image.complete && image.naturalWidth > 0 && image.alt)"
+    assert page.locator("img").evaluate_all(loaded)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    cut_off = "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth).map(box => box.ariaLabel)"
+    assert size == "phone" or page.locator(".wide").evaluate_all(cut_off) == []  # on a phone, tables scroll in a box
+    assert "base64" not in page.locator("svg").evaluate_all("all => all.map(svg => svg.outerHTML).join()")  # read aloud
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_the_first_measured_column_is_on_the_screen_of_a_phone(open_page):
     page = open_page("phone")
     for name in page.locator("table").evaluate_all("tables => tables.map(table => table.getAttribute('aria-label'))"):
         heads = page.locator(f"table[aria-label='{name}'] thead th")
-        ours = heads.filter(has_text=re.compile("^(val F1|here.*|cell: Dice)$"))
-        assert ours.count(), name
+        ours = heads.filter(has_text=re.compile("^(val F1|here.*|difference|external: F1|cell: Dice)$"))
         box = ours.first.bounding_box()
-        assert box["x"] + box["width"] <= SIZES["phone"][0], name
-    wide = page.get_by_role("region", name="All rows")
+        assert box["x"] < SIZES["phone"][0], name
+    wide = page.get_by_role("region", name="All models")
     before = wide.locator("tbody th").first.bounding_box()["x"]
     wide.evaluate("region => region.scrollLeft = 200")
-    assert wide.locator("tbody th").first.bounding_box()["x"] == before  # the rows' names stay
+    assert wide.locator("tbody th").first.bounding_box()["x"] == before  # the names stay
 
 
-def test_the_results_have_their_intervals_and_differences(open_page, study):
+def test_the_head_names_the_best_model_its_test_score_and_interval(open_page, study, measured):
+    winner = max(measured, key=lambda name: measured[name]["val_f1"])
+    (line,) = (line for line in table(study / "plots/results.csv") if line["row"] == winner)
+    lead = open_page().locator(".lead").inner_text()
+    assert winner in lead
+    for name in ("test_f1", "test_f1_low", "test_f1_high"):
+        assert f"{float(line[name]):.3f}" in lead
+
+
+def test_confusions_open_on_the_test_part_and_a_model_is_chosen_by_keyboard(open_page, study, rows):
+    def check(name):
+        """Each pair has the percentage of the true class and the number of images; the diagonal is always there."""
+        _, target, found = predicted(study, name)
+        images, pairs = Counter(target), Counter(zip(target, found, strict=True))
+        pairs.update({(label, label): 0 for label in images})
+        percent = [f"{int(100 * count / images[actual] + 0.5)}%" for (actual, _), count in pairs.items()]
+        expected = sorted(percent + [str(count) for count in pairs.values()])
+        texts = "#confusion svg .mark-text.role-mark text"
+        wait_for(page, texts, len(expected))
+        assert sorted(page.locator(texts).all_text_contents()) == expected
+        assert f"{name}, test, {len(target)} images" in select.locator("option:checked").inner_text()
+
     page = open_page()
-    intervals = page.locator("table[aria-label='All rows'] small").filter(has_text="–")
-    assert intervals.count() >= 3 * len(rows(study))
-    differences = page.locator("table[aria-label^='Differences'] tbody tr")
+    select = page.locator("select[data-charts=confusion]")
+    assert ", test" in select.input_value()
+    select.focus()
+    page.keyboard.type("v2-gridsearch, t")
+    assert select.input_value() == "v2-gridsearch, test"
+    check("v2-gridsearch")
+    for name in ("best", *rows):
+        select.select_option(f"{name}, test")
+        check(name)
+
+
+def test_the_tables_have_intervals_differences_and_labels(open_page, study, rows):
+    page = open_page()
+    intervals = page.locator("table[aria-label='All models'] small").filter(has_text="–")
+    assert intervals.count() >= 3 * len(rows)
+    differences = page.locator("table[aria-label='Differences'] tbody tr")
     assert differences.count() == len(table(study / "plots/differences.csv"))
-    points = page.locator("#reliability svg .mark-symbol.role-mark path")
-    assert points.count() == sum(line["row"] == best(study) for line in table(study / "plots/reliability.csv"))
-
-
-def test_a_cell_shows_itself_when_pointed_at(open_page, study):
-    page = open_page()
-    for row in rows(study)[:2]:
-        page.select_option("select[data-charts=projection]:not([data-signal])", row)
-        points = page.locator("#projection svg .mark-symbol.role-mark path")
-        expected = table(study / f"runs/{row}-0/embed/points.csv")  # fewer of each class than the page shows
-        wait_for(page, "#projection svg .mark-symbol.role-mark path", len(expected))
-    points.last.scroll_into_view_if_needed()
-    points.last.hover(force=True)
-    picture = page.locator("#vg-tooltip-element img")
-    picture.wait_for(state="visible")
-    assert picture.evaluate("image => image.naturalWidth") > 0
-    logged = page.locator("#vg-tooltip-element").inner_text().split()
-    assert {"label": logged[logged.index("label") + 1], "id": logged[logged.index("id") + 1]} in [
-        {"label": row["label"], "id": row["id"]} for row in expected
-    ]
-
-
-def test_a_class_stands_out_when_chosen(open_page, study):
-    page = open_page()
-    page.select_option("select[data-signal=marked]", "LY")
-    pale = "paths => paths.filter(path => path.getAttribute('opacity') < 0.5).length"
-    shown = page.locator("#projection svg .mark-symbol.role-mark path")
-    row = page.locator("select[data-charts=projection]:not([data-signal])").input_value()
-    labels = [line["label"] for line in table(study / f"runs/{row}-0/embed/points.csv")]
-    page.wait_for_function("document.querySelector('#projection svg path[opacity=\"0.08\"]')")
-    assert shown.evaluate_all(pale) == len(labels) - labels.count("LY")
+    listed = table(study / "plots/labels.csv")
+    shown = page.locator("section[aria-labelledby=labels] li code")
+    assert shown.all_inner_texts() == [line["id"] for line in listed[:48]]
+    assert len(listed) > 2
 
 
 def test_a_row_is_chosen_for_both_curves(open_page, study):
@@ -189,37 +175,51 @@ def test_a_row_is_chosen_for_both_curves(open_page, study):
         wait_for(page, f"#{chart} svg .mark-symbol.role-mark path", 2 * epochs)
 
 
-def right(study, name):
-    """By id, whether a model is right on a test cell."""
-    return {id: actual == found for id, actual, found in zip(*predicted(study, name, "test"), strict=True)}
+def test_the_projection_shows_cells_and_highlights_a_class(open_page, study, rows):
+    page = open_page()
+    for row in rows[:2]:
+        page.select_option("select[data-charts=projection]:not([data-signal])", row)
+        points = page.locator("#projection svg .mark-symbol.role-mark path")
+        expected = table(study / f"runs/{row}-0/embed/points.csv")  # fewer of each class than the page shows
+        wait_for(page, "#projection svg .mark-symbol.role-mark path", len(expected))
+    points.last.scroll_into_view_if_needed()
+    points.last.hover(force=True)
+    picture = page.locator("#vg-tooltip-element img")
+    picture.wait_for(state="visible")
+    assert picture.evaluate("image => image.naturalWidth") > 0
+    words = page.locator("#vg-tooltip-element").inner_text().split()
+    shown = words[words.index("label") + 1], words[words.index("id") + 1]
+    assert shown in [(line["label"], line["id"]) for line in expected]
+    page.select_option("select[data-signal=marked]", "LY")
+    page.wait_for_function("document.querySelector('#projection svg path[opacity=\"0.08\"]')")
+    pale = "paths => paths.filter(path => path.getAttribute('opacity') < 0.5).length"
+    assert points.evaluate_all(pale) == sum(line["label"] != "LY" for line in expected)
 
 
-def test_two_rows_are_compared_on_the_cells_of_a_part(open_page, study):
+def test_two_models_are_compared_on_the_cells_of_a_part(open_page, study, measured):
     page = open_page(at="#compare?a=v2-gridsearch&on=test")
     page.select_option("[name=b]", "final")
     grid, final = right(study, "v2-gridsearch"), right(study, "final")
     only = {"a": [id for id in grid if grid[id] > final[id]], "b": [id for id in grid if grid[id] < final[id]]}
-    measured = json.loads((study / "metrics/results.json").read_text())
-    said = page.locator("#compared").inner_text()
-    assert (
-        f"v2-gridsearch {measured['v2-gridsearch']['test_f1']:.3f}, of final {measured['final']['test_f1']:.3f}" in said
-    )
-    numbers = re.search(r": ([−+][0-9.]+) \(95% ([−+][0-9.]+) to ([−+][0-9.]+)\), an interval (.+?)\.", said)
+    scores = [measured[name]["test_f1"] for name in ("v2-gridsearch", "final")]
+    text = page.locator("#compared").inner_text()
+    assert f"v2-gridsearch {scores[0]:.3f}, final {scores[1]:.3f}" in text
+    numbers = re.search(r"Difference ([−+][0-9.]+) \(95% interval ([−+][0-9.]+) to ([−+][0-9.]+), (.+?)\)", text)
     difference, low, high = (float(number.replace("−", "-")) for number in numbers.groups()[:3])
-    assert difference == pytest.approx(measured["final"]["test_f1"] - measured["v2-gridsearch"]["test_f1"], abs=0.001)
+    assert difference == pytest.approx(scores[1] - scores[0], abs=0.001)
     assert low < difference < high
-    assert numbers[4] == ("above 0" if low > 0 else "below 0" if high < 0 else "that holds 0")
-    assert f"Both are right on {sum(grid[id] and final[id] for id in grid)} of {len(grid)}" in said
+    assert numbers[4] == ("above 0" if low > 0 else "below 0" if high < 0 else "which holds 0")
+    assert f"Both are right on {sum(grid[id] and final[id] for id in grid)} of {len(grid)}" in text
     for side, row in (("a", "v2-gridsearch"), ("b", "final")):
         assert page.locator(f"#only-{side}").inner_text().startswith(f"Only {row} is right: {len(only[side])} of ")
         shown = page.locator(f"#cells-{side} li").evaluate_all("all => all.map(one => one.title)")
         assert shown == only[side][:24]
 
 
-def test_mistakes_are_filtered_sorted_and_explained(open_page, study):
+def test_mistakes_are_filtered_sorted_and_explained(open_page, study, best):
     page = open_page(at="#mistakes?part=test")
-    wrong = [id for id, is_right in right(study, best(study)).items() if not is_right]
-    assert page.locator("#mistaken").inner_text().startswith(f"{len(wrong)} of {len(right(study, best(study)))} (")
+    wrong = [id for id, is_right in right(study, best).items() if not is_right]
+    assert page.locator("#mistaken").inner_text().startswith(f"{len(wrong)} of {len(right(study, best))} (")
     shown, words = page.locator("#cells-mistaken li"), "all => all.map(one => one.textContent)"
     assert shown.count() == min(24, len(wrong))
     surest = [int(text.split()[-1].removesuffix("%")) for text in shown.evaluate_all(words)]
@@ -236,10 +236,10 @@ def test_mistakes_are_filtered_sorted_and_explained(open_page, study):
     assert {text.split()[0] for text in shown.all_inner_texts()} == {label}
 
 
-def test_more_cells_are_shown_when_asked_for_and_the_keyboard_goes_on_there(open_page, study):
-    worst = min(rows(study), key=lambda row: sum(right(study, row).values()))
-    page = open_page(at=f"#mistakes?row={worst}&part=test")
-    shown, button = page.locator("#cells-mistaken li"), page.get_by_role("button", name=re.compile("Show [0-9]+ more"))
+def test_the_button_shows_more_cells_and_moves_the_focus_there(open_page, study, rows):
+    worst = min(rows, key=lambda row: sum(right(study, row).values()))
+    page = open_page(at=f"#mistakes?model={worst}&part=test")
+    shown, button = page.locator("#cells-mistaken li"), page.locator("#cells-mistaken + button")
     assert shown.count() == 24
     button.focus()
     page.keyboard.press("Enter")
@@ -248,32 +248,21 @@ def test_more_cells_are_shown_when_asked_for_and_the_keyboard_goes_on_there(open
     assert page.evaluate("document.activeElement.parentNode.id") == "cells-mistaken"
 
 
-def test_a_link_shows_what_was_chosen(open_page):
+def test_a_link_restores_the_choices(open_page):
     page = open_page()
     assert "#" not in page.url
     page.select_option("[name=confusion]", "v2-gridsearch, test")
-    page.select_option("[name=part]", "test")
+    page.select_option("[name=part]", "validation")
     page.select_option("[name=predicted]", "LY")
     link = page.url.partition("#")[2]
-    assert link == "mistakes?confusion=v2-gridsearch%2C+test&part=test&predicted=LY"
-    said = [page.locator(f"#{part}").inner_text() for part in ("mistaken", "cells-mistaken")]
+    assert link == "mistakes?confusion=v2-gridsearch%2C+test&part=validation&predicted=LY"
     other = open_page(at=f"#{link}")
-    assert [other.locator(f"#{part}").inner_text() for part in ("mistaken", "cells-mistaken")] == said
-    assert texts(other, "confusion") == texts(page, "confusion")
+    for name in ("#mistaken", "#cells-mistaken", "#confusion svg"):
+        assert other.locator(name).text_content() == page.locator(name).text_content()
     assert other.evaluate("document.getElementById('mistakes').getBoundingClientRect().top") < SIZES["desktop"][1]
-    other.select_option("[name=part]", "validation")
-    assert "part=" not in other.url  # what is shown anyway is left out
-    plain = open_page(at="#labels")  # the cells above have come since the browser went there
+    other.select_option("[name=part]", "test")
+    assert "part=" not in other.url  # the default is left out
+    plain = open_page(at="#labels")  # the page above grows after the browser has scrolled there
     assert 0 <= plain.evaluate("document.getElementById('labels').getBoundingClientRect().top") < 100
-    for odd in ("#nowhere?row=none&x=%", "#mistakes?row=<b>", "#?", "#?%22]=1"):
+    for odd in ("#nowhere?model=none&x=%", "#mistakes?model=<b>", "#?", "#?%22]=1"):
         open_page(at=odd)
-
-
-def test_doubtful_labels_have_their_cells(open_page, study):
-    listed = table(study / "plots/labels.csv")
-    shown = open_page().locator("section[aria-labelledby=labels] li code")
-    assert shown.all_inner_texts() == [line["id"] for line in listed[:48]]
-    assert len(listed) > 2
-    assert (
-        float(listed[0]["probability"]) <= float(listed[-1]["probability"]) < float(listed[-1]["suggested_probability"])
-    )

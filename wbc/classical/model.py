@@ -14,7 +14,7 @@ from wbc.classical.table import Dataset
 from wbc.core.classes import CLASSES
 from wbc.core.errors import WeightsError
 from wbc.core.io import write_zip
-from wbc.scoring.calibration import scaled, temperature
+from wbc.scoring.calibration import apply_temperature, fit_temperature
 from wbc.scoring.novelty import NOVELTY_QUANTILE, Reference, gaussians
 from wbc.scoring.predictions import Predictions
 
@@ -46,7 +46,7 @@ class Classical(NamedTuple):
     def calibrate(self, probabilities: np.ndarray) -> np.ndarray:
         """Apply the temperature to (N, 13) probabilities of the pipeline."""
         found, classes = np.zeros_like(probabilities), self.pipeline.classes_
-        found[:, classes] = scaled(probabilities[:, classes], self.temperature)
+        found[:, classes] = apply_temperature(probabilities[:, classes], self.temperature)
         return found
 
     def novelty(self, features: np.ndarray) -> np.ndarray:
@@ -62,7 +62,7 @@ def calibrate(
     Returns:
         The model, and its calibrated predictions of the parts: `validation` holds all training images, out of fold.
     """
-    model = Classical(features, masks, result.model, temperature(train.target, result.out_of_fold), reference)
+    model = Classical(features, masks, result.model, fit_temperature(train.target, result.out_of_fold), reference)
     found, novelty = model.probabilities(test.features), model.novelty(test.features)
     return model, {
         "validation": Predictions(train.ids.astype(str), train.target, model.calibrate(result.out_of_fold)),

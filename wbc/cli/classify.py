@@ -29,7 +29,8 @@ from wbc.network.explain import layer_cam_maps
 from wbc.network.inference import BATCH, choose_device
 from wbc.network.model import NO_TTA, REPORT_TTA, Network
 from wbc.network.pixels import Pixels
-from wbc.statistics import confusion_matrix, intervals, patients
+from wbc.scoring.scores import confusion_matrix
+from wbc.statistics import intervals, patients
 
 NOVEL = "unlike the training images: farther than 99% of held-out cells"
 TITLES = {"f1": "macro F1", "accuracy": "accuracy", "f1_common": "macro F1 without classes of fewer than 5 images"}

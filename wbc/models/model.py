@@ -16,7 +16,7 @@ from wbc.core.io import write_zip
 from wbc.features import SETS, feature_set
 from wbc.network.model import NO_TTA, Network, load_model
 from wbc.network.pixels import Pixels
-from wbc.scoring.calibration import scaled
+from wbc.scoring.calibration import apply_temperature
 from wbc.segment import METHODS
 
 BLEND = "blend.json"  # in the file of a blend: the weight of each model by the name of its file
@@ -61,7 +61,7 @@ class Model(NamedTuple):
         total = 0.0
         if self.network:
             plain = self.network.probabilities(inputs.pixels, tta).numpy()
-            total += self.weights[0] * scaled(plain, self.network.temperature)
+            total += self.weights[0] * apply_temperature(plain, self.network.temperature)
         if self.classical:
             total += self.weights[1] * self.classical.probabilities(inputs.features)
         return total

@@ -1,7 +1,7 @@
-"""The page's cells, one by one: what each row says of them, their picture, their mask, and what misled a network."""
+"""Single cells for the page: the predictions of each model, pictures, mask outlines and heat maps."""
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -13,71 +13,78 @@ from wbc.core.classes import CLASSES
 from wbc.core.tables import RUNS, read_manifest, read_masks, read_pixels
 from wbc.dataset.pack import centre_crop, resize
 from wbc.report.external import common_classes
-from wbc.report.mistakes import SIZE, hardest
-from wbc.report.study import HOME, Study
+from wbc.report.study import PARTS, Study
 from wbc.scoring.predictions import Predictions
-from wbc.statistics import every_pair, patients
+from wbc.statistics import pairwise_differences, patients
 
 QUALITY = 70
+SIZE = 64  # pixels a side of a picture
+SHOWN = 30  # pictures per class and part, which keeps the page below 5 MB
 
 
 class Part(NamedTuple):
-    """N cells, whose class is known, that none of the R models was trained on."""
+    """N labelled cells that several models predicted and none was trained on."""
 
     ids: np.ndarray  # (N,)
     target: np.ndarray  # (N,)
     predicted: Mapping[str, np.ndarray]  # by model, (N,)
-    certainty: Mapping[str, np.ndarray]  # by model, (N,): the probability of that class
+    confidence: Mapping[str, np.ndarray]  # by model, (N,)
 
 
 def parts(study: Study) -> dict[str, Part]:
-    """By name: `validation`, the cells that every model was validated on, `test`, and each external set.
+    """The cells of `validation`, `test` and each external set that all models predicted in the first repeat.
 
-    Of the first repeat, without TTA. A classical row is the best of its classifiers; what it says of a validation cell,
-    it says trained on the folds that do not have it.
+    A classical model's validation predictions are those of the folds without the cell. All are without TTA.
     """
     found = {}
-    for name in (*HOME, *study.external):
-        models = {row: model.predictions(study.first, name) for row, model in study.compared.items()}
-        common = None if name in HOME else common_classes(study, name)
-        if part := _common({row: it for row, it in models.items() if it}, common):
+    for name in (*PARTS, *study.external):
+        classes = np.arange(len(CLASSES)) if name in PARTS else common_classes(study, name)
+        models = {model: it.predictions(study.first, name) for model, it in study.compared.items()}
+        part = common_cells({model: it for model, it in models.items() if it}, classes)
+        if part and len(part.ids):
             found[name] = part
     return found
 
 
-def _common(models: Mapping[str, Predictions], classes: np.ndarray | None) -> Part | None:
-    """The labelled cells, of the given classes or all, that every model predicted."""
-    tables = {row: pd.DataFrame(it.probabilities, it.ids).assign(target=it.target) for row, it in models.items()}
-    tables = {
-        row: table[table["target"] >= 0 if classes is None else table["target"].isin(classes)]
-        for row, table in tables.items()
-    }
-    if not tables:
+def common_cells(models: Mapping[str, Predictions], classes: np.ndarray) -> Part | None:
+    """The cells of the given classes that every model predicted; None without models."""
+    if not models:
         return None
-    ids = next(iter(tables.values())).index
-    for table in tables.values():
-        ids = ids[ids.isin(table.index)]
-    if not len(ids):
-        return None
-    probabilities = {row: table.loc[ids].drop(columns="target").to_numpy() for row, table in tables.items()}
-    target = next(iter(tables.values())).loc[ids, "target"].to_numpy()
-    predicted = {row: each.argmax(1) for row, each in probabilities.items()}
-    return Part(ids.to_numpy(str), target, predicted, {row: each.max(1) for row, each in probabilities.items()})
+    known = {name: np.isin(it.target, classes) for name, it in models.items()}
+    tables = {name: pd.DataFrame(it.probabilities, it.ids)[known[name]] for name, it in models.items()}
+    joined = pd.concat(tables, axis=1, join="inner")
+    first = next(iter(models.values()))
+    target = pd.Series(first.target, first.ids).loc[joined.index].to_numpy()
+    predicted = {name: joined[name].to_numpy().argmax(1) for name in models}
+    return Part(joined.index.to_numpy(str), target, predicted, {name: joined[name].max(axis=1) for name in models})
+
+
+def hardest(target: np.ndarray, predicted: Sequence[np.ndarray]) -> np.ndarray:
+    """(M,) ascending indices of the images that most models get wrong, at least one, and at most `SHOWN` per class.
+
+    Args:
+        target: (N,) integer targets, all known.
+        predicted: (N,) integer predictions of each model.
+    """
+    wrong = sum((each != target for each in predicted), np.zeros(len(target), int))
+    order = np.argsort(-wrong, kind="stable")
+    order = order[wrong[order] > 0]
+    return np.sort(np.concatenate([order[target[order] == label][:SHOWN] for label in range(len(CLASSES))]))
 
 
 def cells(study: Study, projected: Iterable[str], masks: str) -> dict[str, Any]:
-    """What the page's script takes: JSON of `parts`, pictures, outlines, maps, and the differences of any two models.
+    """Data of the page's script as JSON: `parts`, pictures, outlines and heat maps.
 
     Args:
         study: the results.
-        projected: ids of cells that have a picture in any case.
-        masks: the segmentation whose outlines are shown.
+        projected: ids of cells whose picture is always included.
+        masks: segmentation method of the outlines.
     """
     found, pictures, outlines, maps = parts(study), {}, {}, {}
     shown = {STUDY: dict.fromkeys(projected)}
     for name, part in found.items():
         ids = part.ids[hardest(part.target, list(part.predicted.values()))].tolist()
-        shown[STUDY if name in HOME else name] = shown.get(STUDY if name in HOME else name, {}) | dict.fromkeys(ids)
+        shown.setdefault(_image_set(name), {}).update(dict.fromkeys(ids))
     manifests = {name: read_manifest(name) for name in shown}
     for name, ids in shown.items():
         places = {id: place for place, id in enumerate(manifests[name]["id"])}
@@ -86,55 +93,46 @@ def cells(study: Study, projected: Iterable[str], masks: str) -> dict[str, Any]:
             for id in ids:
                 pictures[_key(name, id)] = picture(packed[places[id]])
                 outlines[_key(name, id)] = outline(centre_crop(stored[id], study.crop))
-    with np.load(RUNS / f"{study.best}-{study.first}/predict/maps.npz") as stored:
-        for part in HOME:
+    with np.load(RUNS / f"{study.best_network}-{study.first}/predict/maps.npz") as stored:
+        for part in PARTS:
             if f"{part}/ids" in stored:
-                maps |= {
-                    id: base64.b64encode(heat.tobytes()).decode()
-                    for id, heat in zip(stored[f"{part}/ids"].tolist(), stored[f"{part}/maps"], strict=True)
-                    if id in pictures
-                }
-    return {
-        "classes": list(CLASSES),
-        "parts": {
-            name: _part(STUDY if name in HOME else name, part, manifests[STUDY if name in HOME else name])
-            for name, part in found.items()
-        },
-        "pictures": pictures,
-        "outlines": outlines,
-        "maps": maps,
-    }
+                heats = zip(stored[f"{part}/ids"].tolist(), stored[f"{part}/maps"], strict=True)
+                maps |= {id: base64.b64encode(heat.tobytes()).decode() for id, heat in heats if id in pictures}
+    described = {name: _description(name, part, manifests[_image_set(name)]) for name, part in found.items()}
+    return {"classes": list(CLASSES), "parts": described, "pictures": pictures, "outlines": outlines, "maps": maps}
 
 
-def _key(of: str, id: str) -> str:
+def _image_set(part: str) -> str:
+    return STUDY if part in PARTS else part
+
+
+def _key(image_set: str, id: str) -> str:
     """An image's name on the page: two sets may have the same ids."""
-    return id if of == STUDY else f"{of}/{id}"
+    return id if image_set == STUDY else f"{image_set}/{id}"
 
 
-def _part(of: str, part: Part, manifest: pd.DataFrame) -> dict[str, Any]:
-    rows = list(part.predicted)
-    group = patients(manifest, part.ids)
-    scores, low, high = every_pair(part.target, np.stack([part.predicted[row] for row in rows]), group)
+def _description(name: str, part: Part, manifest: pd.DataFrame) -> dict[str, Any]:
+    models, group = list(part.predicted), patients(manifest, part.ids)
+    f1, low, high = pairwise_differences(part.target, np.stack(list(part.predicted.values())), group)
     return {
-        "ids": [_key(of, id) for id in part.ids.tolist()],
+        "ids": [_key(_image_set(name), id) for id in part.ids.tolist()],
         "target": part.target.tolist(),
-        "rows": {
-            row: {
-                "predicted": part.predicted[row].tolist(),
-                "percent": np.round(100 * part.certainty[row]).astype(int).tolist(),
-                "f1": round(score, 4),
-                "low": dict(zip(rows, np.round(low[place], 4).tolist(), strict=True)),
-                "high": dict(zip(rows, np.round(high[place], 4).tolist(), strict=True)),
+        "models": {
+            model: {
+                "predicted": part.predicted[model].tolist(),
+                "percent": np.round(100 * part.confidence[model]).astype(int).tolist(),
+                "f1": round(float(f1[i]), 4),
+                "low": dict(zip(models, np.round(low[i], 4).tolist(), strict=True)),
+                "high": dict(zip(models, np.round(high[i], 4).tolist(), strict=True)),
             }
-            for place, (row, score) in enumerate(zip(rows, scores.tolist(), strict=True))
+            for i, model in enumerate(models)
         },
     }
 
 
 def picture(image: np.ndarray) -> str:
     """A small copy of (H, W, 3) uint8 RGB, as a data URL."""
-    if len(image) > SIZE:
-        image = resize(image, SIZE)
+    image = resize(image, SIZE) if len(image) > SIZE else image
     content = cv2.imencode(".webp", image[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1]
     return f"data:image/webp;base64,{base64.b64encode(content).decode()}"
 

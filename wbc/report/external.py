@@ -1,6 +1,4 @@
-"""What each model scores on the images of other laboratories, beside its score at home over the same classes."""
-
-from collections.abc import Iterator
+"""Scores on external sets, beside those on the study's own test part over the same classes."""
 
 import numpy as np
 import pandas as pd
@@ -8,36 +6,33 @@ from sklearn.metrics import roc_auc_score
 
 from wbc.core.tables import read_manifest, targets
 from wbc.report.study import Model, Study
-from wbc.scoring.calibration import calibration
-from wbc.statistics import confusion_matrix, intervals, patients, scores
+from wbc.scoring.calibration import calibration_error
+from wbc.scoring.scores import confusion_matrix, scores
+from wbc.statistics import intervals, patients
 
-SHARED = ("f1", "accuracy", "ece")  # of the other laboratory's images, and with `home_` of the row's own test part
-SEPARATION = ("unusual_at_home", "unusual", "auroc")
-BOUNDS = tuple(f"{name}_{end}" for name in ("f1", "accuracy") for end in ("low", "high"))
-COLUMNS = ("set", "row", "images", "classes", *(f"home_{name}" for name in SHARED), *SHARED, "f1_tta", *BOUNDS)
-COLUMNS += SEPARATION
+SCORES = ("f1", "accuracy", "ece")
+COLUMNS = ("set", "row", "images", "classes", *(f"test_{name}" for name in SCORES), *SCORES, "f1_tta")
+COLUMNS += (
+    *(f"{name}_{end}" for name in ("f1", "accuracy") for end in ("low", "high")),
+    "test_novel",
+    "novel",
+    "auroc",
+)
 
 
-def external(study: Study) -> pd.DataFrame:
-    """A line for each set and row with the columns `COLUMNS`, of repeats the means; NaN where there is nothing.
+def external_scores(study: Study) -> pd.DataFrame:
+    """A line for each external set and model with the columns `COLUMNS`, of repeats the means; missing is NaN.
 
-    `f1` and `accuracy` have 95% intervals as on the test part: other images of that laboratory, of its patients where
-    these are known.
+    Scores are of the images of the common classes; names with `test_` are of the model's own test part. `f1` and
+    `accuracy` have 95% intervals over images of the set, or its patients where known.
     """
     lines = []
     for name in study.external:
-        manifest, common = read_manifest(name), common_classes(study, name)
-        for model in models_tested(study, name):
-            each = [dict(_scores(model, repeat, name, common)) for repeat in study.repeats]
-            bounds = _bounds(study, model, name, common, manifest)
-            lines.append({"set": name, "row": model.name, **pd.DataFrame(each).mean().to_dict(), **bounds})
+        common, manifest = common_classes(study, name), read_manifest(name)
+        for model in study.of_kind("network", "blend", "gridsearch", "classifier"):
+            if model.predictions(study.first, name):
+                lines.append({"set": name, "row": model.name, **_scores(study, model, name, common, manifest)})
     return pd.DataFrame(lines, columns=list(COLUMNS))
-
-
-def models_tested(study: Study, name: str) -> list[Model]:
-    """Those that predicted an external set: the networks, their blends, the grid search, then the classifiers."""
-    order = ("network", "blend", "gridsearch", "classifier")
-    return [model for kind in order for model in study.of_kind(kind) if model.predictions(study.first, name)]
 
 
 def common_classes(study: Study, name: str) -> np.ndarray:
@@ -46,66 +41,63 @@ def common_classes(study: Study, name: str) -> np.ndarray:
     return np.intersect1d(targets(read_manifest(name)), known)
 
 
-def _scores(model: Model, repeat: int, name: str, common: np.ndarray) -> Iterator[tuple[str, float]]:
-    home, away = (model.calibrated(repeat, part) for part in ("test", name))
-    for score, value in scored(home.target, home.probabilities, common).items() if home else ():
-        yield f"home_{score}", value
-    yield from scored(away.target, away.probabilities, common).items()
-    if away.tta is not None:
-        for score, value in scored(away.target, away.tta, common).items():
-            yield f"{score}_tta", value
-    if home and away.novelty is not None:
-        yield from novelty_scores(home.novelty, away.novelty).items()
-
-
-def _bounds(study: Study, model: Model, name: str, common: np.ndarray, manifest: pd.DataFrame) -> dict[str, float]:
-    """How many images there are, of how many classes, that both laboratories have; the bounds of the scores on them."""
-    each = [model.predictions(repeat, name) for repeat in study.repeats]
-    both = np.isin(each[0].target, common)
-    target, groups = each[0].target[both], patients(manifest, each[0].ids)
-    found = {"images": len(target), "classes": len(np.unique(target))}
+def _scores(study: Study, model: Model, name: str, common: np.ndarray, manifest: pd.DataFrame) -> dict[str, float]:
+    each, predicted = [], []
+    for repeat in study.repeats:
+        test, external = (model.calibrated(repeat, part) for part in ("test", name))
+        found = common_scores(external.target, external.probabilities, common)
+        if external.tta is not None:
+            found |= {"f1_tta": common_scores(external.target, external.tta, common).get("f1")}
+        if test:
+            own = common_scores(test.target, test.probabilities, common)
+            found |= {f"test_{score}": value for score, value in own.items()}
+            if external.novelty is not None:
+                found |= novelty_scores(test.novelty, external.novelty)
+        each.append(found)
+        predicted.append(external.probabilities.argmax(1))
+    inside, group = np.isin(external.target, common), patients(manifest, external.ids)
+    target, means = external.target[inside], pd.DataFrame(each, dtype=float).mean().to_dict()
+    means |= {"images": len(target), "classes": len(np.unique(target))}
     if len(target):
-        predicted = np.stack([it.probabilities[both].argmax(1) for it in each])
-        for score, it in intervals(target, predicted, None if groups is None else groups[both]).items():
-            found |= {f"{score}_low": it.low, f"{score}_high": it.high}
-    return found
+        group = None if group is None else group[inside]
+        for score, it in intervals(target, np.stack(predicted)[:, inside], group).items():
+            means |= {f"{score}_low": it.low, f"{score}_high": it.high}
+    return means
 
 
-def scored(target: np.ndarray, probabilities: np.ndarray, common: np.ndarray) -> dict[str, float]:
-    """Scores of one part, of its images of the classes that both laboratories have.
+def common_scores(target: np.ndarray, probabilities: np.ndarray, common: np.ndarray) -> dict[str, float]:
+    """Scores of one part over its images of the common classes. Empty where there are none.
 
     Args:
         target: (N,) integer targets, -1 where unknown.
-        probabilities: (N, 13) calibrated probabilities. Who names a class that is not among the common ones is wrong.
+        probabilities: (N, 13) calibrated probabilities. Predicting a class that is not common is an error.
         common: (C,) integer classes.
 
     Returns:
-        `f1`, macro F1 over the common classes that the part has; `accuracy`; `ece`; `nll` in nats. Nothing if no image
-        is of a common class.
+        `f1`, macro F1 over the common classes that the part has; `accuracy`; `ece`.
     """
-    both = np.isin(target, common)
-    if not both.any():
+    inside = np.isin(target, common)
+    if not inside.any():
         return {}
-    target, probabilities = target[both], probabilities[both]
+    target, probabilities = target[inside], probabilities[inside]
     confusion = confusion_matrix(target, probabilities.argmax(1))
-    found = scores(confusion, confusion.sum(1))
-    errors = calibration(target, probabilities)
-    return {name: float(found[name]) for name in ("f1", "accuracy")} | {name: errors[name] for name in ("ece", "nll")}
+    found = scores(confusion, confusion.sum(1)) | {"ece": calibration_error(target, probabilities)}
+    return {name: float(found[name]) for name in SCORES}
 
 
-def novelty_scores(home: np.ndarray, away: np.ndarray) -> dict[str, float]:
-    """Whether distances from the training images tell the other laboratory's from those of the test part at home.
+def novelty_scores(test: np.ndarray, external: np.ndarray) -> dict[str, float]:
+    """How well novelty separates an external set from the test part.
 
     Args:
-        home: (N,) distances of the test part at home; beyond 1 an image is called unusual.
-        away: (M,) of the other laboratory's images.
+        test: (N,) novelty of the test images.
+        external: (M,) novelty of the external images.
 
     Returns:
-        `unusual_at_home` and `unusual`, the shares so called, and `auroc`, of 1 where all of the others' lie farther.
+        `test_novel` and `novel`, the fractions above 1; `auroc`, which is 1 where every external image is more novel.
     """
-    truth = np.repeat([0, 1], [len(home), len(away)])
+    truth = np.repeat([0, 1], [len(test), len(external)])
     return {
-        "unusual_at_home": float((home > 1).mean()),
-        "unusual": float((away > 1).mean()),
-        "auroc": float(roc_auc_score(truth, np.concatenate([home, away]))),
+        "test_novel": float((test > 1).mean()),
+        "novel": float((external > 1).mean()),
+        "auroc": float(roc_auc_score(truth, np.concatenate([test, external]))),
     }

@@ -1,4 +1,4 @@
-"""Labels that are probably wrong: cells whose label a model finds improbable that was not trained on them."""
+"""Training images whose label is probably wrong."""
 
 from pathlib import Path
 from zipfile import BadZipFile
@@ -15,14 +15,17 @@ COLUMNS = ("id", "label", "probability", "suggested", "suggested_probability", "
 
 
 def suspects(path: Path) -> pd.DataFrame:
-    """The training cells that a classifier takes for another class, with `COLUMNS`.
+    """The training images that a classifier, trained on the folds without them, assigns to another class.
 
-    Each by the classifier that was trained on the folds without it, the least probable label first. On labels that
-    were exchanged on purpose this order did better than confident learning's: docs/results.md.
+    The least probable label comes first. On labels that were exchanged on purpose, this order finds more of them than
+    confident learning's (docs/results.md).
 
     Args:
-        path: a classifier's predictions, runs/<features>-<repeat>/classical/<classifier>.npz, or the folder: then of
-            the classifier with the best macro F1 on these cells.
+        path: a classifier's predictions, runs/<features>-<repeat>/classical/<classifier>.npz, or their folder. Of a
+            folder, the classifier with the highest macro F1 on the training images is used.
+
+    Returns:
+        A table with the columns `COLUMNS`.
 
     Raises:
         UserError: there are no such predictions.
@@ -33,15 +36,16 @@ def suspects(path: Path) -> pd.DataFrame:
             f"{path}: no classifier's predictions; dvc repro leaves them in runs/<features>-<repeat>/classical"
         )
     by, found = max(each.items(), key=lambda item: macro_f1(item[1].target, item[1].probabilities.argmax(1)))
-    target, probabilities = found.target, found.probabilities
-    suggested, of_label = probabilities.argmax(1), probabilities[np.arange(len(target)), target]
-    order = np.argsort(of_label, kind="stable")
-    order = order[suggested[order] != target[order]]
-    lines = [
-        (found.ids[i], CLASSES[target[i]], of_label[i], CLASSES[suggested[i]], probabilities[i, suggested[i]], by)
-        for i in order
-    ]
-    return pd.DataFrame(lines, columns=list(COLUMNS))
+    rows, names, suggested = np.arange(len(found.ids)), np.array(CLASSES), found.probabilities.argmax(1)
+    columns = (
+        found.ids,
+        names[found.target],
+        found.probabilities[rows, found.target],
+        names[suggested],
+        found.probabilities[rows, suggested],
+    )
+    table = pd.DataFrame(dict(zip(COLUMNS, columns, strict=False)))[suggested != found.target].assign(by=by)
+    return table.sort_values("probability", kind="stable", ignore_index=True)
 
 
 def _read(file: Path) -> Predictions:

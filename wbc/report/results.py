@@ -1,4 +1,4 @@
-"""The results table: every row of the study and of the ladder, published and reproduced, side by side."""
+"""The results table: every model of the study, measured and published."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,46 +7,116 @@ from typing import Any
 
 import pandas as pd
 
+from wbc.config.files import BASE, DRAWN_CELLS
 from wbc.core.errors import UserError
 from wbc.dataset.listing import read_rows
-from wbc.report.published import ROWS, Published
-from wbc.report.study import LAST, Study
-from wbc.report.tables import ABSENT, interval, markdown_table, number, spread
-from wbc.report.titles import titles
+from wbc.features import feature_set
+from wbc.report.published import NAMES, ROWS, Published
+from wbc.report.study import Study
+from wbc.report.tables import markdown_table, number_with_interval
 
-BOUNDED = ("test_f1", "test_f1_common", "test_f1_tta", "test_accuracy")  # what has a 95% interval
-BOUNDS = tuple(f"{name}_{end}" for name in BOUNDED for end in ("low", "high"))
+BOUNDED = ("test_f1", "test_f1_common", "test_f1_tta", "test_accuracy")  # scores with a 95% interval
 MEASURED = ("val_f1", "val_f1_last", "val_f1_tta", *BOUNDED)
-SPREADS = tuple(f"{name}_sd" for name in MEASURED)  # over repeats, where there are any
-HEADLINES = ("val_f1", "val_f1_tta", "test_f1", "test_f1_tta")  # in the metrics file, for `dvc metrics diff`
-HEADINGS = {  # of the columns, in words: what was measured here, then what the report prints
-    "row": "row",
-    "title": "here",
+PUBLISHED = ("published_title", "published_val_f1", "published_leaderboard")
+COLUMNS = ("row", "title", *MEASURED, "public_score", *PUBLISHED)
+COLUMNS += (*(f"{name}_{end}" for name in BOUNDED for end in ("low", "high")), *(f"{name}_sd" for name in MEASURED))
+WORDS = ("row", "title", "published_title")  # columns that hold no numbers
+HEADLINES = ("val_f1", "val_f1_tta", "test_f1", "test_f1_tta")  # in the metrics file
+HEADINGS = {  # of the columns that are shown
+    "row": "model",
+    "title": "what it is",
     "val_f1": "val F1",
-    "val_f1_last": f"last {LAST} epochs",
-    "val_f1_tta": "val F1 + TTA",
     "test_f1": "test F1",
-    "test_f1_common": "without rare classes",
-    "test_f1_tta": "test F1 + TTA",
+    "test_f1_tta": "test F1 with TTA",
     "test_accuracy": "test accuracy",
-    "public_score": "public score",
-    "published_title": "in the report",
     "published_val_f1": "report: val F1",
     "published_leaderboard": "report: leaderboard",
 }
-COLUMNS = (*HEADINGS, *BOUNDS, *SPREADS)
-WORDS = ("row", "title", "published_title")  # the columns that hold no numbers
+EXTRA = {"test_f1_common": "test F1 without rare classes", "public_score": "public score"}  # on the page, where known
+
+SETTINGS = {  # phrases of a row's title, in their order
+    "model.name": "{}",
+    "model.weights": {
+        "imagenet": "ImageNet weights",
+        "none": "no pretrained weights",
+        DRAWN_CELLS.as_posix(): "weights from synthetic cells",
+    },
+    "loss.name": {"focal": "focal loss", "cross_entropy": "cross-entropy"},
+    "loss.gamma": "γ = {:g}",
+    "loss.class_weights": {
+        "none": "no class weights",
+        "log_dampened": "log-dampened class weights",
+        "inverse_sqrt": "1/√n class weights",
+    },
+    "mix.mixup_alpha": "MixUp α = {:g}",
+    "mix.cutmix_alpha": "CutMix α = {:g}",
+    "schedule.name": {"cosine": "cosine schedule", "restarts": "warm restarts"},
+    "schedule.period": "cycles of {} epochs",
+    "train.freeze": "{} frozen epochs",
+    "train.epochs": "{} epochs",
+    "train.patience": "patience {}",
+    "train.sampler": {"weighted": "balanced sampling", "shuffle": "no balanced sampling"},
+    "train.retrain": "head retrained for {} epochs",
+    "train.soup": "weights of {} cycles averaged",
+    "train.validation": "{:.0%} validation",
+    "optim.weight_decay": "weight decay {:g}",
+    "optim.lr_backbone": "backbone lr {:g}",
+    "optim.lr_head": "head lr {:g}",
+    "model.dropout": "dropout {:g}",
+}
+MAIN = list(SETTINGS)[: list(SETTINGS).index("schedule.name") + 1]  # in the title of a row that stands alone
+
+
+def title(row: Mapping[str, Any]) -> str:
+    """What a row of the ladder changes of the row it builds on; its main settings where it builds on none.
+
+    Args:
+        row: `from`, a row or `base`, and by group the resolved settings that differ from that row's, or all of them.
+    """
+    settings = {}
+    for group, values in row.items():
+        nested = isinstance(values, Mapping)
+        settings |= {f"{group}.{key}": value for key, value in values.items()} if nested else {group: values}
+    base = settings.pop("from")
+    if base == BASE:
+        acting = (key for key in MAIN if settings.get(key) and (key, settings[key]) != ("loss.class_weights", "none"))
+        return ", ".join(_phrase(key, settings[key]) for key in acting)
+    keys = [*(key for key in SETTINGS if key in settings), *(key for key in settings if key not in SETTINGS)]
+    return f"{base} + " + (", ".join(_phrase(key, settings[key]) for key in keys) or "nothing")
+
+
+def _phrase(key: str, value: Any) -> str:
+    words = SETTINGS.get(key, f"{key} {{}}")
+    if isinstance(words, Mapping):
+        words = words.get(value, f"{key} {{}}")
+    return words.format(value)
+
+
+def titles(study: Study) -> dict[str, str]:
+    """What each model is, in words."""
+    found = {name: title(row) for name, row in study.ladder.items()}
+    for name, best in study.best_classical.items():
+        _, _, features, classifier = study.models[best]
+        count = sum(model.run == features for model in study.of_kind("classifier"))
+        words = f"{NAMES.get(classifier, classifier)} on {len(feature_set(features).NAMES)} features"
+        found[name] = f"{words}, best of {count} classifiers"
+    found["v2-gridsearch"] = "SMOTE, gradient boosting: {n_estimators} rounds, depth {max_depth}".format(**study.grid)
+    blend = "mean of {row} and {name} on {features}".format(**study.blend, name=NAMES[study.blend["classifier"]])
+    found |= {model.name: blend for model in study.of_kind("blend")}
+    several = f"mean of its {len(study.repeats)} repeats"
+    found |= {f"{model.name}-ensemble": several for model in study.of_kind("network", "blend")}
+    return found | {"convnext_restarts-tta": "convnext_restarts with TTA"}
 
 
 def read_public_scores(path: Path, rows: Sequence[str]) -> dict[str, float]:
-    """Scores that a leaderboard gave submissions, as a person wrote them down: a CSV file of `row,score`.
+    """Read the leaderboard scores of submissions from a CSV file `row,score`, which may be empty.
 
     Args:
-        path: the file; it may hold nothing but its header.
-        rows: which rows there are.
+        path: of the file.
+        rows: names that it may contain.
 
     Raises:
-        UserError: no such row, a row twice, or no number from 0 to 1.
+        UserError: unknown or repeated row, or a score that is no number from 0 to 1.
         ListError: no CSV file with these columns.
     """
     scores = {}
@@ -64,41 +134,35 @@ def read_public_scores(path: Path, rows: Sequence[str]) -> dict[str, float]:
 
 
 def results(study: Study, public: Mapping[str, float] = MappingProxyType({})) -> pd.DataFrame:
-    """One line per row, with the columns `COLUMNS`: the report's rows, and after them those that somebody added.
+    """One line per model with the columns `COLUMNS`: first the report's, then the others. Missing numbers are NaN.
 
     Args:
-        study: what the stages wrote.
-        public: by row, the score that a leaderboard gave.
-
-    Returns:
-        All columns but `WORDS` are float; what there is not is NaN.
+        study: results of the stages.
+        public: leaderboard score by model.
     """
-    here, measured = titles(study), dict(study.measured)
+    words, measured = titles(study), dict(study.measured)
     if "convnext_restarts" in measured:  # the report lists this row's TTA as a row of its own
         scores = measured["convnext_restarts"].items()
         measured["convnext_restarts-tta"] = {key: value for key, value in scores if "_tta" in key}
-    entries = []
-    for name in [*(row for row in ROWS if row in measured), *(row for row in measured if row not in ROWS)]:
-        published = ROWS.get(name, Published())
-        entry = {"row": name, "title": here.get(name), **{f"published_{k}": v for k, v in published._asdict().items()}}
-        entries.append(entry | measured.get(name, {}) | {"public_score": public.get(name)})
-    table = pd.DataFrame(entries, columns=list(COLUMNS))
-    return table.astype({name: float for name in table.columns if name not in WORDS})
+    lines = [
+        {"row": name, "title": words[name], "public_score": public.get(name)}
+        | dict(zip(PUBLISHED, ROWS.get(name, Published()), strict=True))
+        | measured[name]
+        for name in [*(row for row in ROWS if row in measured), *(row for row in measured if row not in ROWS)]
+    ]
+    table = pd.DataFrame(lines, columns=list(COLUMNS))
+    return table.astype({name: float for name in COLUMNS if name not in WORDS})
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The results as Markdown, `–` where there is nothing; a column without any number is left out."""
-    cells = table[list(HEADINGS)].dropna(axis="columns", how="all").assign(row="`" + table["row"] + "`")
-    for name in cells.columns:
-        cells[name] = cells[name].fillna(ABSENT) if name in WORDS else cells[name].map(number)
-        if name in MEASURED:
-            cells[name] += table[f"{name}_sd"].map(spread)
-        if name in BOUNDED:
-            cells[name] += table[[f"{name}_low", f"{name}_high"]].apply(lambda ends: interval(*ends), axis=1)
-    words = [cells.columns.get_loc(name) for name in WORDS]
-    return markdown_table(cells.rename(columns=HEADINGS), words) + "\n"
+    """The results as Markdown; a column without any number is left out."""
+    cells = pd.DataFrame({"model": "`" + table["row"] + "`", "what it is": table["title"]})
+    for name, heading in HEADINGS.items():
+        if name not in WORDS and table[name].notna().any():
+            cells[heading] = [number_with_interval(line, name) for line in table.to_dict("records")]
+    return markdown_table(cells) + "\n"
 
 
-def lines(table: pd.DataFrame) -> list[list[Any]]:
-    """A table's lines, None where there is nothing."""
+def records(table: pd.DataFrame) -> list[list[Any]]:
+    """The lines of a table, None for what is missing."""
     return table.astype(object).where(table.notna(), None).to_numpy().tolist()

@@ -1,7 +1,7 @@
-"""What the stages wrote, read back for the tables and figures."""
+"""Results of the stages, read for the tables and figures."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,98 +13,95 @@ import pandas as pd
 from wbc.config.files import BEST, STUDY
 from wbc.core.classes import CLASSES
 from wbc.core.tables import MASKS, RUNS, check, read_manifest, targets
-from wbc.scoring.calibration import scaled, temperature
+from wbc.scoring.calibration import apply_temperature, fit_temperature
 from wbc.scoring.predictions import Predictions, read_predictions
-from wbc.scoring.scores import accuracy, confusion, macro_f1, per_class
-from wbc.statistics import bounded, patients
+from wbc.scoring.scores import confusion_matrix, macro_f1, per_class
+from wbc.statistics import patients, scores_with_intervals
 
 METRICS, PLOTS = Path("metrics"), Path("plots")
-LAST = 5  # epochs whose mean validation F1 stands beside the best one's
-DIGITS = 4  # of a network's temperature, as its file has it
-HOME = ("validation", "test")  # parts of the study's own images
+LAST = 5  # epochs whose mean validation F1 is reported beside the best one's
+DIGITS = 4  # decimals of a network's temperature, as in its file
+PARTS = ("validation", "test")  # of the study's own images
+LAYOUT = {  # by kind of model: stage, and in the run's folder the predictions of `PARTS` and of external sets
+    "classifier": ("classical", "classical/{}.npz", "external/{}.npz"),
+    "gridsearch": ("gridsearch", "gridsearch/predictions.npz", "gridsearch_external/gridsearch.npz"),
+    "network": ("predict", "predict/predictions.npz", "predict/predictions.npz"),
+    "blend": ("blend", "predictions.npz", "predictions.npz"),
+}
 
 
 class Model(NamedTuple):
     """A model of the study, which every repeat trains anew."""
 
-    name: str  # in tables; of a row of the ladder its own, which has no hyphen, of any other model one with a hyphen
+    name: str  # a row of the ladder, `best`, or <features>-<classifier>
     kind: Literal["classifier", "gridsearch", "network", "blend"]
-    run: str  # its folder in runs/ without the repeat: a feature set or a row of the ladder
+    run: str  # its folder in runs/ without the repeat: a feature set, a row of the ladder or `best`
     classifier: str = ""
 
-    def folder(self, repeat: int) -> Path:
-        return RUNS / f"{self.run}-{repeat}"
-
     def check(self, repeat: int, external: Sequence[str]) -> None:
-        """Compare what its predictions were made from with the images that are there.
+        """Check that its predictions are of the present images.
 
         Raises:
             UserError: they are of other images or labels.
         """
-        stage, sets = {
-            "classifier": ("classical", ()), "gridsearch": ("gridsearch", ()), "network": ("predict", external),
-            "blend": ("blend", external),
-        }[self.kind]  # fmt: skip
-        what = f"{repeat}" if stage in ("gridsearch", "blend") else f"{self.run}-{repeat}"
-        folder = self.folder(repeat) / ("" if stage == "blend" else stage)
-        check(folder, f"{stage}@{what}", STUDY, *sets)
+        stage, own, other = LAYOUT[self.kind]
+        target = repeat if stage in ("gridsearch", "blend") else f"{self.run}-{repeat}"
+        folder = (RUNS / f"{self.run}-{repeat}/{own}").parent
+        check(folder, f"{stage}@{target}", STUDY, *(external if own == other else ()))
 
     def predictions(self, repeat: int, part: str) -> Predictions | None:
-        """Its predictions of `validation`, `test` or an external set; None where it has none.
+        """Predictions of `validation`, `test` or an external set, None where it has none.
 
-        A classifier's of `validation` are of all training images, each by the folds without it.
+        Those of a classical model for `validation` are of all training images, each by the folds without it.
         """
-        file = {
-            "classifier": f"{'classical' if part in HOME else 'external'}/{self.classifier}",
-            "gridsearch": "gridsearch/predictions" if part in HOME else "gridsearch_external/gridsearch",
-            "network": "predict/predictions",
-            "blend": "predictions",
-        }[self.kind]
-        path = self.folder(repeat) / f"{file}.npz"
+        file = LAYOUT[self.kind][1 if part in PARTS else 2].format(self.classifier)
+        path = RUNS / f"{self.run}-{repeat}/{file}"
         return read_predictions(path, part) if path.exists() else None
 
     def calibrated(self, repeat: int, part: str) -> Predictions | None:
-        """Its predictions with calibrated probabilities: a network's come without its temperature."""
+        """The same with calibrated probabilities: a network's are stored without its temperature."""
         found = self.predictions(repeat, part)
         if found is None or self.kind != "network":
             return found
         validation = self.predictions(repeat, "validation")
-        t = round(temperature(validation.target, validation.probabilities), DIGITS)
-        return found._replace(probabilities=scaled(found.probabilities, t), tta=scaled(found.tta, t))
+        t = round(fit_temperature(validation.target, validation.probabilities), DIGITS)
+        return found._replace(
+            probabilities=apply_temperature(found.probabilities, t), tta=apply_temperature(found.tta, t)
+        )
 
 
 class Tested(NamedTuple):
-    """The N labelled test images, and what each model predicts for them in R repeats.
+    """The N labelled test images and the predictions of every model in R repeats.
 
-    With `split.outer` a repeat is the pooled predictions of all the folds, each image's by those who did not see it.
+    With `split.outer` a repeat pools all folds: each image is predicted by the fold that it was held out of.
     """
 
     target: np.ndarray  # (N,)
-    group: np.ndarray | None  # (N,) whose image each is, where patients are known
+    group: np.ndarray | None  # (N,) patients, where known
     predicted: Mapping[tuple[str, bool], np.ndarray]  # (R, N) by model and whether with test-time augmentation
 
 
 @dataclass(frozen=True)
 class Study:
-    """The study's results."""
+    """Results of the study. The fields are the settings of the stage `report`."""
 
     profile: str
     source: str | Sequence[str]  # `data.source`
-    repeats: Sequence[int]  # figures of a single training are of the first
-    outer: int  # folds that test every image once, 0: the source's test part
-    networks: Mapping[str, str]  # timm's name of the network, by row of the ladder, in its order
-    ladder: Mapping[str, Mapping[str, Any]]  # by row: `from`, `base` or a row, and the settings that differ from that
-    augment: Mapping[str, Any] | None  # settings of the augmentation of the report's last row, if it was run
-    features: Mapping[str, str]  # by feature set, the segmentation that it is measured on
+    repeats: Sequence[int]  # figures of a single training show the first
+    outer: int  # number of folds that test every image once; 0: the source's test part
+    networks: Mapping[str, str]  # timm's name of the network, by row of the ladder
+    ladder: Mapping[str, Mapping[str, Any]]  # by row: `from`, and the settings that differ from that row's
+    augment: Mapping[str, Any] | None  # augmentation of the report's last row, if it is in the study
+    features: Mapping[str, str]  # segmentation method by feature set
     methods: Sequence[str]  # of segmentation
-    blend: Mapping[str, Any]  # `made`; `row`, `features`, `classifier`: the network and the classical model in it
-    robust: Sequence[str]  # rows that were scored on corrupted test images too
-    external: Sequence[str]  # sets of other laboratories' images, on which every model was scored too
-    crop: float  # middle part of an image's sides that was packed
+    blend: Mapping[str, Any]  # `made`, `row`, `features`, `classifier`
+    robust: Sequence[str]  # rows scored on corrupted test images
+    external: Sequence[str]  # external sets, on which every model is tested
+    crop: float  # middle fraction of an image's sides that the networks see
 
     @cached_property
     def models(self) -> dict[str, Model]:
-        """By name: the classifiers, the grid search, the rows of the ladder and the blend."""
+        """By name: the classifiers, the grid search, the networks and the blend."""
         found = [
             Model(f"{features}-{path.stem}", "classifier", features, path.stem)
             for features in self.features
@@ -115,12 +112,11 @@ class Study:
         found += [Model(BEST, "blend", BEST)] if self.blend["made"] else []
         return {model.name: model for model in found}
 
-    def of_kind(self, kind: str) -> list[Model]:
-        return [model for model in self.models.values() if model.kind == kind]
+    def of_kind(self, *kinds: str) -> list[Model]:
+        return [model for kind in kinds for model in self.models.values() if model.kind == kind]
 
     @property
     def first(self) -> int:
-        """The repeat that figures of a single training show."""
         return self.repeats[0]
 
     @cached_property
@@ -129,146 +125,144 @@ class Study:
 
     @cached_property
     def classes(self) -> pd.DataFrame:
-        """Labelled images by label: train, test."""
+        """Number of labelled images, by class and part: train, test."""
         counts = self.manifest.groupby(["label", "part"]).size().unstack(fill_value=0)
         return counts.reindex(index=CLASSES, columns=["train", "test"], fill_value=0).fillna(0).astype(int)
 
     @cached_property
     def images(self) -> dict[str, int]:
-        """In the parts `train` and `test`, labelled or not."""
+        """Number of images in the parts `train` and `test`, labelled or not."""
         return self.manifest["part"].value_counts().reindex(["train", "test"], fill_value=0).to_dict()
 
     @cached_property
     def masks(self) -> pd.DataFrame:
-        """By segmentation method: Dice and IoU with true masks, share of failures."""
+        """By segmentation method: Dice and IoU with true masks, fraction of failures."""
         return pd.read_csv(MASKS / STUDY / "scores.csv", index_col="method")
 
     @cached_property
     def folds(self) -> dict[str, dict[str, float]]:
-        """By classifier: `f1` and `accuracy` over the folds, and their `_sd`; of repeats the means."""
+        """By classifier: mean `f1` and `accuracy` over the folds and their `_sd`; of repeats, the means."""
         found = {}
         for model in self.of_kind("classifier"):
             each = []
             for repeat in self.repeats:
-                table = pd.read_csv(model.folder(repeat) / "classical/folds.csv", index_col="classifier")
+                table = pd.read_csv(RUNS / f"{model.run}-{repeat}/classical/folds.csv", index_col="classifier")
                 scores = table.loc[[model.classifier]]
                 each.append(scores.mean().to_dict() | scores.std().add_suffix("_sd").to_dict())
-            found[model.name] = _means(each)
+            found[model.name] = pd.DataFrame(each).mean().to_dict()
         return found
 
     @cached_property
     def grid(self) -> dict[str, float]:
-        """What the grid search chose in the first repeat."""
-        return _json(self.models["v2-gridsearch"].folder(self.first) / "gridsearch.json")
+        """The grid search's choice in the first repeat."""
+        return _json(RUNS / f"v2-{self.first}/gridsearch.json")
 
     @cached_property
     def histories(self) -> dict[str, pd.DataFrame]:
-        """By row, of its first repeat, a line per epoch: epoch, train/loss, val/f1 and so on."""
-        return {row: self._history(row, self.first) for row in self.networks}
-
-    def _history(self, row: str, repeat: int) -> pd.DataFrame:
-        return pd.read_csv(RUNS / f"{row}-{repeat}/train/history.csv")
+        """By row, a line per epoch of the first repeat: epoch, train/loss, val/f1 and so on."""
+        return {row: _history(row, self.first) for row in self.networks}
 
     @cached_property
     def trained(self) -> dict[str, dict[str, float]]:
-        """By row, of its first repeat: `val_f1`, `best_epoch`."""
+        """By row, `val_f1` and `best_epoch` of the first repeat."""
         return {row: _json(RUNS / f"{row}-{self.first}/train.json") for row in self.networks}
 
     @cached_property
-    def confusions(self) -> dict[tuple[str, str], pd.DataFrame]:
-        """By model and part, a line per labelled image of all repeats: actual, predicted. Without augmentation."""
+    def confusions(self) -> dict[tuple[str, str], np.ndarray]:
+        """(13, 13) confusion matrices by model and part, over the labelled images of all repeats; without TTA."""
         found = {}
         for model in self.models.values():
-            for part in HOME:
+            for part in PARTS:
                 each = [it for repeat in self.repeats if (it := model.predictions(repeat, part))]
-                pairs = [(it.target[it.target >= 0], it.probabilities.argmax(1)[it.target >= 0]) for it in each]
-                if sum(len(target) for target, _ in pairs):
-                    found[model.name, part] = pd.DataFrame(
-                        confusion(*map(np.concatenate, zip(*pairs, strict=True))), columns=["actual", "predicted"]
-                    )
+                counts = sum(
+                    confusion_matrix(it.target[it.target >= 0], it.probabilities[it.target >= 0].argmax(1))
+                    for it in each
+                )
+                if np.any(counts):
+                    found[model.name, part] = counts
         return found
+
+    def per_class(self, name: str, part: str) -> pd.DataFrame | None:
+        """Scores of each class from one of `confusions`; None where there is none."""
+        return per_class(self.confusions[name, part]) if (name, part) in self.confusions else None
 
     @cached_property
     def test(self) -> Tested:
-        """The labelled test images, in the manifest's order whatever that of the files is.
+        """The test images in the manifest's order.
 
-        Where there are repeats, the mean of a model's probabilities over them is a model more, <name>-ensemble; and the
-        best classifier of each feature set stands there a second time, as <features>-classical.
+        With repeats, the mean of a model's probabilities over them is another model, <name>-ensemble. The best
+        classifier of a feature set is there a second time, as <features>-classical.
         """
-        outer = self.outer
-        turns = pd.Series(self.repeats).groupby([r // outer if outer else r for r in self.repeats]).agg(list)
-        manifest = self.manifest
-        known = (manifest["label"] != "") & ((manifest["part"] == "test") | bool(outer))
-        labelled = manifest[known]
-        ids, group = labelled["id"], patients(manifest, labelled["id"]) if len(labelled) else None
+        turns = [[repeat] for repeat in self.repeats]
+        if self.outer:
+            turns = pd.Series(self.repeats).groupby([repeat // self.outer for repeat in self.repeats]).agg(list)
+        known = (self.manifest["label"] != "") & ((self.manifest["part"] == "test") | bool(self.outer))
+        labelled = self.manifest[known]
+        ids, group = labelled["id"], patients(self.manifest, labelled["id"]) if len(labelled) else None
         predicted = {}
         for model in self.models.values():
-            parts = [_tested(model, turn) for turn in turns]
-            if None in parts:
+            parts = [[model.predictions(repeat, "test") for repeat in turn] for turn in turns]
+            if any(it is None for turn in parts for it in turn):
                 continue
             for tta in (False, True):
-                tables = [table[tta] for table in parts]
-                if tables[0] is None:
+                if tta and parts[0][0].tta is None:
                     continue
-                probabilities = np.stack([table.loc[ids].to_numpy() for table in tables])
+                tables = [
+                    pd.concat([pd.DataFrame(it.tta if tta else it.probabilities, it.ids) for it in turn])
+                    for turn in parts
+                ]
+                # An unlabelled image is in the test part of every fold
+                probabilities = np.stack([t[~t.index.duplicated()].loc[ids].to_numpy() for t in tables])
                 predicted[model.name, tta] = probabilities.argmax(2)
                 if len(turns) > 1 and model.kind in ("network", "blend"):
-                    mean = probabilities.mean(0, keepdims=True)
-                    predicted[f"{model.name}-ensemble", tta] = mean.argmax(2)
-        for features, best in self.best_classical.items():
+                    predicted[f"{model.name}-ensemble", tta] = probabilities.mean(0, keepdims=True).argmax(2)
+        for name, best in self.best_classical.items():
             if (best, False) in predicted:
-                predicted[features, False] = predicted[best, False]
+                predicted[name, False] = predicted[best, False]
         return Tested(targets(labelled), group, predicted)
 
     @cached_property
     def measured(self) -> dict[str, dict[str, float]]:
-        """Scores by model: the grid search, the rows, the blend, and the best classifier of each feature set."""
-        found = {"v2-gridsearch": _means([_json(RUNS / f"v2-{r}/gridsearch.json") for r in self.repeats], ("val_f1",))}
-        for model in [*self.of_kind("network"), *self.of_kind("blend")]:
-            each = [dict(self._validated(model, repeat)) for repeat in self.repeats]
-            found[model.name] = _means(each, each[0])
+        """Scores of the grid search, the networks, the blend and the best classifier of each feature set."""
+        each = [{"val_f1": _json(RUNS / f"v2-{repeat}/gridsearch.json")["val_f1"]} for repeat in self.repeats]
+        found = {"v2-gridsearch": _means(each)}
+        for model in self.of_kind("network", "blend"):
+            found[model.name] = _means([self._validated(model, repeat) for repeat in self.repeats])
         for name, best in self.best_classical.items():
             found[name] = {"val_f1": self.folds[best]["f1"]}
         ensembles = [name for name, tta in self.test.predicted if name.endswith("-ensemble") and not tta]
-        for name in [*found, *ensembles]:
-            found[name] = found.get(name, {}) | self.scores(name)
+        return {name: found.get(name, {}) | self.scores(name) for name in [*found, *ensembles]}
+
+    def _validated(self, model: Model, repeat: int) -> dict[str, float]:
+        part = model.predictions(repeat, "validation")
+        found = {
+            "val_f1": macro_f1(part.target, part.probabilities.argmax(1)),
+            "val_f1_tta": macro_f1(part.target, part.tta.argmax(1)),
+        }
+        if model.kind == "network":
+            found["val_f1_last"] = _history(model.run, repeat)["val/f1"].tail(LAST).mean()
         return found
 
-    def _validated(self, model: Model, repeat: int) -> Iterator[tuple[str, float]]:
-        part = model.predictions(repeat, "validation")
-        for way, probabilities in {"": part.probabilities, "_tta": part.tta}.items():
-            for name, score in {"f1": macro_f1, "accuracy": accuracy}.items():
-                yield f"val_{name}{way}", score(part.target, probabilities.argmax(1))
-        if model.kind == "network":
-            yield "val_f1_last", self._history(model.run, repeat)["val/f1"].tail(LAST).mean()
-
     def scores(self, name: str) -> dict[str, float]:
-        """A model's scores on the tested images with their intervals, plain and with TTA."""
+        """A model's scores on the test images with their intervals, plain and with TTA."""
         found = {}
-        for tta, way in ((False, ""), (True, "_tta")):
+        for tta, suffix in ((False, ""), (True, "_tta")):
             if (name, tta) in self.test.predicted:
-                found |= bounded(self.test.target, self.test.predicted[name, tta], self.test.group, way)
+                predicted = self.test.predicted[name, tta]
+                found |= scores_with_intervals(self.test.target, predicted, self.test.group, suffix)
         return found
 
     @cached_property
     def robustness(self) -> pd.DataFrame:
-        """Of the rows that were scored on corrupted images: row, corruption, severity (0: none), f1, over repeats."""
+        """Scores on corrupted images: row, corruption, severity (0: none), f1; of repeats, the means."""
         columns = ["row", "corruption", "severity", "f1"]
         files = [(row, RUNS / f"{row}-{r}/robustness/scores.csv") for row in self.robust for r in self.repeats]
         table = pd.concat([pd.read_csv(file).assign(row=row) for row, file in files] or [pd.DataFrame(columns=columns)])
         return table.astype({"f1": float}).groupby(columns[:3], sort=False, as_index=False)["f1"].mean()
 
-    def per_class(self, name: str, part: str) -> pd.DataFrame | None:
-        """Scores of one of `confusions`, by class; None where there is none of that name."""
-        if (name, part) not in self.confusions:
-            return None
-        actual, predicted = self.confusions[name, part].map(CLASSES.index).to_numpy().T
-        columns = ["label", "precision", "recall", "f1", "images"]
-        return pd.DataFrame(per_class(actual, predicted), columns=columns).set_index("label")
-
     @cached_property
     def best_classical(self) -> dict[str, str]:
-        """By name in the results, <features>-classical, the best classifier of a feature set over the folds."""
+        """By feature set, as <features>-classical, the name of its best classifier over the folds."""
         return {
             f"{features}-classical": max(
                 (model.name for model in self.of_kind("classifier") if model.run == features),
@@ -279,37 +273,29 @@ class Study:
 
     @property
     def compared(self) -> dict[str, Model]:
-        """By name in the results, the models that are compared: of a feature set's classifiers the best one."""
+        """The models of the results table by name: of a feature set's classifiers, the best one."""
         rest = {model.name: model for model in self.models.values() if model.kind != "classifier"}
         return {name: self.models[best] for name, best in self.best_classical.items()} | rest
 
     @property
-    def best(self) -> str:
-        """The network with the best validation F1 without TTA."""
+    def best_network(self) -> str:
+        """The row with the highest validation F1 without TTA."""
         return max(self.networks, key=lambda row: self.measured[row]["val_f1"])
 
-
-def _tested(model: Model, repeats: Sequence[int]) -> dict[bool, pd.DataFrame | None] | None:
-    """Probabilities of test images by id, without and with TTA, of repeats that share them out; None without any."""
-    parts = [model.predictions(repeat, "test") for repeat in repeats]
-    if None in parts:
-        return None
-
-    def joined(ways: Sequence[np.ndarray]) -> pd.DataFrame:
-        table = pd.concat([pd.DataFrame(way, part.ids) for way, part in zip(ways, parts, strict=True)])
-        return table[~table.index.duplicated()]  # an unlabelled image is in every repeat's part
-
-    tta = [part.tta for part in parts]
-    return {False: joined([part.probabilities for part in parts]), True: None if tta[0] is None else joined(tta)}
+    @property
+    def winner(self) -> str:
+        """The model with the highest validation F1 without TTA."""
+        return max(self.measured, key=lambda name: self.measured[name].get("val_f1", 0.0))
 
 
-def _means(each: Sequence[Mapping[str, float]], keys: Sequence[str] = ()) -> dict[str, float]:
-    """Means over the repeats by name; of `keys`, where given, and with the standard deviations of several repeats."""
+def _means(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means over the repeats, and with several repeats the standard deviations as `_sd`."""
     values = pd.DataFrame(each)
-    if not keys:
-        return values.mean().to_dict()
-    found = values[list(keys)].mean().to_dict()
-    return found | (values[list(keys)].std().add_suffix("_sd").to_dict() if len(values) > 1 else {})
+    return values.mean().to_dict() | (values.std().add_suffix("_sd").to_dict() if len(values) > 1 else {})
+
+
+def _history(row: str, repeat: int) -> pd.DataFrame:
+    return pd.read_csv(RUNS / f"{row}-{repeat}/train/history.csv")
 
 
 def _json(path: Path) -> dict[str, float]:

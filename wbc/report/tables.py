@@ -1,31 +1,35 @@
-"""The report's Tables 1 to 8 again, what it prints beside what was measured here."""
+"""The report's Tables 1 to 8 and the tables beyond it: published numbers beside measured ones."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
 from wbc.core.classes import CLASSES, NAMES, TABLE_1
-from wbc.features.sets.v1 import NAMES as V1
-from wbc.features.sets.v2 import NAMES as V2
+from wbc.features import feature_set
 from wbc.report import published
-from wbc.report.differences import rare
+from wbc.report.differences import rare_classes
 from wbc.report.study import Study
 from wbc.scoring.calibration import BINS
-from wbc.statistics import DRAWS, RARE
+from wbc.scoring.scores import RARE
+from wbc.statistics import DRAWS
 
 ABSENT = "–"
-SCORE_NAMES = {"f1": "macro F1", "f1_common": "without rare classes"}
-MARK = " †"  # of a class with few test images
+RARE_MARK = " †"
 
 
 class Table(NamedTuple):
-    """A table ready to print: its cells are text."""
+    """A table whose cells are text."""
 
     title: str
     cells: pd.DataFrame
     note: str = ""
+
+    @property
+    def text(self) -> list[bool]:
+        """Whether each column holds text, which is left-aligned, or numbers."""
+        return [is_text(self.cells[name]) for name in self.cells]
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -33,65 +37,64 @@ def number(value: float | None, digits: int = 3) -> str:
     return ABSENT if value is None or pd.isna(value) else f"{value:.{digits}f}"
 
 
-def interval(low: float, high: float) -> str:
-    """Bounds as they stand behind a number, nothing where there are none."""
-    return "" if pd.isna(low) else f" ({low:.3f}–{high:.3f})"
+def spread(scores: Mapping[str, float], name: str) -> str:
+    """A score's standard deviation over repeats and its interval, as far as they are known."""
+    sd, low, high = (scores.get(f"{name}_{end}") for end in ("sd", "low", "high"))
+    return ("" if pd.isna(sd) else f" ± {sd:.3f}") + ("" if pd.isna(low) else f" ({low:.3f}–{high:.3f})")
 
 
-def spread(sd: float) -> str:
-    """A standard deviation over repeats as it stands behind a number, nothing where there is none."""
-    return "" if pd.isna(sd) else f" ± {sd:.3f}"
+def number_with_interval(scores: Mapping[str, float], name: str) -> str:
+    """A score with its `spread`."""
+    return number(scores.get(name)) + spread(scores, name)
 
 
-def bounded_number(scores: Mapping[str, float], name: str) -> str:
-    """A score with its interval."""
-    if name not in scores:
-        return ABSENT
-    return number(scores[name]) + interval(scores[f"{name}_low"], scores[f"{name}_high"])
+def is_text(column: pd.Series) -> bool:
+    return column.str.contains("^[`A-Za-z]").any()
+
+
+def imbalance(counts: pd.Series) -> str:
+    """Images of the most common class per image of the rarest."""
+    return f"{counts.max() / counts[counts > 0].min():.0f} : 1"
 
 
 def all_tables(
     study: Study, differences: pd.DataFrame, calibration: pd.DataFrame, external: pd.DataFrame
-) -> list[Table]:
-    """Tables 1 to 8 with one of the masks, the numbers in the report's text, and what those measured here bear."""
-    tta = "Here: the validation part without TTA, the test part with it. The results table says what each row ran."
-    found = [
-        _classes(study),
-        _masks(study),
-        _features(),
-        _classifiers(study, "v1", f"Table 3: {len(V1)} features"),
-        _classifiers(study, "v2", f"Table 4: {len(V2)} features"),
-        _all_classifiers(study),
-        _augmentation(study),
-        _progression(
-            study, published.TABLE_6, "Table 6: macro F1 on the way to the leaderboard", "Here: the last line with TTA."
-        ),
-        _progression(study, published.TABLE_7, "Table 7: after adding MixUp", tta),
-        _progression(study, published.TABLE_8, "Table 8: progression at each optimization step", tta),
-        _single_classes(study),
-        _other_numbers(study),
-        _differences(differences, study),
-        _calibration(calibration),
-        _corruptions(study),
-        _external(external),
-    ]
-    return [table for table in found if len(table.cells)]  # an unlabelled test part has no differences
+) -> dict[str, Table]:
+    """Every table by its name. Those without lines are left out, such as differences on an unlabelled test part."""
+    tta = "Here: validation without TTA, test with TTA."
+    found = {
+        "Table 1": _classes(study),
+        "Masks": _masks(study),
+        "Table 2": _features(),
+        "Table 3": _published_classifiers(study, "v1"),
+        "Table 4": _published_classifiers(study, "v2"),
+        "Classical models": _classifiers(study),
+        "Table 5": _augmentation(study),
+        "Table 6": _progression(study, "Table 6", "from classical models to TTA", "Here: only the last line with TTA."),
+        "Table 7": _progression(study, "Table 7", "effect of MixUp", tta),
+        "Table 8": _progression(study, "Table 8", "step by step", tta),
+        "Single classes": _single_classes(study),
+        "Other numbers": _other_numbers(study),
+        "Differences": _differences(study, differences),
+        "Calibration": _calibration(calibration),
+        "Corruptions": _corruptions(study),
+        "External sets": _external(external),
+    }
+    return {name: table for name, table in found.items() if len(table.cells)}
 
 
-def markdown_table(cells: pd.DataFrame, words: Collection[int] = (0,)) -> str:
-    """A table of text as Markdown, all but the columns `words` to the right; a longer cell changes no other line."""
-    aligned = ["left" if column in words else "right" for column in range(cells.shape[1])]
+def markdown_table(cells: pd.DataFrame) -> str:
+    """A table as Markdown, without padding; text is left-aligned, numbers right-aligned."""
+    aligned = ["left" if is_text(cells[name]) else "right" for name in cells]
     padded = cells.to_markdown(index=False, disable_numparse=True, colalign=aligned)
     return re.sub(r" +(?=\|)|(?<=\|) +", " ", re.sub(r"-{3,}", "---", padded))
 
 
-def markdown(tables: Sequence[Table]) -> str:
-    """All of them as one Markdown document."""
-    parts = ["# The report's tables, one of the masks, and what the numbers can tell\n"]
-    for table in tables:
-        parts.append(f"## {table.title}\n")
-        parts.append(markdown_table(table.cells) + "\n")
-        parts += [table.note + "\n"] if table.note else []
+def markdown(tables: Mapping[str, Table]) -> str:
+    """All tables as one Markdown document."""
+    parts = ["# Tables\n\nReport: printed in the report. Here: measured in this study.\n"]
+    for name, (title, cells, note) in tables.items():
+        parts += [f"## {name}: {title}\n", markdown_table(cells) + "\n", *([note + "\n"] if note else [])]
     return "\n".join(parts)
 
 
@@ -100,128 +103,121 @@ def _table(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]], n
 
 
 def _classes(study: Study) -> Table:
-    counts = study.classes
+    counts, rare = study.classes[study.classes.any(axis=1)], rare_classes(study)
     printed, here = sum(TABLE_1.values()), counts["train"].sum()
-    few = rare(study)
     lines = [
         (
             f"{label} ({NAMES[label]})",
             f"{TABLE_1[label]:,}",
             f"{100 * TABLE_1[label] / printed:.2f}",
-            f"{counts.train[label]:,}",
-            f"{100 * counts.train[label] / here:.2f}",
-            f"{counts.test[label]:,}{MARK * (label in few)}" if counts.test.any() else ABSENT,
+            f"{train:,}",
+            f"{100 * train / here:.2f}",
+            f"{test:,}{RARE_MARK * (label in rare)}" if counts.test.any() else ABSENT,
         )
-        for label in CLASSES
+        for label, train, test in counts.itertuples()
     ]
-    columns = ("class", "report: images", "report: %", "here: images", "here: %", "here: test")
-    note = f"Most to fewest: {ratio(pd.Series(TABLE_1))} in the report, {ratio(counts.train)} here."
-    if few:
-        note += f" {MARK.strip()}: fewer than {RARE} test images, too few for an F1 that means anything."
-    return _table("Table 1: class distribution in the training set", columns, lines, note)
-
-
-def ratio(counts: pd.Series) -> str:
-    """Images of the most common class for one of the rarest."""
-    return f"{counts.max() / counts[counts > 0].min():.0f} : 1"
+    columns = ("class", "report: images", "report: %", "here: images", "here: %", "here: test images")
+    note = f"Imbalance: {imbalance(pd.Series(TABLE_1))} in the report, {imbalance(counts.train)} here."
+    if rare:
+        note += f"{RARE_MARK}: fewer than {RARE} test images; the F1 of such a class is mostly chance."
+    return _table("images per class in the training part", columns, lines, note)
 
 
 def _masks(study: Study) -> Table:
     scores = {f"{part}_{name.lower()}": f"{part}: {name}" for part in ("cell", "nucleus") for name in ("Dice", "IoU")}
-    images, true_masks = study.images["train"] + study.images["test"], (study.manifest["mask"] != "").sum()
     lines = [
         (method, *(number(found.get(score)) for score in scores), number(100 * found["failed"], 1))
         for method, found in study.masks.iterrows()
     ]
+    true_masks, images = (study.manifest["mask"] != "").sum(), sum(study.images.values())
     note = (
-        f"Dice and IoU: means over the {true_masks:,} images that come with a true mask; – where there are none, "
-        f"or where the method does not look for the nucleus. Failed: the share of all {images:,} masks that cannot be "
-        "right, such as those without a cell."
+        f"Dice and IoU: means over the {true_masks:,} images with a true mask; – where there are none, or where the "
+        f"method finds no nuclei. Failed: percentage of all {images:,} masks that cannot be right, such as empty ones."
     )
-    columns = ("method", *scores.values(), "failed, %")
-    return _table("Masks: agreement with the true ones", columns, lines, note)
+    return _table("agreement with true masks", ("method", *scores.values(), "failed, %"), lines, note)
 
 
 def _features() -> Table:
-    def count(names: Sequence[str], category: str) -> int:
-        kinds = [_kind(name) for name in names]
-        return len(names) if category == "Total" else sum(category.startswith(kind) for kind in kinds)
+    def kind(feature: str) -> str:
+        if feature.startswith(("glcm", "lbp")):
+            return f"Texture {feature.split('_')[0].upper()}"
+        return "Colour" if feature.endswith(("_mean", "_std")) or feature.startswith("ratio_") else "Morphology"
 
-    lines = [
-        (category, printed[0], str(count(V1, category)), printed[1], str(count(V2, category)))
-        for category, printed in published.FEATURE_COUNTS.items()
-    ]
-    columns = ("category", "report: v1", "here: v1", "report: v2", "here: v2")
-    return _table("Table 2: features", columns, lines, "The report's V2 column adds up to 90.")
-
-
-def _kind(feature: str) -> str:
-    """How the report's Table 2 begins the category of a feature."""
-    if feature.startswith(("glcm", "lbp")):
-        return f"Texture {feature.split('_')[0].upper()}"
-    return "Colour" if feature.endswith(("_mean", "_std")) or feature.startswith("ratio_") else "Morphology"
-
-
-def _classifiers(study: Study, features: str, title: str) -> Table:
+    kinds = [["Total", *map(kind, feature_set(name).NAMES)] for name in ("v1", "v2")]
     lines = []
-    for name, (accuracy, f1) in published.CLASSIFIERS[features].items():
-        cells = _validated_and_tested(study, f"{features}-{name}")
-        lines.append((published.NAMES[name], number(accuracy), *cells["accuracy"], number(f1), *cells["f1"]))
-    columns = ("model", "report: accuracy", "here: accuracy", "here: on test")
-    columns += ("report: macro F1", "here: macro F1", "here: test macro F1")
-    note = "Here: mean ± standard deviation over the folds; on the test part with its 95% interval."
-    return _table(title, columns, lines, note)
+    for category, *printed in published.FEATURES:
+        counts = [sum(map(category.startswith, each)) for each in kinds]
+        counts = [len(each) - 1 for each in kinds] if category == "Total" else counts
+        lines.append((category, printed[0], str(counts[0]), printed[1], str(counts[1])))
+    columns = ("category", "report: v1", "here: v1", "report: v2", "here: v2")
+    return _table("number of features", columns, lines, "The report's v2 counts add up to 90.")
 
 
-def _validated_and_tested(study: Study, name: str) -> dict[str, tuple[str, str]]:
-    """Of <features>-<classifier>, by score: over the folds with its spread, on the test part with its interval."""
-    here, tested = study.folds[name], study.scores(name)
+def _classifier_scores(study: Study, name: str) -> dict[str, tuple[str, str]]:
+    """By score: a classifier's mean ± standard deviation over the folds, and its test score with interval."""
+    folds, tested = study.folds[name], study.scores(name)
     return {
-        key: (f"{here[key]:.3f} ± {here[f'{key}_sd']:.3f}", bounded_number(tested, f"test_{key}"))
-        for key in ("f1", "accuracy")
+        score: (f"{folds[score]:.3f} ± {folds[f'{score}_sd']:.3f}", number_with_interval(tested, f"test_{score}"))
+        for score in ("f1", "accuracy")
     }
 
 
-def _all_classifiers(study: Study) -> Table:
+def _published_classifiers(study: Study, features: str) -> Table:
+    lines = []
+    for name, (accuracy, f1) in published.CLASSIFIERS[features].items():
+        here = _classifier_scores(study, f"{features}-{name}")
+        lines.append((published.NAMES[name], number(f1), *here["f1"], number(accuracy), *here["accuracy"]))
+    columns = [
+        "model",
+        *(f"{who} {score}" for score in ("F1", "accuracy") for who in ("report:", "here:", "here: test")),
+    ]
+    title = f"classifiers on {len(feature_set(features).NAMES)} features"
+    return _table(title, columns, lines, "Here: mean ± standard deviation over the folds. Test: 95% interval.")
+
+
+def _classifiers(study: Study) -> Table:
     lines = []
     for name in sorted(study.folds, key=lambda name: -study.folds[name]["f1"]):
         _, _, features, classifier = study.models[name]
-        cells, words = _validated_and_tested(study, name), published.NAMES.get(classifier, classifier)
-        lines.append((f"{features}, {study.features[features]}", words, *cells["f1"], *cells["accuracy"]))
-    columns = ("features, masks", "model", "here: macro F1", "here: test macro F1", "here: accuracy", "here: on test")
-    note = "From the best over the folds down; mean ± standard deviation over these, and the test part's 95% interval."
-    return _table("Classical models: all of them", columns, lines, note)
+        here = _classifier_scores(study, name)
+        lines.append(
+            (f"{features} {published.NAMES.get(classifier, classifier)}", study.features[features], *here["f1"])
+            + here["accuracy"]
+        )
+    columns = ("features and model", "masks", "here: F1", "here: test F1", "here: accuracy", "here: test accuracy")
+    note = "Sorted by the mean F1 over the folds, with its standard deviation. Test: 95% interval."
+    return _table("every feature set and classifier", columns, lines, note)
 
 
 def _augmentation(study: Study) -> Table:
     lines = [
-        (name, text, here.format(**study.augment) if study.augment else ABSENT)
-        for name, text, here in published.AUGMENTATION
+        (name, printed, here.format(**study.augment) if study.augment else ABSENT)
+        for name, printed, here in published.AUGMENTATION
     ]
-    return _table("Table 5: final augmentation", ("transformation", "report", "here"), lines)
+    return _table("augmentation of the last row", ("transformation", "report", "here"), lines)
 
 
-def _progression(study: Study, rows: Sequence[tuple[str, float, float, str, str, str]], title: str, note: str) -> Table:
+def _progression(study: Study, name: str, title: str, note: str) -> Table:
     lines = []
-    for configuration, val, leaderboard, row, *scores in rows:
-        here = (number(study.measured.get(row, {}).get(score)) for score in scores)
+    for configuration, val, leaderboard, row, *scores in published.PROGRESSION[name]:
+        here = [number(study.measured.get(row, {}).get(score)) for score in scores]
         known = row if row in study.measured else ABSENT
-        lines.append((configuration, known, *here, number(val), number(leaderboard)))
-    columns = ("configuration", "row here", "here: val F1", "here: test F1", "report: val F1", "report: leaderboard")
+        lines.append((configuration, known, number(val), here[0], number(leaderboard), here[1]))
+    columns = ("configuration", "model here", "report: val F1", "here: val F1", "report: leaderboard", "here: test F1")
     return _table(title, columns, lines, note)
 
 
 def _single_classes(study: Study) -> Table:
-    columns, cells = ["class"], [[label] for label in CLASSES]
-    for name, heading, score, printed in published.PER_CLASS:
-        columns += [f"report: {heading}", f"here: {heading}"]
+    lines = []
+    for name, score, printed in published.PER_CLASS:
         here = study.per_class(name, "validation")
-        for label, line in zip(CLASSES, cells, strict=True):
-            known = here is not None and label in here.index
-            measured = f"{here.at[label, score]:.2f} ({here.at[label, 'images']:.0f})" if known else ABSENT
-            line += [number(printed.get(label), 2), measured]
-    note = "In brackets: images of the class, in the validation part or, for boosting, in all folds together."
-    return _table("Single classes: what the text prints of them (§4.3, §7.2.2, §7.6.1, §7.7.7)", columns, cells, note)
+        for label in () if here is None else here.index.intersection(list(printed), sort=False):
+            value, images = here.at[label, score], here.at[label, "images"]
+            words = "F1" if score == "f1" else score
+            lines.append((name, words, label, number(printed[label], 2), number(value, 2), f"{images:.0f}"))
+    note = "On the validation part; of gradient boosting, on all folds together."
+    columns = ("model", "score", "class", "report", "here", "here: images")
+    return _table("scores in the report's text (§4.3, §7.2.2, §7.6.1, §7.7.7)", columns, lines, note)
 
 
 def _other_numbers(study: Study) -> Table:
@@ -230,93 +226,60 @@ def _other_numbers(study: Study) -> Table:
         return f"{study.trained[row]['best_epoch']}, {len(study.histories[row])}" if known else ABSENT
 
     scores = study.measured.get("convnext_restarts", {})
-    gain = f"{scores['test_f1_tta'] - scores['test_f1']:+.3f}" if "test_f1" in scores else ABSENT
-    confused = study.confusions.get(("convnext_restarts", "validation"), pd.DataFrame(columns=["actual", "predicted"]))
-    bands = confused.loc[confused["actual"] == "BNE", "predicted"]
-    lines = [
-        (
-            "rounds and depth that the grid chose (§4.4)",
-            "{}, {}".format(*published.GRID),
-            "{n_estimators}, {max_depth}".format(**study.grid),
-        ),
-        (
-            "best and last epoch of the plain cosine (§7.4)",
-            "{}, {}".format(*published.COSINE),
-            epochs("convnext_cosine"),
-        ),
-        (
-            "best epoch with warm restarts, and the last (report: the last planned, §7.4)",
-            "{}, {}".format(*published.RESTARTS),
-            epochs("convnext_restarts"),
-        ),
-        ("macro F1 that TTA adds, on the leaderboard or test part (§7.5)", f"{published.TTA_GAIN:+.3f}", gain),
-        (
-            "share of BNE taken for SNE with warm restarts (§7.6.1)",
-            f"{published.BNE_AS_SNE:.0%}",
-            f"{(bands == 'SNE').mean():.0%} of {len(bands)}" if len(bands) else ABSENT,
-        ),
-    ]
-    return _table("Other numbers: what the text prints beside the tables", ("what", "report", "here"), lines)
+    confused = study.confusions.get(("convnext_restarts", "validation"))
+    bands = [] if confused is None else confused[CLASSES.index("BNE")]
+    here = (
+        "{n_estimators}, {max_depth}".format(**study.grid),
+        epochs("convnext_cosine"),
+        epochs("convnext_restarts"),
+        f"{scores['test_f1_tta'] - scores['test_f1']:+.3f}" if "test_f1" in scores else ABSENT,
+        f"{bands[CLASSES.index('SNE')] / sum(bands):.0%} of {sum(bands)}" if sum(bands) else ABSENT,
+    )
+    lines = [(*printed, value) for printed, value in zip(published.OTHER, here, strict=True)]
+    return _table("in the report's text", ("quantity", "report", "here"), lines)
 
 
-def _differences(differences: pd.DataFrame, study: Study) -> Table:
+def _differences(study: Study, differences: pd.DataFrame) -> Table:
     lines = [
         (
             it.row,
-            it.verdict,
             it.against,
-            it.why,
-            SCORE_NAMES[it.score],
-            f"{it.difference:+.3f}",
-            f"{it.low:+.3f} to {it.high:+.3f}",
+            it.verdict,
+            f"{it.difference:+.3f} ({it.low:+.3f} to {it.high:+.3f})",
             "<0.001" if it.p < 0.001 else f"{it.p:.3f}",
+            "without rare classes" if it.score == "f1_common" else "all",
         )
         for it in differences.itertuples()
     ]
     note = (
-        "Verdict: is the row's macro F1 higher or lower than the other's, on the same test images, without TTA but for "
-        "the row that is one. Difference: the row's less the other's. "
-        f"Interval: 95% of {DRAWS:,} draws of these images. p: of swapping the two predictions of an image at random. "
-        "Undecided: the interval holds 0, or p is at least 5%; other test images could turn the order around. "
-        "Where no two rows differ, one comparison in twenty is decided all the same."
+        "Macro F1 of a model minus that of the model it builds on, and of the best network on validation; same test "
+        f"images, without TTA except for the model with that name. Interval: 95% bootstrap of {DRAWS:,} draws of the "
+        "test images. p: two-sided permutation test. Undecided: the interval holds 0, or p is at least 5%. Among "
+        "models that do not differ, about one comparison in twenty is decided by chance."
     )
     if len(study.repeats) == 1:
-        note += " Each row was trained once: what another seed would change comes on top."
-    if SCORE_NAMES["f1_common"] in [line[3] for line in lines]:
-        note += (
-            " Where classes are rare, trust the line without them: an F1 of a few images has no interval to rely on."
-        )
-    columns = ("row", "here: verdict", "against", "why", "score", "difference", "95% interval", "p")
-    return _table("Differences: which rows are better, on the test part", columns, lines, note)
+        note += " Each model was trained once; differences between training seeds are not included."
+    columns = ("model", "compared with", "here: verdict", "difference", "p", "classes")
+    table = _table("which models are better on the test part", columns, lines, note)
+    if "f1_common" in set(differences.get("score", ())):
+        return table._replace(note=f"{note} Prefer the lines without rare classes, whose F1 rests on few images.")
+    return table._replace(cells=table.cells.drop(columns="classes"))
 
 
 def _calibration(calibration: pd.DataFrame) -> Table:
     lines = []
     for (row, probabilities), found in calibration.groupby(["row", "probabilities"], sort=False):
-        plain, tempered = found.itertuples()
-        errors = [number(getattr(plain, name)) for name in ("ece", "ece_by_chance", "classwise_ece", "nll", "brier")]
-        after = [number(getattr(tempered, name)) for name in ("temperature", "ece", "nll")]
-        lines.append((row, probabilities, *errors, *after))
+        plain, tempered = found.to_dict("records")
+        errors = [number(plain[name]) for name in ("ece", "ece_by_chance", "classwise_ece", "nll", "brier")]
+        lines.append((row, probabilities, *errors, *(number(tempered[name]) for name in ("temperature", "ece", "nll"))))
     note = (
-        "On the test part. ECE: mean distance between a prediction's probability and the share that is right, in "
-        f"{BINS} groups of equally many images; by chance: what as many would show if the probabilities were true; "
-        "class-wise: the mean over the classes' own. NLL in nats; Brier: 0 to 2. T: the temperature with the least "
-        "NLL on the validation part. The report's is 0.8; TTA has divided by that already, and its T here comes on "
-        "top."
+        "On the test part. ECE: mean distance between the probability of predictions and the fraction that is correct, "
+        f"in {BINS} bins of equally many images; by chance: its expected value if the probabilities were true; "
+        "class-wise: the mean over the classes. NLL in nats. Brier score: 0 to 2. T: the temperature with the lowest "
+        "NLL on the validation part, after the T = 0.8 that TTA already applies."
     )
-    columns = (
-        "row",
-        "probabilities",
-        "here: ECE",
-        "by chance",
-        "class-wise ECE",
-        "NLL",
-        "Brier",
-        "T",
-        "ECE at T",
-        "NLL at T",
-    )
-    return _table("Calibration: whether probabilities mean what they say", columns, lines, note)
+    columns = ("model", "probabilities", "here: ECE", "ECE by chance", "class-wise ECE", "NLL", "Brier", "T")
+    return _table("how far probabilities can be trusted", (*columns, "ECE at T", "NLL at T"), lines, note)
 
 
 def _corruptions(study: Study) -> Table:
@@ -326,34 +289,31 @@ def _corruptions(study: Study) -> Table:
         severe = scores.drop(columns=0).assign(mean=lambda d: d.mean(axis=1)).sort_values("mean")
         lines.append((row, "none", *[number(scores.iat[0, 0])] * severe.shape[1]))
         lines += [(row, corruption, *map(number, line)) for corruption, *line in severe.itertuples()]
-        lines.append((row, "all", *map(number, severe.mean())))
+        lines.append((row, "mean", *map(number, severe.mean())))
     note = (
-        "Macro F1 on the test part, without TTA, the worst corruption first. Kinds and strengths are those of "
-        "MedMNIST-C's blood cells, drawn on the scaled images; pixelate and jpeg weigh more the smaller these are."
+        "Macro F1 on the test part, without TTA, the worst corruption first. Kinds and severities are those of "
+        "MedMNIST-C for blood cells, applied to the scaled images; pixelate and jpeg are stronger on small ones."
     )
-    columns = ("row", "corruption", "here: severity 1", "severity 3", "severity 5", "mean")
-    return _table("Corruptions: what another microscope would cost", columns, lines, note)
+    columns = ("model", "corruption", "here: severity 1", "severity 3", "severity 5", "mean")
+    return _table("scores on corrupted test images", columns, lines, note)
 
 
 def _external(external: pd.DataFrame) -> Table:
-    def percent(share: float) -> str:
-        return ABSENT if pd.isna(share) else f"{share:.0%}"
+    def percent(fraction: float) -> str:
+        return ABSENT if pd.isna(fraction) else f"{fraction:.0%}"
 
-    lines = []
+    lines, sizes = [], {}
     for it in external.to_dict("records"):
-        both = [(bounded_number(it, name), number(it[f"home_{name}"])) for name in ("f1", "accuracy")]
-        trust = (number(it["ece"]), number(it["home_ece"]), percent(it["unusual"]), percent(it["unusual_at_home"]))
-        lines.append((it["row"], *both[0], *both[1], number(it["f1_tta"]), *trust, number(it["auroc"]), it["set"]))
-    sizes = [
-        f"{name}: {it.images} images of {it.classes} classes"
-        for name, it in external.groupby("set", sort=False).first().iterrows()
-    ]
+        sizes[it["set"]] = f"{it['set']}: {it['images']} images of {it['classes']} classes"
+        scores = [(number_with_interval(it, name), number(it[f"test_{name}"])) for name in ("f1", "accuracy")]
+        trust = number(it["ece"]), number(it["test_ece"]), percent(it["novel"]), percent(it["test_novel"])
+        lines.append((it["row"], it["set"], *scores[0], *scores[1], *trust, number(it["auroc"])))
     note = (
-        f"Of the classes that both have ({'; '.join(sizes)}), with 95% intervals; at home: the row's own test part, of "
-        "the same classes. Without TTA but for the column that says so. ECE as in the table above, of calibrated "
-        "probabilities. Unusual: called unlike the training images, which one in a hundred at home should be; AUROC: "
-        "of the distance that this rests on, 0.5 where it cannot tell the other laboratory's images."
+        f"Classes that the set shares with the study ({'; '.join(sizes.values())}), without TTA, with 95% intervals. "
+        "Test: the model's own test part, the same classes. ECE: of calibrated probabilities, see Calibration. Novel: "
+        "images that the model calls unlike its training images, about 1% if they are like them. AUROC: of the "
+        "distance behind this, between the set and the test part; 0.5 where it does not separate them."
     )
-    columns = ("row", "here: macro F1", "macro F1 at home", "here: accuracy", "accuracy at home", "macro F1 + TTA")
-    columns += ("here: ECE", "ECE at home", "here: unusual", "unusual at home", "AUROC", "set")
-    return _table("Other laboratories: what a row scores on images from elsewhere", columns, lines, note)
+    headings = (f"{part} {name}" for name in ("F1", "accuracy", "ECE", "novel") for part in ("external:", "test:"))
+    table = _table("scores on images of other laboratories", ("model", "set", *headings, "AUROC"), lines, note)
+    return table if len(sizes) > 1 else table._replace(cells=table.cells.drop(columns="set"))

@@ -1,1 +1,1 @@
-"""How good predictions are."""
+"""Predictions, their scores and their calibration."""

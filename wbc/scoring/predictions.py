@@ -1,4 +1,4 @@
-"""What models predict: one file for each model and repeat, and in it the predictions of every part."""
+"""Files of predictions: one for each model and repeat, with all parts."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +10,13 @@ from wbc.core.io import write_npz
 
 
 class Predictions(NamedTuple):
-    """What a model predicts for the N images of one part."""
+    """Predictions of a model for the N images of one part."""
 
     ids: np.ndarray  # (N,) str
     target: np.ndarray  # (N,) int64, -1 where unknown
     probabilities: np.ndarray  # (N, 13) float; a network's are uncalibrated
     tta: np.ndarray | None = None  # (N, 13) float, with test-time augmentation; None for models without
-    novelty: np.ndarray | None = None  # (N,) float64, above 1 unlike the training images; None where the model has none
+    novelty: np.ndarray | None = None  # (N,) float64, above 1 for novel images; None for models without
 
 
 def write_predictions(path: str | Path, parts: Mapping[str, Predictions]) -> None:
@@ -26,9 +26,10 @@ def write_predictions(path: str | Path, parts: Mapping[str, Predictions]) -> Non
 
 
 def read_predictions(path: str | Path, part: str) -> Predictions | None:
-    """The predictions of one part; None where the file has none."""
+    """Read the predictions of one part; None where the file has none."""
     with np.load(path) as stored:
         if f"{part}/ids" not in stored:
             return None
-        names = {name: f"{part}/{name}" for name in Predictions._fields}
-        return Predictions(**{name: stored[key] for name, key in names.items() if key in stored})
+        return Predictions(
+            **{name: stored[f"{part}/{name}"] for name in Predictions._fields if f"{part}/{name}" in stored}
+        )
