@@ -1,1 +1,1 @@
-"""Settings: `params.yaml` in, one file for each stage out."""
+"""Settings: `params.yaml` and the files that each stage reads."""

@@ -1,4 +1,4 @@
-"""The settings files: where they stand, how they are written and read. Light, as every stage imports it first."""
+"""Paths, names and reading of the settings files. Every stage imports this module first, so its imports are few."""
 
 import io
 from pathlib import Path
@@ -6,27 +6,27 @@ from types import SimpleNamespace
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import YAMLError
 
 from wbc.core.errors import UserError
 
 SETTINGS = Path("settings")
-STUDY = "study"  # the set of the study's own images, beside the `external` ones
-BEST = "best"  # the blend that is served: not a name for a row
-BASE = "base"  # what a row's `from` calls the values above the ladder
-LEFT_OUT = {"left_out": True}  # the whole settings of a stage that this study does not need
-WEIGHTS = Path("data/weights")  # what lies there is a dependency of `configure`
-DRAWN_CELLS = WEIGHTS / "drawn_cells.safetensors"  # what tools/pretrain.py writes
+STUDY = "study"  # the image set of the study itself, beside the `external` ones
+BEST = "best"  # the blend; no row may have this name
+BASE = "base"  # in a row's `from`: the values above the ladder
+LEFT_OUT = {"left_out": True}  # content of the settings file of a stage that this study does not need
+WEIGHTS = Path("data/weights")  # a dependency of `configure`
+DRAWN_CELLS = WEIGHTS / "drawn_cells.safetensors"  # output of tools/pretrain.py
 
 
 class ConfigError(UserError):
-    """A setting is wrong; the message is one line naming the key, the value and what is allowed."""
+    """A setting is wrong. The message names the key, the value and what is allowed."""
 
 
 def dumped(values: dict[str, Any]) -> str:
-    """Settings as YAML in a canonical form, so that equal settings are equal bytes."""
+    """Settings as YAML text. Equal settings give equal text."""
     yaml = YAML()
-    yaml.default_flow_style = False  # one value per line: branches merge cleanly
+    yaml.default_flow_style = False  # one value per line, so that branches merge
     yaml.representer.ignore_aliases = lambda data: True
     text = io.StringIO()
     yaml.dump(values, text)
@@ -34,7 +34,7 @@ def dumped(values: dict[str, Any]) -> str:
 
 
 def read_yaml(path: str | Path) -> Any:
-    """Plain Python values of a YAML 1.2 file, in which `1e-4` and `3e-05` are numbers.
+    """The values of a YAML 1.2 file, in which `1e-4` and `3e-05` are numbers.
 
     Raises:
         ConfigError: the file is missing or is not YAML.
@@ -43,25 +43,15 @@ def read_yaml(path: str | Path) -> Any:
         return YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except MarkedYAMLError as error:
-        place = error.problem_mark
-        where = f", line {place.line + 1}, column {place.column + 1}" if place else ""
-        raise ConfigError(f"{path}{where}: not valid YAML: {' '.join(str(error.problem).split())}") from None
     except (YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        place, problem = (getattr(error, name, None) for name in ("problem_mark", "problem"))
+        where = f", line {place.line + 1}, column {place.column + 1}" if place else ""
+        raise ConfigError(f"{path}{where}: not valid YAML: {' '.join(str(problem or error).split())}") from None
 
 
-def settings_path(stage: str, what: str = "") -> Path:
-    """Where the settings of a stage stand."""
-    return SETTINGS / stage / f"{what}.yaml" if what else SETTINGS / f"{stage}.yaml"
-
-
-def load(stage: str, what: str = "", repeat: int = 0) -> SimpleNamespace:
-    """The settings that `configure` wrote for a stage, `settings/<stage>.yaml` or `settings/<stage>/<what>.yaml`.
-
-    `wbc.config.resolve` says which keys each has. A repeat of the study is another seed, `seed + repeat`.
-    """
-    settings = SimpleNamespace(**read_yaml(settings_path(stage, what)))
+def load(name: str, repeat: int = 0) -> SimpleNamespace:
+    """The settings in `settings/<name>.yaml`; a repeat adds its number to the seed."""
+    settings = SimpleNamespace(**read_yaml(SETTINGS / f"{name}.yaml"))
     if repeat:
         settings.seed += repeat
     return settings

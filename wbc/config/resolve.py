@@ -1,8 +1,8 @@
-"""`params.yaml`, validated, and resolved into one settings file for each stage and what it works on.
+"""Validate `params.yaml` and resolve it into the settings file of each stage.
 
-`resolve` chooses the profile's values, accumulates the ladder and returns what every stage will read, with the settings
-that have no effect on it left out. So an unchanged settings file means unchanged behaviour, and DVC reruns exactly the
-rows whose effective settings changed. `complete` adds and refuses what only the disk knows.
+`resolve` chooses the profile's values, accumulates the ladder and leaves out settings that have no effect on a stage.
+An unchanged file thus means unchanged behaviour: DVC reruns exactly the rows whose effective settings changed.
+`complete` checks what depends on the disk.
 """
 
 import hashlib
@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from wbc.config.files import BASE, BEST, LEFT_OUT, STUDY, WEIGHTS, ConfigError
-from wbc.config.messages import hint, listed, validate
-from wbc.config.schema import METHODS, PROFILES, Params, RowKnobs
+from wbc.config.schema import METHODS, PROFILES, Params, RowKnobs, check_choice, hint, validate
 
-# In dvc.yaml, which knows no profile: they have one value
+# Groups that dvc.yaml reads too. It knows no profile, so they have no values by profile
 READ_BY_DVC = ("blend", "external", "features", "repeats", "robustness", "rows")
-FINAL = "final"  # the study's last row, of which its Table 5 speaks
+FINAL = "final"  # the report's last row, whose augmentation its Table 5 lists
+TAKEN = {"ladder": (BASE, BEST), "external": (STUDY, "test", "validation")}  # names that mean something else
+# Settings that act with one value of `name` in their group alone
+ONLY_WITH = {("loss", "gamma"): "focal", ("loss", "tau"): "logit_adjusted", ("schedule", "period"): "restarts"}
 
 
 def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Settings of every stage, by the name of their file in settings/: `draw` and `train/final`.
+    """The settings of every stage, keyed by file name, such as `draw` or `train/final`.
 
     Raises:
         ConfigError: an unknown key, profile or row, a wrong type, or a value out of range.
@@ -28,64 +30,54 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     if not isinstance(params, dict):
         raise ConfigError("params.yaml: expected keys and values")
     profile = params.get("profile", "")
-    if profile not in PROFILES:
-        raise ConfigError(f"profile = {profile!r}: allowed: {', '.join(PROFILES)}{hint(str(profile), PROFILES)}")
-    study = validate(Params, {key: _chosen(value, profile, key) for key, value in params.items()})
-    if missing := {"v1", "v2"} - study.features.keys():
-        raise ConfigError(f"features.{min(missing)} is missing: the report's tables are of it")
-    for key, names, taken in (
-        ("ladder", study.ladder, {BASE, BEST}),
-        ("external", study.external, {STUDY, "validation", "test"}),
-    ):
-        if found := taken & names.keys():
-            raise ConfigError(f"{key}.{min(found)}: this name is taken; choose another")
-    _check_repeats(study.repeats, study.split.outer)
+    check_choice("profile", profile, PROFILES)
+    study = validate(Params, {key: _choose(value, profile, key) for key, value in params.items()})
     values = study.model_dump(exclude_none=True)
+    if taken := [f"{key}.{name}" for key, names in TAKEN.items() for name in names if name in values[key]]:
+        raise ConfigError(f"{taken[0]}: this name is taken; choose another")
+    if missing := {"v1", "v2"} - study.features.keys():
+        raise ConfigError(f"features.{min(missing)} is missing: the report's tables use it")
+    _check_repeats(study.repeats, study.split.outer)
     rows, starts = _rows(values)
     for key, names, known in (
         ("rows", study.rows, rows),
         ("blend.row", [study.blend.row], rows),
+        ("blend.features", [study.blend.features], study.features),
         ("robustness.rows", study.robustness.rows, rows),
-        ("blend.features", [study.blend.features], study.features),  # whose masks the page shows, blend or not
     ):
         for name in names:
-            if name not in known:
-                raise ConfigError(f"{key} = {name!r}: allowed: {', '.join(known)}{hint(name, known)}")
+            check_choice(key, name, known)
     chosen = [name for name in rows if name in (study.rows or rows)]
-    masks = {name: of_set["masks"] for name, of_set in values["features"].items()}
-    data, seed, drawn = values["data"], {"seed": study.seed}, study.data.source == "synthetic"
-    if drawn:  # into a folder of their own, wherever data.path points
-        data["path"] = "data/synthetic"
-    # models of one's own images are not tested on drawn ones
-    external = [name for name, of_set in study.external.items() if drawn or of_set.source != "synthetic"]
+    masks = {name: group["masks"] for name, group in values["features"].items()}
+    seed, drawn = {"seed": study.seed}, study.data.source == "synthetic"
+    if drawn:
+        values["data"]["path"] = "data/synthetic"
+    # Drawn cells do not test models of real ones
+    external = {name: group for name, group in values["external"].items() if drawn or group["source"] != "synthetic"}
     files = {
         "draw": {"seed": study.seed, "synthetic": values["synthetic"]} if drawn else {"seed": None, "synthetic": None},
-        f"ingest/{STUDY}": seed | data,
-        **{
-            f"ingest/{name}": of_set | {"strict": data["strict"]} if name in external else None
-            for name, of_set in values["external"].items()
-        },
+        f"ingest/{STUDY}": seed | values["data"],
         "split": seed | values["split"],
         "pack": values["images"],
         "segment": {"methods": list(METHODS)},
         "features": {"masks": masks},
-        **{
-            f"classical/{name}": seed | {"implementation": study.grid.implementation, "masks": masks[name]}
-            for name in masks
-        },
         "gridsearch": seed | values["grid"] | {"masks": masks["v2"]},
-        "external": {"sets": external},
-        "predict": {"tta": values["tta"], "sets": external},
+        "external": {"sets": list(external)},
+        "predict": {"tta": values["tta"], "sets": list(external)},
         "embed": seed | values["embed"],
         "robustness": seed,
         "blend": values["blend"] if study.blend.row in chosen else None,
     }
+    for name in study.external:
+        files[f"ingest/{name}"] = external[name] | {"strict": study.data.strict} if name in external else None
+    for name, method in masks.items():
+        files[f"classical/{name}"] = seed | {"implementation": study.grid.implementation, "masks": method}
     for name, row in rows.items():
         files[f"train/{name}"] = row | {"images": values["images"]} if name in chosen else None
     ladder = {}
     for name in chosen:
         below = starts[name]
-        while below not in chosen and below != BASE:  # what was not run is nothing to compare with
+        while below not in (*chosen, BASE):  # a row that was not run has no results to compare with
             below = starts[below]
         ladder[name] = {"from": below} | _difference(rows[name], rows.get(below, {}))
     files["report"] = {
@@ -100,144 +92,132 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "methods": list(METHODS),
         "blend": values["blend"] | {"made": study.blend.row in chosen},
         "robust": [name for name in study.robustness.rows if name in chosen],
-        "external": external,
+        "external": list(external),
         "crop": study.images.crop,
     }
     compute = {"compute": values["compute"]}
-    return {name: compute | found if found else LEFT_OUT for name, found in files.items()}
+    return {name: compute | settings if settings else LEFT_OUT for name, settings in files.items()}
 
 
 def complete(resolved: dict[str, dict[str, Any]], known: Collection[str]) -> None:
-    """Check what `resolve` returned against the disk, and add the hashes of the files that `model.weights` names.
+    """Check what `resolve` returned against the disk, and add the hashes of the files in `model.weights` to it.
 
     Args:
-        resolved: by settings file; changed in place.
-        known: models that need not be looked up: importing timm takes seconds.
+        resolved: settings by file name, changed in place.
+        known: models that need no check. A check imports timm, which takes seconds.
 
     Raises:
         ConfigError: timm lacks a model, or a folder or file is missing.
     """
-    for key, images in image_folders(resolved).items():
-        path, sources = Path(images["path"]), images["source"]
-        if sources != "synthetic" and not path.is_dir():
-            raise ConfigError(f"{key}.path = {str(path)!r}: no such folder; put the images there, or a link to them")
-        for name in sources if isinstance(sources, list) else ():
-            if not (path / name).is_dir():
-                raise ConfigError(
-                    f"{key}.path = {str(path)!r}: no folder {name!r} there, where the source {name} should lie"
-                )
-    for name, row in ((name, values) for name, values in resolved.items() if "model" in values):
-        model, name = row["model"], name.removeprefix("train/")
-        if model["name"] not in known and (fault := _unknown_to_timm(model["name"])):
-            raise ConfigError(f"{name}: model.name = {model['name']!r}: {fault}")
-        if model["weights"] not in ("imagenet", "none"):
-            path = Path(model["weights"])
-            if not path.is_file():
-                raise ConfigError(f"{name}: model.weights = {model['weights']!r}: no such file (or imagenet | none)")
-            if WEIGHTS not in path.parents:
-                raise ConfigError(f"{name}: model.weights = {model['weights']!r}: should be a file in {WEIGHTS}/")
-            model["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    for name, settings in resolved.items():
+        what = name.partition("/")[2]
+        if "path" in settings:
+            _check_folders("data" if what == STUDY else f"external.{what}", Path(settings["path"]), settings["source"])
+        if "model" in settings:
+            _check_model(what, settings["model"], known)
 
 
-def image_folders(resolved: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What `ingest` reads, by the group of `params.yaml` that says so: `data`, and `external.<set>` of those used."""
-    found = {name.removeprefix("ingest/"): values for name, values in resolved.items() if name.startswith("ingest/")}
-    return {
-        "data" if name == STUDY else f"external.{name}": values for name, values in found.items() if "path" in values
-    }
+def _check_folders(key: str, path: Path, source: str | list[str]) -> None:
+    if source != "synthetic" and not path.is_dir():
+        raise ConfigError(f"{key}.path = {str(path)!r}: no such folder; put the images there, or a link to them")
+    for name in source if isinstance(source, list) else ():
+        if not (path / name).is_dir():
+            raise ConfigError(f"{key}.path = {str(path)!r}: no folder {name!r} there for the source {name}")
+
+
+def _check_model(row: str, model: dict[str, Any], known: Collection[str]) -> None:
+    if model["name"] not in known:
+        import timm
+
+        try:
+            timm.get_pretrained_cfg(model["name"], allow_unregistered=False)
+        except RuntimeError:
+            similar = hint(model["name"], [*timm.list_models(), *timm.list_pretrained()])
+            raise ConfigError(f"{row}: model.name = {model['name']!r}: timm has no such model{similar}") from None
+    if model["weights"] not in ("imagenet", "none"):
+        path = Path(model["weights"])
+        if not path.is_file():
+            raise ConfigError(f"{row}: model.weights = {str(path)!r}: no such file (or imagenet | none)")
+        if WEIGHTS not in path.parents:
+            raise ConfigError(f"{row}: model.weights = {str(path)!r}: should be a file in {WEIGHTS}/")
+        model["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _check_repeats(repeats: list[int], outer: int) -> None:
+    if outer == 1:
+        raise ConfigError("split.outer = 1: should be 0, or 2 and more: a single fold leaves nothing to train on")
     if len(set(repeats)) < len(repeats):
         raise ConfigError(f"repeats = {repeats}: one is listed twice")
     for first in {repeat - repeat % outer for repeat in repeats} if outer else ():
         if not {*range(first, first + outer)} <= {*repeats}:
             raise ConfigError(
-                f"repeats = {repeats}: split.outer = {outer} tests every image once in the repeats {first} to "
-                f"{first + outer - 1} together: list all of them"
+                f"repeats = {repeats}: split.outer = {outer} needs all from {first} to {first + outer - 1}"
             )
-
-
-def _unknown_to_timm(name: str) -> str:
-    import timm
-
-    try:
-        timm.get_pretrained_cfg(name, allow_unregistered=False)
-    except RuntimeError:
-        return f"timm has no such model{hint(name, [*timm.list_models(), *timm.list_pretrained()])}"
-    return ""
 
 
 def _rows(values: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """The ladder's rows, without the settings that do not act in them, and what each stands on."""
-    settings = {BASE: {key: values[key] for key in RowKnobs.model_fields}}
-    rows, starts = {}, {}
-    for name, delta in values["ladder"].items():
-        delta = dict(delta)
-        start = starts[name] = delta.pop("from", list(settings)[-1])
-        if start not in list(settings):
-            allowed = ", ".join(settings)
-            raise ConfigError(f"ladder.{name}.from = {start!r}: allowed: {allowed}{hint(str(start), settings)}")
-        settings[name] = _merge(settings[start], delta)
+    """The effective settings of each row of the ladder, and the name of the row that it starts from."""
+    settings, rows, starts = {BASE: {key: values[key] for key in RowKnobs.model_fields}}, {}, {}
+    for name, changes in values["ladder"].items():
+        start = starts[name] = changes.get("from", list(settings)[-1])
+        check_choice(f"ladder.{name}.from", start, settings)
+        settings[name] = _merge(settings[start], {key: value for key, value in changes.items() if key != "from"})
         row = validate(RowKnobs, settings[name], prefix=f"ladder.{name}: ").model_dump(exclude_none=True)
-        _settle(f"ladder.{name}", row)
-        rows[name] = row
+        rows[name] = _effective(f"ladder.{name}", row)
     return rows, starts
 
 
-def _settle(name: str, row: dict[str, Any]) -> None:
-    """Leave out of a row the settings that do not act in it, and refuse those that do not go together."""
-    loss, schedule, train = row["loss"], row["schedule"], row["train"]
-    for user, knob in (("focal", "gamma"), ("logit_adjusted", "tau")):
-        if loss["name"] != user:
-            loss.pop(knob, None)
-        elif knob not in loss:
-            raise ConfigError(f"{name}: loss.{knob} is missing: the loss {user} needs a number >= 0")
-    if loss["name"] == "logit_adjusted" and train["sampler"] == "weighted":
-        raise ConfigError(
-            f"{name}: loss.name = 'logit_adjusted' needs train.sampler = 'shuffle': 'weighted' already shows every "
-            f"class equally often"
-        )
-    if schedule["name"] != "restarts":
-        schedule.pop("period", None)
-    elif "period" not in schedule:
-        raise ConfigError(f"{name}: schedule.period is missing: restarts need a number of epochs >= 1")
+def _effective(key: str, row: dict[str, Any]) -> dict[str, Any]:
+    """A row without the settings that have no effect.
+
+    Raises:
+        ConfigError: settings do not go together.
+    """
+    train = row["train"]
+    for (group, knob), choice in ONLY_WITH.items():
+        if row[group]["name"] != choice:
+            row[group].pop(knob, None)
+        elif knob not in row[group]:
+            raise ConfigError(f"{key}: {group}.{knob} is missing: {group}.name = {choice!r} needs it")
     for knob in ("retrain", "soup"):
         if not train.get(knob):
             train.pop(knob, None)
+    if row["loss"]["name"] == "logit_adjusted" and train["sampler"] == "weighted":  # both balance the classes
+        raise ConfigError(f"{key}: loss.name = 'logit_adjusted' needs train.sampler = 'shuffle'")
+    free = train["epochs"] - train["freeze"]
+    if free < 0:
+        raise ConfigError(f"{key}: train.freeze = {train['freeze']} should be at most epochs = {train['epochs']}")
     if soup := train.get("soup"):
-        free = train["epochs"] - train["freeze"]
-        period = schedule.get("period", free + 1)
+        period = row["schedule"].get("period", free + 1)
         if free % period or soup * period > free:
-            raise ConfigError(
-                f"{name}: train.soup = {soup} needs schedule.name = 'restarts' and as many whole cycles in the {free} "
-                f"epochs that are not frozen"
-            )
+            raise ConfigError(f"{key}: train.soup = {soup} needs so many whole cycles of restarts in {free} epochs")
         if train["ema"] or "retrain" in train:
-            raise ConfigError(f"{name}: train.soup = {soup} goes with neither train.ema nor train.retrain")
+            raise ConfigError(f"{key}: train.soup = {soup} goes with neither train.ema nor train.retrain")
+    return row
 
 
-def _chosen(value: Any, profile: str, key: str) -> Any:
-    """`value`, with one of each `{report: …, sample: …}` in it."""
+def _choose(value: Any, profile: str, key: str) -> Any:
+    """`value`, in which one value replaces each `{report: …, sample: …}`."""
     if not isinstance(value, dict) or key in READ_BY_DVC:
         return value
-    if value.keys().isdisjoint(PROFILES) or key == "ladder":
-        return {name: _chosen(below, profile, f"{key}.{name}") for name, below in value.items()}
-    if PROFILES[0] not in value or value.keys() - set(PROFILES):
-        raise ConfigError(f"{key} = {value!r}: expected a value for {PROFILES[0]} and for none but {listed(PROFILES)}")
-    return value.get(profile, value[PROFILES[0]])
+    if value.keys().isdisjoint(PROFILES) or key == "ladder":  # a row may have a profile's name
+        return {name: _choose(below, profile, f"{key}.{name}") for name, below in value.items()}
+    default, *others = PROFILES
+    if default not in value or value.keys() - set(PROFILES):
+        raise ConfigError(f"{key} = {value!r}: values by profile need {default}, and may have {' and '.join(others)}")
+    return value.get(profile, value[default])
 
 
-def _merge(base: dict[str, Any], delta: dict[str, Any] | None) -> dict[str, Any]:
-    """`base` with the leaves of `delta` in place of its own; neither is changed."""
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the leaves of `changes` in place of its own; neither is modified."""
     merged = dict(base)
-    for key, value in (delta or {}).items():
+    for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
         merged[key] = _merge(base[key], value) if both else value
     return merged
 
 
 def _difference(row: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
-    """The leaves of `row` that `base` has not, or not so."""
+    """The leaves of `row` that differ from those of `base`."""
     nested = {key: _difference(value, base.get(key, {})) for key, value in row.items() if isinstance(value, dict)}
     return {key: nested.get(key, value) for key, value in row.items() if nested.get(key, value != base.get(key))}

@@ -1,34 +1,24 @@
-"""What `params.yaml` may hold: one class for each of its groups."""
+"""The groups and keys of `params.yaml`, and the messages for values that do not fit."""
 
 import ast
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from wbc.config.messages import hint
+from wbc.config.files import ConfigError
 
-ROOM = Path(__file__).parent.parent
-Fraction = Annotated[float, Field(ge=0, le=1)]
-OpenFraction = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Index = Annotated[int, Field(ge=0)]
-Pixels = Annotated[int, Field(ge=8, le=4096)]
-Grid = Annotated[list[Count], Field(min_length=1)]
-Range = Annotated[list[Positive], Field(min_length=2, max_length=2)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
-PROFILES = ("report", "sample", "laptop")  # a knob without a value for the chosen one takes the first's
-Implementation = Literal["hist", "exact"]  # of gradient boosting
+PACKAGE = Path(__file__).parent.parent
 
 
 def key_of(table: str, module: str) -> Any:
-    """The type of a setting that names an entry of a table, `TABLE = {"name": …}` at the top of a module of `wbc`.
+    """The type of a setting that names an entry of `TABLE = {"name": …}`, a table at the top of a module of `wbc`.
 
-    The names are read from the source: importing PyTorch would take `configure` seconds.
+    The names are read from the source, since importing PyTorch would cost `configure` seconds.
     """
-    for node in ast.parse((ROOM / module).read_text(encoding="utf-8")).body:
+    for node in ast.parse((PACKAGE / module).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and node.targets[0].id == table:
             return Literal[tuple(key.value for key in node.value.keys)]
     raise LookupError(f"{module} has no table {table}")
@@ -36,131 +26,90 @@ def key_of(table: str, module: str) -> Any:
 
 def file_in(folder: str) -> Any:
     """The type of a setting that names a module in a folder of `wbc`."""
-    return Literal[tuple(sorted(path.stem for path in (ROOM / folder).glob("[!_]*.py")))]
+    return Literal[tuple(sorted(path.stem for path in (PACKAGE / folder).glob("[!_]*.py")))]
+
+
+PROFILES = ("report", "sample", "laptop")  # a key without a value for the chosen profile uses the first one's
+Method, Source = file_in("segment/methods"), file_in("sources")
+METHODS, SOURCES = get_args(Method), get_args(Source)
+
+
+def _ascending(values: list[float]) -> list[float]:
+    if values != sorted(values):
+        raise ValueError("should be [low, high]")
+    return values
+
+
+def _known_source(source: Any) -> Any:
+    several = isinstance(source, list)
+    for name in source if several else [source]:
+        check_choice("data.source", name, SOURCES)
+    if several and ("synthetic" in source or len(source) < 2 or len({*source}) < len(source)):
+        raise ValueError("should be two or more different sources, none of them synthetic")
+    return source
+
+
+Number = TypeVar("Number")
+Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]  # neither 0 nor 1
+Rate = Annotated[float, Field(ge=0, lt=1)]
+PositiveFraction = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Index = Annotated[int, Field(ge=0)]
+Grid = Annotated[list[Count], Field(min_length=1)]
+Range = Annotated[list[Number], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+DrawnPixels = Annotated[int, Field(ge=32, le=4096)]
+SourceOrList = Annotated[Any, AfterValidator(_known_source)]
+Classifier = Literal["logistic_regression", "knn", "svm_rbf", "random_forest", "adaboost", "gradient_boosting", "lda"]
 
 
 class Group(BaseModel):
-    """One group of `params.yaml`: every key known, required, and of its type (an integer may stand for a float)."""
+    """A group of keys, all known, required and of the given type; an integer may stand for a float."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class Compute(Group):
-    threads: Annotated[int, Field(ge=1, le=256)]
-    isa: Literal["avx2", "native"]
+def group(**types: Any) -> type[Group]:
+    """A group of few keys, by their types."""
+    return create_model("Group", __base__=Group, **types)
 
 
-SOURCES = get_args(file_in("sources"))
-METHODS = get_args(file_in("segment/methods"))
-
-
-class Data(Group):
-    source: Any  # one of `SOURCES`, or a list of several
-    path: Annotated[str, Field(min_length=1)]
-    test_fraction: OpenFraction
-    strict: bool
-    leaks: Literal["report", "stop"]
-
-    @model_validator(mode="after")
-    def _known(self):
-        names = self.source if isinstance(self.source, list) else [self.source]
-        for name in names:
-            if name not in SOURCES:
-                raise ValueError(f"source = {name!r}: allowed: {', '.join(SOURCES)}{hint(str(name), SOURCES)}")
-        if isinstance(self.source, list):
-            if len(names) < 2:
-                raise ValueError(f"source = {names!r}: a list has two sources or more; one is its name alone")
-            if len(set(names)) < len(names):
-                raise ValueError(f"source = {names!r}: one is listed twice")
-            if "synthetic" in names:
-                raise ValueError(f"source = {names!r}: synthetic is drawn into a folder of its own and stands alone")
-        return self
-
-
-class Synthetic(Group):
-    train: Count
-    test: Count
-    minimum_train: Count
-    minimum_test: Count
-    laboratory: Count
-    size: Annotated[int, Field(ge=32, le=4096)]
-
-
-class ExternalSet(Group):
-    source: file_in("sources")
-    path: Annotated[str, Field(min_length=1)]
-
-
-class Split(Group):
-    folds: Annotated[int, Field(ge=2, le=100)]
-    outer: Annotated[int, Field(ge=0, le=100)]
-
-    @model_validator(mode="after")
-    def _divides(self):
-        if self.outer == 1:
-            raise ValueError("outer = 1 should be 0, or 2 and more: a single fold leaves nothing to train on")
-        return self
-
-
-class Images(Group):
-    size: Pixels
-    crop: Annotated[float, Field(gt=0, le=1)]
-
-
-class FeatureSet(Group):
-    masks: file_in("segment/methods")
-
-
-class GridSearch(Group):
-    implementation: Implementation
-    n_estimators: Grid
-    max_depth: Grid
-    smote_neighbors: Count
-
-
-class Blend(Group):
-    row: str
-    features: str
-    classifier: Literal[
-        "logistic_regression", "knn", "svm_rbf", "random_forest", "adaboost", "gradient_boosting", "lda"
-    ]
-
-
-class Robustness(Group):
-    rows: list[str]
+Compute = group(threads=Annotated[int, Field(ge=1, le=256)], isa=Literal["avx2", "native"])
+Images = group(size=Annotated[int, Field(ge=8, le=4096)], crop=PositiveFraction)
+GridSearch = group(implementation=Literal["hist", "exact"], n_estimators=Grid, max_depth=Grid, smote_neighbors=Count)
+Optim = group(lr_backbone=Positive, lr_head=Positive, weight_decay=NonNegative, clip_norm=NonNegative)
+Mix = group(mixup_alpha=NonNegative, cutmix_alpha=NonNegative)
+TTA = group(passes=Index, temperature=Positive)
 
 
 class ModelKnobs(Group):
-    name: Annotated[str, Field(min_length=1)]
-    weights: Annotated[str, Field(min_length=1)]
+    name: Text
+    weights: Text
     hidden: Index
     activation: Literal["relu", "gelu"]
-    dropout_in: Annotated[float, Field(ge=0, lt=1)]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout_in: Rate
+    dropout: Rate
 
 
 class Model(ModelKnobs):
-    sha256: str | None = None  # of the file that `weights` names; `complete` adds it
+    sha256: str | None = None  # of the file in `weights`, added by `wbc.config.resolve.complete`
 
 
 class Loss(Group):
     name: key_of("LOSSES", "train/losses.py")
-    gamma: NonNegative | None = None  # absent where the loss has none
-    tau: NonNegative | None = None  # likewise
-    smoothing: Annotated[float, Field(ge=0, lt=1)]
+    gamma: NonNegative | None = None  # focal alone
+    tau: NonNegative | None = None  # logit_adjusted alone
+    smoothing: Rate
     class_weights: key_of("CLASS_WEIGHTS", "train/losses.py")
-
-
-class Optim(Group):
-    lr_backbone: Positive
-    lr_head: Positive
-    weight_decay: NonNegative
-    clip_norm: NonNegative
 
 
 class Schedule(Group):
     name: key_of("SCHEDULES", "train/schedule.py")
-    period: Count | None = None  # absent where the schedule has none
+    period: Count | None = None  # restarts alone
     floor: Fraction
 
 
@@ -171,57 +120,27 @@ class Train(Group):
     batch_size: Count
     sampler: Literal["weighted", "shuffle"]
     freeze: Index
-    retrain: Index | None = None  # absent where the head learns once
-    ema: Annotated[float, Field(ge=0, lt=1)]
-    soup: Index | None = None  # absent where no cycles are averaged
+    retrain: Index | None = None  # absent if the head is not retrained
+    ema: Rate
+    soup: Index | None = None  # absent if no weights are averaged
     compile: bool
-
-    @model_validator(mode="after")
-    def _ends(self):
-        if self.freeze > self.epochs:
-            raise ValueError(f"freeze = {self.freeze} should be at most epochs = {self.epochs}")
-        return self
 
 
 class Augment(Group):
     flip: Fraction
     rotation: Annotated[float, Field(ge=0, le=180)]
     translate: Fraction
-    scale: Range
+    scale: Range[Positive]
     brightness: Fraction
     contrast: Fraction
     saturation: Fraction
     stain: Fraction
     erase: Fraction
-    erase_scale: Range
-
-    @model_validator(mode="after")
-    def _ordered(self):
-        for key in ("scale", "erase_scale"):
-            low, high = getattr(self, key)
-            if low > high:
-                raise ValueError(f"{key} must be [low, high] with low <= high")
-        if self.erase_scale[1] > 1:
-            raise ValueError("erase_scale must be shares of the image's area, at most 1")
-        return self
-
-
-class Mix(Group):
-    mixup_alpha: NonNegative
-    cutmix_alpha: NonNegative
-
-
-class TTA(Group):
-    passes: Index
-    temperature: Positive
-
-
-class Embed(Group):
-    perplexity: Positive
+    erase_scale: Range[PositiveFraction]
 
 
 class RowKnobs(Group):
-    """What a row of the ladder may change."""
+    """The groups that a row of the ladder may change."""
 
     seed: Index
     model: ModelKnobs
@@ -233,37 +152,69 @@ class RowKnobs(Group):
     mix: Mix
 
 
+class Training(RowKnobs):
+    """The effective settings of one training."""
+
+    model: Model
+    compute: Compute
+    images: Images
+
+
 class Params(RowKnobs):
-    """The whole of `params.yaml`, of each knob the profile's value."""
+    """The whole of `params.yaml`, with the values of one profile."""
 
     profile: Literal[PROFILES]
     repeats: Annotated[list[Index], Field(min_length=1)]
     rows: list[str]
     compute: Compute
-    data: Data
-    synthetic: Synthetic
-    external: dict[Name, ExternalSet]
-    split: Split
+    data: group(
+        source=SourceOrList, path=Text, test_fraction=OpenFraction, strict=bool, leaks=Literal["report", "stop"]
+    )
+    synthetic: group(
+        train=Count, test=Count, minimum_train=Count, minimum_test=Count, laboratory=Count, size=DrawnPixels
+    )
+    external: dict[Name, group(source=Source, path=Text)]
+    split: group(folds=Annotated[int, Field(ge=2, le=100)], outer=Annotated[int, Field(ge=0, le=100)])
     images: Images
-    features: Annotated[dict[file_in("features/sets"), FeatureSet], Field(min_length=1)]
+    features: Annotated[dict[file_in("features/sets"), group(masks=Method)], Field(min_length=1)]
     grid: GridSearch
     tta: TTA
-    embed: Embed
-    blend: Blend
-    robustness: Robustness
+    embed: group(perplexity=Positive)
+    blend: group(row=str, features=str, classifier=Classifier)
+    robustness: group(rows=list[str])
     ladder: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
 
 
-class Training(Group):
-    """The effective settings of one training: those of a row that act in it."""
+def hint(name: Any, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
-    compute: dict[str, Any]
-    seed: Index
-    model: Model
-    loss: Loss
-    optim: Optim
-    schedule: Schedule
-    train: Train
-    augment: Augment
-    mix: Mix
-    images: Images
+
+def check_choice(key: str, value: Any, allowed: Iterable[str]) -> None:
+    """Raise a `ConfigError` unless the value of a key is one of the allowed names."""
+    allowed = list(allowed)
+    if value not in allowed:
+        raise ConfigError(f"{key} = {value!r}: allowed: {', '.join(allowed)}{hint(value, allowed)}")
+
+
+def validate(schema: type[Group], values: Any, prefix: str = "") -> Any:
+    """`values` as an instance of `schema`.
+
+    Raises:
+        ConfigError: the first fault as `key = value: what is allowed`, after the prefix.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as found:
+        error = found.errors()[0]
+    *parents, last = [str(part) for part in error["loc"] if part != "[key]"] or [""]
+    setting = f"{prefix}{'.'.join([*parents, last])}"
+    if error["type"] == "missing":
+        raise ConfigError(f"{setting} is missing")
+    message = error["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    if error["type"] == "extra_forbidden":
+        for parent in parents:
+            fields = getattr(schema, "model_fields", None)
+            schema = fields[parent].annotation if fields else get_args(schema)[1]  # the values of a dict
+        message = f"unknown key; allowed: {', '.join(schema.model_fields)}{hint(last, schema.model_fields)}"
+    raise ConfigError(f"{setting} = {error['input']!r}: {message}")

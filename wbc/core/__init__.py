@@ -1,1 +1,1 @@
-"""What every stage needs: the classes, files, messages, processes."""
+"""Basics that every stage needs: classes, errors, files and tables."""

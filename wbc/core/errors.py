@@ -1,12 +1,12 @@
-"""The one kind of error a person using the pipeline can cause and correct."""
+"""The base class of errors that a user can correct, and the error of model files."""
 
 
 class UserError(Exception):
-    """Something outside the code is wrong; the message is one line saying what, where and what to do about it."""
+    """An error outside the code. Its message is one line that says what is wrong, where, and what to do about it."""
 
     def __str__(self) -> str:
-        return " ".join(super().__str__().split("\n"))  # names and values from outside may hold line ends
+        return " ".join(super().__str__().split("\n"))  # file names and values may contain line breaks
 
 
 class WeightsError(UserError):
-    """A model or its weights cannot be loaded; the message is one line that says what to do."""
+    """Weights or a model file are missing or do not fit."""

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and the same bytes for the same content."""
+"""Atomic writing of files whose bytes depend on their content alone."""
 
 import csv
 import errno
@@ -7,19 +7,20 @@ import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import IO, Any
 
-DIGITS = 6  # decimals of every number in a tracked text file: the last bits of a double are noise between machines
+DIGITS = 6  # decimals of a number in a text file; the last bits of a double differ between machines
 
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place only when the block ends without an error.
+    """Yield a temporary path beside `path`, which replaces `path` when the block ends without an error.
 
-    It is on the disk before it takes the name, and the name before this returns, so that a power cut leaves the old
-    file or the new one, whole.
+    The content is synced to the disk before it is renamed and the folder after that, so that a power cut leaves the old
+    file or the whole new one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,9 +30,13 @@ def atomic(path: str | Path) -> Iterator[Path]:
         with temporary.open("r+b") as file:
             os.fsync(file)
         os.replace(temporary, path)
-        with suppress(OSError):  # some network file systems sync no folder, and Windows opens none
-            _sync_folder(path.parent)
-    except OSError as error:  # of a full disk it does not say which file; else it names the temporary one
+        with suppress(OSError):  # Windows opens no folder, and some network file systems sync none
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:  # it names the temporary file or, when the disk is full, none
         if error.errno and str(error.filename or temporary) == str(temporary):
             error.filename, error.filename2 = str(path), None
         raise
@@ -39,29 +44,13 @@ def atomic(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-class _Nothing(Exception):
-    """Leaves `atomic` without a file."""
-
-
 def check_writable(path: str | Path) -> None:
-    """Raise now, before the work, what writing a file there would raise after it.
-
-    Raises:
-        OSError: it is a folder, or its folder cannot be made or written to.
-    """
-    if Path(path).is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    with suppress(_Nothing), atomic(path) as temporary:
-        temporary.touch()
-        raise _Nothing
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Make the folder of `path`, and raise the `OSError` that writing the file would raise."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fault = errno.EISDIR if path.is_dir() else 0 if os.access(path.parent, os.W_OK) else errno.EACCES
+    if fault:
+        raise OSError(fault, os.strerror(fault), str(path))
 
 
 def rounded(value: Any) -> Any:
@@ -70,9 +59,9 @@ def rounded(value: Any) -> Any:
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [rounded(item) for item in value]
-    if isinstance(value, bool):  # Python's is an integer, JSON's is not
+    if isinstance(value, bool):  # an integer in Python, but not in JSON
         return value
-    if isinstance(value, Integral):  # NumPy's too
+    if isinstance(value, Integral):  # NumPy's integers too
         return int(value)
     return round(float(value), DIGITS) if isinstance(value, Real) else value
 
@@ -83,13 +72,13 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, values: Mapping[str, Any]) -> None:
-    """Write `values` as JSON, floats rounded; a float that is not finite is an error."""
+    """Write `values` as JSON with rounded floats; one that is not finite raises a `ValueError`."""
     write_text(path, json.dumps(rounded(values), indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write `rows` under the header `columns`, floats rounded, lines ending in a single newline."""
-    text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}  # a file's name may be no UTF-8
+    """Write `rows` under the header `columns`, with rounded floats and Unix line ends."""
+    text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}  # file names may not be valid UTF-8
     with atomic(path) as temporary, temporary.open("w", **text) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
@@ -97,23 +86,21 @@ def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[
 
 
 def write_npz(path: str | Path, arrays: Iterable[tuple[str, Any]]) -> None:
-    """Write named arrays as a compressed `.npz`, one at a time, so that memory holds a single one."""
-    import numpy as np
+    """Write named arrays as a compressed `.npz` file, holding one array in memory at a time."""
+    import numpy as np  # only here: the stages import this module before they set NumPy's threads
 
-    def entry(array: Any) -> Callable[[IO[bytes]], None]:
-        return lambda file: np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
-
-    write_zip(path, ((f"{name}.npy", entry(array)) for name, array in arrays))
+    arrays = ((name, partial(np.save, arr=np.ascontiguousarray(array), allow_pickle=False)) for name, array in arrays)
+    write_zip(path, ((f"{name}.npy", write) for name, write in arrays))
 
 
 def write_zip(path: str | Path, entries: Iterable[tuple[str, Callable[[IO[bytes]], Any]]]) -> None:
-    """Write a zip file whose bytes depend on its entries alone: their names, and functions that write the content.
+    """Write a zip file of entries, each given by its name and a function that writes its content.
 
-    Compressed by bzip2, which has a single implementation: the bytes that zlib's several ones write differ.
+    The compression is bzip2, which has one implementation; the bytes of zlib's several implementations differ.
     """
     with atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, write in entries:
-            entry = zipfile.ZipInfo(name)  # its own date is fixed at 1980
-            entry.compress_type = zipfile.ZIP_BZIP2  # ZipFile's own setting does not reach an entry given like this
+            entry = zipfile.ZipInfo(name)  # dated 1980
+            entry.compress_type = zipfile.ZIP_BZIP2  # an entry does not take it from the archive
             with archive.open(entry, "w", force_zip64=True) as file:
                 write(file)

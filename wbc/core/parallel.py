@@ -4,10 +4,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from itertools import islice
 from typing import Any
 
+import cv2
 from joblib import cpu_count
 from joblib.externals.loky import ProcessPoolExecutor
 
@@ -40,52 +40,30 @@ def parallel_map(
     Raises:
         KilledError: a worker process was killed.
     """
-    with Bar(title, total) as bar:
-        for result in (_on_threads if threads else _on_processes)(function, arguments, total):
-            bar.update()
-            yield result
-
-
-def _on_threads(function: Callable[..., Any], arguments: Iterable[tuple], total: int) -> Iterator[Any]:
-    cores = cpu_count()
-    with ThreadPoolExecutor(cores) as pool:
-        yield from _in_order(partial(pool.submit, _batch, function), arguments, total, cores)
-
-
-def _on_processes(function: Callable[..., Any], arguments: Iterable[tuple], total: int) -> Iterator[Any]:
-    cores = cpu_count()
-    if cores == 1:
-        yield from (function(*args) for args in arguments)
-        return
-    with ProcessPoolExecutor(cores, initializer=_one_opencv_thread) as pool:
+    cores, arguments, waiting = cpu_count(), iter(arguments), deque()
+    if threads or cores == 1:
+        pool = ThreadPoolExecutor(cores)
+    else:
+        pool = ProcessPoolExecutor(cores, initializer=cv2.setNumThreads, initargs=(1,))  # one process per core
+    size = max(1, min(BATCH, total // (2 * AHEAD * cores)))  # a few slow calls shall use all cores too
+    with Bar(title, total) as bar, pool:
         try:
-            yield from _in_order(partial(pool.submit, _batch, function), arguments, total, cores)
+            while True:
+                batch = list(islice(arguments, size))
+                if batch:
+                    waiting.append(pool.submit(_batch, function, batch))
+                if not waiting:
+                    return
+                if not batch or len(waiting) == AHEAD * cores:
+                    for result in waiting.popleft().result():
+                        bar.update()
+                        yield result
         except BrokenProcessPool:
             raise KilledError("a worker process was killed, perhaps because memory ran out") from None
-
-
-def _one_opencv_thread() -> None:
-    """Every core has a process already."""
-    import cv2
-
-    cv2.setNumThreads(1)
+        finally:
+            for future in waiting:  # after an error the rest is not needed
+                future.cancel()
 
 
 def _batch(function: Callable[..., Any], batch: list[tuple]) -> list[Any]:
     return [function(*args) for args in batch]
-
-
-def _in_order(submit: Callable[..., Any], arguments: Iterable[tuple], total: int, cores: int) -> Iterator[Any]:
-    """The results of `submit(batch)`, a future of `_batch`, for all `arguments`."""
-    arguments, waiting = iter(arguments), deque()
-    size = max(1, min(BATCH, total // (2 * AHEAD * cores)))  # a few slow calls shall use all cores too
-    try:
-        for batch in iter(lambda: list(islice(arguments, size)), []):
-            if len(waiting) == AHEAD * cores:
-                yield from waiting.popleft().result()
-            waiting.append(submit(batch))
-        while waiting:
-            yield from waiting.popleft().result()
-    finally:
-        for future in waiting:  # after an error the rest is not needed
-            future.cancel()

@@ -1,4 +1,4 @@
-"""How far something is: a bar on a terminal, a line now and then where nobody sees one."""
+"""Progress bars."""
 
 import io
 import sys
@@ -11,7 +11,7 @@ EVERY = 30  # seconds between two lines
 
 
 class Bar(tqdm):
-    """tqdm's bar on a terminal. Elsewhere a line every half minute of its block, however long a step takes."""
+    """tqdm's bar on a terminal; elsewhere a line every `EVERY` seconds, however long one step takes."""
 
     def __init__(self, title: str, total: float | None = None, **options: Any):
         self.lines = not sys.stderr.isatty()
@@ -23,7 +23,7 @@ class Bar(tqdm):
 
     def __enter__(self) -> "Bar":
         if self.lines and not self.disable:
-            threading.Thread(target=self._tell, daemon=True).start()
+            threading.Thread(target=self._print_lines, daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -33,6 +33,6 @@ class Bar(tqdm):
     def display(self, *args: Any, **options: Any) -> bool:
         return self.lines or super().display(*args, **options)
 
-    def _tell(self) -> None:
+    def _print_lines(self) -> None:
         while not self.ended.wait(EVERY):
             tqdm.write(str(self))

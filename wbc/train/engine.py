@@ -177,6 +177,7 @@ def _run_epochs(
                 f"epoch {before + done:>3}/{last}  loss {train_loss:.4f}  val loss {val_loss:.4f}  val F1 "
                 f"{val_f1:.4f}  best {progress.best_f1:.4f} ({progress.best_epoch})  {speed:,.0f} images/s"
             )
+    checkpoint.save(trainer, progress, last=True)
     trainer.model.load_state_dict(progress.best_weights)
     return Fitted(trainer.model.cpu().eval(), trainer.normalisation, progress)
 
@@ -298,14 +299,14 @@ class Trainer:
 
 
 class Checkpoint:
-    """The latest state in a file, written as often as takes at most `CHECKPOINT_FRACTION` of the time."""
+    """The latest state in a file, written at the end and as often as takes `CHECKPOINT_FRACTION` of the time."""
 
     def __init__(self, path: Path):
         self.path, self.cost, self.last = path, 0.0, float("-inf")
 
-    def save(self, trainer: Trainer, progress: Progress) -> None:
+    def save(self, trainer: Trainer, progress: Progress, last: bool = False) -> None:
         started = time.perf_counter()
-        if started - self.last < self.cost / CHECKPOINT_FRACTION:
+        if not last and started - self.last < self.cost / CHECKPOINT_FRACTION:
             return
         parts = {"model": trainer.model, "optimiser": trainer.optimiser, "average": trainer.average}
         state = {name: part.state_dict() for name, part in parts.items() if part}
