@@ -38,7 +38,7 @@ def main() -> None:
         draw_images(arguments.folder / "raw", images)
         study = clone(arguments.folder / "study")
         for stage, item in STAGES.items():
-            found = measure([sys.executable, "-m", f"stages.{stage}", item], study)
+            found = measure([sys.executable, "-m", "stages", stage, item], study)
             print(f"{images:9,} {stage:10} {found}", flush=True)
 
 
@@ -78,7 +78,7 @@ def clone(study: Path) -> Path:
         params["data"] |= {"source": "folder", "path": str(study.parent.absolute() / "raw")}
         params["images"]["size"] = SIZE
         (study / "params.yaml").write_text(dumped(params), encoding="utf-8")
-        subprocess.run([sys.executable, "-m", "stages.configure"], cwd=study, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, "-m", "stages", "configure"], cwd=study, check=True, stdout=subprocess.DEVNULL)
         for stage, chosen in ONE.items():
             path = study / f"settings/{stage}.yaml"
             path.write_text(dumped(read_yaml(path) | chosen), encoding="utf-8")

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from stages import run
 from wbc.classical.model import calibrate, fit_reference, save_classical
 from wbc.classical.models import classifiers, cross_validate
 from wbc.classical.table import read_parts
@@ -14,14 +13,12 @@ from wbc.scoring.scores import accuracy, macro_f1
 
 
 def main(features: str, repeat: str) -> None:
-    settings = load("classical", features, int(repeat))
+    settings, out = load(f"classical/{features}", int(repeat)), RUNS / f"{features}-{repeat}/classical"
     train, test = read_parts(features, int(repeat))
-    folds, out = [train.fold == fold for fold in np.unique(train.fold)], RUNS / f"{features}-{repeat}/classical"
-    # Table 3 is without class weights, Table 4 with; so is what somebody adds
+    folds, lines = [train.fold == fold for fold in np.unique(train.fold)], []
+    # Table 3 has no class weights, Table 4 has them
     models = classifiers(settings.implementation, balanced=features != "v1", seed=settings.seed)
     reference = fit_reference(train.features, train.target, train.fold)
-
-    lines = []
     for name, result in cross_validate(models, train.features, train.target, train.fold).items():
         model, parts = calibrate(features, settings.masks, result, train, test, reference)
         save_classical(out / f"{name}.skops", model)
@@ -30,9 +27,5 @@ def main(features: str, repeat: str) -> None:
         scores = [(name, macro_f1(*both), accuracy(*both)) for both in ((train.target[i], predicted[i]) for i in folds)]
         lines += scores
         print(f"{name}: macro F1 {np.mean([f1 for _, f1, _ in scores]):.3f} over {len(folds)} folds")
-    mark(out, STUDY)
     write_csv(out / "folds.csv", ["classifier", "f1", "accuracy"], lines)
-
-
-if __name__ == "__main__":
-    run(main)
+    mark(out, STUDY)

@@ -4,18 +4,18 @@ import difflib
 import os
 from pathlib import Path
 
-from stages import run
-from wbc.config.files import SETTINGS, dumped, load, read_yaml, settings_path
-from wbc.config.resolve import complete, image_folders, resolve
+from wbc.config.files import SETTINGS, dumped, load, read_yaml
+from wbc.config.resolve import complete, resolve
 from wbc.core.io import write_text
 
 
 def main() -> None:
     resolved = resolve(read_yaml("params.yaml"))
-    for images in image_folders(resolved).values():
-        link_images(Path(images["path"]))
-    known = load("report").networks if settings_path("report").exists() else {}  # as accepted the last time
-    complete(resolved, known.values())  # nothing is written before all of it is valid
+    for settings in resolved.values():
+        if "path" in settings:
+            link_images(Path(settings["path"]))
+    known = load("report").networks if (SETTINGS / "report.yaml").exists() else {}  # accepted by an earlier run
+    complete(resolved, known.values())
     for row in resolved["report"]["networks"].keys() - known:
         if close := difflib.get_close_matches(row, known, n=1, cutoff=0.7):
             print(f"  ladder.{row} is a new row, whose name resembles {close[0]!r}")
@@ -30,15 +30,11 @@ def main() -> None:
 
 
 def link_images(folder: Path) -> None:
-    """Link images that are not there, as in the copy that a queued experiment runs in, to those of the repository.
+    """Link a missing folder of images to the repository's, in the copy that a queued experiment runs in.
 
-    Neither git nor DVC brings them along. DVC_ROOT is the way out of the copy.
+    Neither git nor DVC brings such images along. DVC_ROOT is the path from the copy to the repository.
     """
     home = Path(os.environ.get("DVC_ROOT", ".")).absolute()
     if not folder.exists() and (home / folder).is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.symlink_to(home / folder)
-
-
-if __name__ == "__main__":
-    run(main)

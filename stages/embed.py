@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from stages import run
 from wbc.config.files import STUDY, load
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv
@@ -11,15 +10,11 @@ from wbc.projection import project
 
 
 def main(row: str, repeat: str) -> None:
-    settings, folder = load("embed", repeat=int(repeat)), RUNS / f"{row}-{repeat}"
+    settings, folder = load("embed", int(repeat)), RUNS / f"{row}-{repeat}"
     check(folder / "predict", f"predict@{row}-{repeat}", STUDY, *load("predict").sets)
     with np.load(folder / "predict/embeddings.npz") as stored:
         ids, targets, embeddings = (stored[key] for key in ("ids", "targets", "embeddings"))
     points = project(embeddings, settings.perplexity, settings.seed)
     labels = [CLASSES[target] for target in targets]
     write_csv(folder / "embed/points.csv", ["id", "label", "x", "y"], zip(ids, labels, *points.T, strict=True))
-    print(f"{row}-{repeat}: projected {len(ids)} embeddings of {embeddings.shape[1]} dimensions")
-
-
-if __name__ == "__main__":
-    run(main)
+    print(f"{folder.name}: projected {len(ids)} embeddings of {embeddings.shape[1]} dimensions")

@@ -1,9 +1,9 @@
-"""Measure every feature set on all images of one set, into data/features/<set>/<features>.parquet."""
+"""Measure every feature set on all images of one image set, into data/features/<set>/<features>.parquet."""
 
 import numpy as np
 import pandas as pd
 
-from stages import run, say
+from stages import say
 from wbc.config.files import load
 from wbc.core.io import atomic, write_json
 from wbc.core.parallel import parallel_map
@@ -16,26 +16,22 @@ def measure(path: str, sha256: str, mask: np.ndarray, name: str) -> np.ndarray:
     return feature_set(name).extract(read(path, sha256), mask)
 
 
-def main(of: str) -> None:
-    manifest, metrics = read_manifest(of), {}
+def main(image_set: str) -> None:
+    manifest, total = read_manifest(image_set), 0
     ids = pd.Index(manifest["id"], name="id")
     for name, method in load("features").masks.items():
         names = feature_set(name).NAMES
-        values = np.empty((len(ids), len(names)))  # all that grows with the number of images, and its table
-        with read_masks(of, method) as masks:  # reads a mask when it is asked for
+        values = np.empty((len(ids), len(names)))
+        with read_masks(image_set, method) as masks:  # reads one mask at a time
             tasks = ((row.path, row.sha256, masks[row.id], name) for row in manifest.itertuples())
             for i, result in enumerate(parallel_map(measure, tasks, len(ids), name)):
                 values[i] = result
         table = pd.DataFrame(values, columns=names, index=ids)
-        with atomic(FEATURES / of / f"{name}.parquet") as path:
+        with atomic(FEATURES / image_set / f"{name}.parquet") as path:
             table.to_parquet(path)
         counts = count_degenerate(table)
-        metrics[name] = sum(counts.values())
-        odd = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "none"
-        say(f"{of}: {len(names)} features {name} of {len(ids)} cells on {method} masks; degenerate: {odd}")
-    mark(FEATURES / of, of)
-    write_json(FEATURES / f"{of}.json", {"degenerate": sum(metrics.values())})
-
-
-if __name__ == "__main__":
-    run(main)
+        total += sum(counts.values())
+        faults = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "none"
+        say(f"{image_set}: {len(names)} features {name} of {len(ids)} cells on {method} masks; degenerate: {faults}")
+    mark(FEATURES / image_set, image_set)
+    write_json(FEATURES / f"{image_set}.json", {"degenerate": total})

@@ -1,6 +1,6 @@
 """Choose gradient boosting's rounds and depth after SMOTE, refit, and predict the test part (report §4.4)."""
 
-from stages import run, say
+from stages import say
 from wbc.classical.gridsearch import grid_point, importance, search, without_smote
 from wbc.classical.model import calibrate, fit_reference, save_classical
 from wbc.classical.models import cross_validate
@@ -14,16 +14,14 @@ FEATURES = "v2"
 
 
 def main(repeat: str) -> None:
-    settings = load("gridsearch", repeat=int(repeat))
-    folder = RUNS / f"{FEATURES}-{repeat}"
-    out, (train, test) = folder / "gridsearch", read_parts(FEATURES, int(repeat))
+    settings, out = load("gridsearch", int(repeat)), RUNS / f"{FEATURES}-{repeat}/gridsearch"
+    train, test = read_parts(FEATURES, int(repeat))
     data = train.features, train.target, train.fold
     found = search(settings, settings.seed, *data)
-    metrics = {"val_f1": found.best_score_, **grid_point(found.best_params_)}
-    grid = found.cv_results_
+    grid, metrics = found.cv_results_, {"val_f1": found.best_score_, **grid_point(found.best_params_)}
+    means, deviations = grid["mean_test_score"], grid["std_test_score"]
     points = [
-        (*grid_point(params).values(), mean, sd)
-        for params, mean, sd in zip(grid["params"], grid["mean_test_score"], grid["std_test_score"], strict=True)
+        (*grid_point(params).values(), *f1) for params, *f1 in zip(grid["params"], means, deviations, strict=True)
     ]
     write_csv(out / "grid.csv", ["n_estimators", "max_depth", "f1", "f1_sd"], points)
     best = found.estimator.set_params(**found.best_params_)
@@ -36,9 +34,5 @@ def main(repeat: str) -> None:
     write_predictions(out / "predictions.npz", parts)
     write_submission(out / "submission.csv", test.ids, parts["test"].probabilities.argmax(1))
     mark(out, STUDY)
-    write_json(folder / "gridsearch.json", metrics)
+    write_json(f"{out}.json", metrics)
     say(f"best of {len(points)}", metrics)
-
-
-if __name__ == "__main__":
-    run(main)

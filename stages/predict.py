@@ -1,6 +1,6 @@
 """Predict the validation part, the test part and the external sets with one network, plainly and with TTA (§7.5)."""
 
-from stages import run, say
+from stages import say
 from wbc.config.files import STUDY, load
 from wbc.config.schema import TTA
 from wbc.core.io import write_npz
@@ -12,37 +12,30 @@ from wbc.network.pixels import load_part, load_set
 from wbc.scoring.predictions import Predictions, write_predictions
 from wbc.scoring.scores import macro_f1
 
-PARTS = ("validation", "test")
-
 
 def main(row: str, repeat: str) -> None:
     settings, folder, device = load("predict"), RUNS / f"{row}-{repeat}", choose_device()
-    check(folder / "train", f"train@{row}-{repeat}", STUDY)
-    trained = load_model(folder / "train/model.safetensors")
-    parts = {part: load_part(part, int(repeat), trained.settings["train"]["validation"], device) for part in PARTS}
+    check(folder / "train", f"train@{folder.name}", STUDY)
+    network, out, predictions, maps = load_model(folder / "train/model.safetensors"), folder / "predict", {}, []
+    fraction = network.settings["train"]["validation"]
+    parts = {name: load_part(name, int(repeat), fraction, device) for name in ("validation", "test")}
     parts = {name: part for name, part in parts.items() if len(part.ids)}
     parts |= {name: load_set(name, device) for name in settings.sets}
-    found, maps = {}, []
     for name, (ids, pixels, targets) in parts.items():
         ids, targets = ids.astype(str), targets.numpy()
-        embeddings, plain = (each.numpy() for each in trained.outputs(pixels))
-        tta = trained.probabilities(pixels, TTA(**settings.tta)).numpy()
-        found[name] = Predictions(ids, targets, plain, tta, trained.novelty(pixels) if name != "validation" else None)
+        embeddings, plain = (each.numpy() for each in network.outputs(pixels))
+        tta = network.probabilities(pixels, TTA(**settings.tta)).numpy()
+        novelty = network.novelty(pixels) if name != "validation" else None
+        predictions[name] = Predictions(ids, targets, plain, tta, novelty)
         if name == "validation":
-            write_npz(
-                folder / "predict/embeddings.npz", [("ids", ids), ("targets", targets), ("embeddings", embeddings)]
-            )
-        if name in PARTS:
-            wrong, heats = mistake_maps(trained, pixels, targets, plain.argmax(1))
+            write_npz(out / "embeddings.npz", [("ids", ids), ("targets", targets), ("embeddings", embeddings)])
+        if name not in settings.sets:
+            wrong, heats = mistake_maps(network, pixels, targets, plain.argmax(1))
             maps += [(f"{name}/ids", ids[wrong]), (f"{name}/maps", heats)]
-    write_predictions(folder / "predict/predictions.npz", found)
-    write_npz(folder / "predict/maps.npz", maps)
-    mark(folder / "predict", STUDY, *settings.sets)
-    if "test" in found:
-        write_submission(folder / "predict/submission.csv", found["test"].ids, found["test"].tta.argmax(1).tolist())
-    shown = {name: macro_f1(it.target, it.tta.argmax(1)) for name, it in found.items() if (it.target >= 0).all()}
-    say(f"{row}-{repeat}: macro F1 with TTA", shown)
-
-
-if __name__ == "__main__":
-    run(main)
+    write_npz(out / "maps.npz", maps)
+    write_predictions(out / "predictions.npz", predictions)
+    mark(out, STUDY, *settings.sets)
+    if "test" in predictions:
+        write_submission(out / "submission.csv", predictions["test"].ids, predictions["test"].tta.argmax(1))
+    scores = {name: macro_f1(it.target, it.tta.argmax(1)) for name, it in predictions.items() if (it.target >= 0).all()}
+    say(f"{out}: macro F1 with TTA", scores)

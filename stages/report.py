@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from stages import run
 from wbc.config.files import STUDY, load
 from wbc.core.io import atomic, write_csv, write_json, write_text
 from wbc.core.tables import INGEST, RUNS
@@ -17,25 +16,16 @@ from wbc.report.study import METRICS, PLOTS, Study
 
 
 def main() -> None:
-    settings = vars(load("report"))
-    del settings["compute"]
-    study = Study(**settings)
+    study = Study(**{key: value for key, value in vars(load("report")).items() if key != "compute"})
     for model in study.compared.values():
         for repeat in study.repeats:
             model.check(repeat, study.external)
     table = results(study, read_public_scores(Path("data/public_scores.csv"), list(study.measured)))
-    headlines = {
-        row: {key: scores[key] for key in HEADLINES if key in scores} for row, scores in study.measured.items()
-    }
-    write_json(METRICS / "results.json", headlines)
-    write_text(PLOTS / "results.md", markdown(table))
-    with atomic(PLOTS / "contact_sheet.jpg") as path:
-        path.write_bytes((INGEST / STUDY / "contact_sheet.jpg").read_bytes())
-    with atomic(PLOTS / "results.png") as path:
-        path.write_bytes(charts.picture(charts.progression(table)))
+    scores = {row: {key: each[key] for key in HEADLINES if key in each} for row, each in study.measured.items()}
     differences, (errors, curves), external = compare_models(study), calibration_tables(study), external_scores(study)
     best = study.models[study.best_classical[f"{study.blend['features']}-classical"]]
     doubted = suspects(RUNS / f"{best.run}-{study.first}/classical/{best.classifier}.npz")
+    printed = tables.all_tables(study, differences, errors, external)
     written = {
         "results": table,
         "curves": plots.epochs(study),
@@ -50,11 +40,13 @@ def main() -> None:
     }
     for name, each in written.items():
         write_csv(PLOTS / f"{name}.csv", each.columns, records(each))
-    printed = tables.all_tables(study, differences, errors, external)
+    images = {"contact_sheet.jpg": (INGEST / STUDY / "contact_sheet.jpg").read_bytes()}
+    images["results.png"] = charts.picture(charts.progression(table))
+    for name, content in images.items():
+        with atomic(PLOTS / name) as path:
+            path.write_bytes(content)
+    write_json(METRICS / "results.json", scores)
+    write_text(PLOTS / "results.md", markdown(table))
     write_text(PLOTS / "tables.md", tables.markdown(printed))
     write_text(PLOTS / "report.html", page(study, table, printed, curves, external, doubted))
     print(f"{len(table)} models in plots/results.md, all results in plots/report.html")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,9 +1,9 @@
-"""Segment every image of one set by each method into data/masks/<set>/<method>.npz."""
+"""Segment every image of one image set by each method, into data/masks/<set>/<method>.npz."""
 
 import numpy as np
 import pandas as pd
 
-from stages import run, say
+from stages import say
 from wbc.config.files import load
 from wbc.core.classes import CLASSES
 from wbc.core.io import write_csv, write_json, write_npz
@@ -12,69 +12,59 @@ from wbc.core.tables import MASKS, mark, read_manifest
 from wbc.dataset.images import read, read_mask, write_jpeg
 from wbc.segment import failed, method, panel, score
 
-PANEL_CLASSES = CLASSES[::2]  # one cell of every second class makes a figure that fits a screen
-PANEL_CASES = 2  # of the best, the median and the worst each
-COMPARED = ("cell_dice", "nucleus_dice")  # what a metrics file has
+CASES = 2  # cells in the figure of the best, median and worst Dice each
 
 
-def segmented(name: str, path: str, sha256: str, truth: str) -> tuple[np.ndarray, dict[str, float]]:
-    chosen = method(name)
-    mask = chosen.segment(read(path, sha256))
-    agreement = score(mask, read_mask(truth, mask.shape), chosen.NUCLEUS) if truth else {}
-    return mask, {"failed": failed(mask, chosen.NUCLEUS), **agreement}
+def segment(name: str, path: str, sha256: str, truth: str) -> tuple[np.ndarray, dict[str, float]]:
+    """A mask, and its scores against the true mask if there is one."""
+    mask, nucleus = method(name).segment(read(path, sha256)), method(name).NUCLEUS
+    agreement = score(mask, read_mask(truth, mask.shape), nucleus) if truth else {}
+    return mask, {"failed": failed(mask, nucleus), **agreement}
 
 
-def chosen(manifest: pd.DataFrame, scores: pd.DataFrame) -> dict[str, int]:
-    """Rows of the figure, by title: best, median and worst by Dice of the cell or, without truth, one per class."""
-    if "cell_dice" not in scores:
-        train = manifest[manifest["part"] == "train"].drop_duplicates("label")
-        return {row.label: row.Index for row in train.itertuples() if row.label in PANEL_CLASSES}
-    dice = scores["cell_dice"].dropna().sort_values(ascending=False, kind="stable")
-    middle = max(0, (len(dice) - PANEL_CASES) // 2)
-    places = {"best": 0, "median": middle, "worst": max(0, len(dice) - PANEL_CASES)}
-    return {
-        f"{name}: {manifest['id'][index]} {manifest['label'][index]}, cell Dice {value:.3f}": index
-        for name, place in places.items()
-        for index, value in dice.iloc[place : place + PANEL_CASES].items()
-    }
-
-
-def main(of: str) -> None:
-    manifest, metrics, lines = read_manifest(of), {}, []
+def main(image_set: str) -> None:
+    manifest, metrics, lines = read_manifest(image_set), {}, []
     for name in load("segment").methods:
-        means = segment(of, name, manifest)
+        scores = write_masks(image_set, name, manifest)
+        means = scores.mean().to_dict()
         lines.append({"method": name, "images": len(manifest), **means})
-        metrics |= {f"{name}_{key}": means[key] for key in COMPARED if key in means}
-        say(f"{of}, {name}: {len(manifest)} masks", means)
-    mark(MASKS / of, of)
+        metrics |= {f"{name}_{key}": means[key] for key in ("cell_dice", "nucleus_dice") if key in means}
+        say(f"{image_set}, {name}: {len(manifest)} masks", means)
     table = pd.DataFrame(lines)
-    write_csv(MASKS / of / "scores.csv", table.columns, table.itertuples(index=False))
-    write_json(MASKS / f"{of}.json", metrics)
+    write_csv(MASKS / image_set / "scores.csv", table.columns, table.itertuples(index=False))
+    mark(MASKS / image_set, image_set)
+    write_json(MASKS / f"{image_set}.json", metrics)
 
 
-def segment(of: str, name: str, manifest: pd.DataFrame) -> dict[str, float]:
-    """Write one method's masks and its figure; the mean Dice and IoU of the images that come with a true mask."""
+def write_masks(image_set: str, name: str, manifest: pd.DataFrame) -> pd.DataFrame:
+    """Write one method's masks and their figure, and return the scores of each mask."""
+    path, scores = MASKS / image_set / f"{name}.npz", []
     tasks = ((name, row.path, row.sha256, row.mask) for row in manifest.itertuples())
-    results = parallel_map(segmented, tasks, len(manifest), name)
-    scores = []
 
     def masks():
-        for id, (mask, measured) in zip(manifest["id"], results, strict=True):
+        for id, (mask, measured) in zip(manifest["id"], parallel_map(segment, tasks, len(manifest), name), strict=True):
             scores.append(measured)
             yield id, mask
 
-    target = MASKS / of / f"{name}.npz"
-    write_npz(target, masks())
-    table = pd.DataFrame(scores)
-    shown = chosen(manifest, table)
-    rows = manifest.loc[list(shown.values())]
-    if len(rows):
-        with np.load(target) as stored:
-            images = [read(row.path, row.sha256) for row in rows.itertuples()]
-            figure = panel(images, [stored[id] for id in rows["id"]], list(shown), method(name).NUCLEUS)
-        write_jpeg(MASKS / of / f"{name}.jpg", figure)
-    return table.mean().to_dict()
+    write_npz(path, masks())
+    scores = pd.DataFrame(scores)
+    if titles := chosen(manifest, scores):
+        rows = manifest.loc[list(titles.values())]
+        with np.load(path) as stored:
+            images, masks = [read(row.path, row.sha256) for row in rows.itertuples()], [stored[id] for id in rows["id"]]
+        write_jpeg(path.with_suffix(".jpg"), panel(images, masks, list(titles), method(name).NUCLEUS))
+    return scores
 
 
-if __name__ == "__main__":
-    run(main)
+def chosen(manifest: pd.DataFrame, scores: pd.DataFrame) -> dict[str, int]:
+    """The images of a figure by title: best, median and worst Dice or, without true masks, every second class."""
+    if "cell_dice" not in scores:
+        train = manifest[manifest["part"] == "train"].drop_duplicates("label")
+        return {row.label: row.Index for row in train.itertuples() if row.label in CLASSES[::2]}
+    dice = scores["cell_dice"].dropna().sort_values(ascending=False, kind="stable")
+    last = max(0, len(dice) - CASES)
+    return {
+        f"{name}: {manifest['id'][index]} {manifest['label'][index]}, cell Dice {value:.3f}": index
+        for name, first in {"best": 0, "median": last // 2, "worst": last}.items()
+        for index, value in dice.iloc[first : first + CASES].items()
+    }

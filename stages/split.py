@@ -1,6 +1,5 @@
 """Draw one repeat's cross-validation folds, and the order in which training images go to the validation part."""
 
-from stages import run
 from wbc.config.files import load
 from wbc.core.tables import read_manifest, write_split
 from wbc.dataset.split import folds, outer_split, validation_positions
@@ -13,7 +12,3 @@ def main(repeat: str) -> None:
     write_split("folds", number, manifest["id"], fold)
     write_split("validation", number, manifest["id"], validation_positions(manifest, settings.seed + number))
     print(f"{(fold >= 0).sum()} training images in {fold.max() + 1} folds, {(fold < 0).sum()} test images")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -76,7 +76,7 @@ def test_the_feature_and_the_segmentation_work_as_they_stand_there(extended):
 
 
 def test_they_are_configured(extended):
-    run(extended, sys.executable, "-m", "stages.configure")
+    run(extended, sys.executable, "-m", "stages", "configure")
     assert (extended / "settings/train/mine.yaml").exists()
     assert "- disc\n" in (extended / "settings/segment.yaml").read_text()
     stages = run(extended, sys.executable, "-c", STAGES)
