@@ -10,19 +10,13 @@ from typing import Literal
 import pytest
 
 from stages import configure
-from study import ROOT, set_knob
+from stages.__main__ import main
+from study import ROOT, set_knob, write_settings
 from wbc.config.files import LEFT_OUT, ConfigError, dumped, load, read_yaml
 from wbc.config.resolve import complete, resolve
 from wbc.config.schema import Loss
 
 MODELS = ("tf_efficientnet_lite0", "test_convnext3")
-
-
-def put(params, key, value):
-    *parents, last = key.split(".")
-    for parent in parents:
-        params = params[parent]
-    params[last] = value
 
 
 def changed(params, *changes):
@@ -35,50 +29,54 @@ def changed(params, *changes):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "message"),
+    ("change", "message"),
     [
-        ("train.epochs", True, "train.epochs = True: should be a valid integer"),
-        ("augment.scale", [1.2, 0.8], "scale must be [low, high]"),
-        ("augment.scale", [1.2], "augment.scale = [1.2]: List should have at least 2 items"),
-        ("optim.lr_head", float("nan"), "optim.lr_head = nan: should be a finite number"),
-        ("features.v2.masks", "luv", "features.v2.masks = 'luv': should be '"),
-        ("features.v1.masks", {"report": "hsv", "sample": "lab"}, "features.v1.masks = {'report': 'hsv', 'sample': '"),
-        ("images.size.sample", "64px", "images.size = '64px': should be a valid integer"),
-        ("model", None, "model = None: "),
-        ("model.sha256", "00", "model.sha256 = '00': unknown key"),
-        ("ladder.Bad-Name", {}, "should match pattern"),
-        ("ladder.base", {}, "ladder.base: this name is taken"),
+        ("train.epochs=true", "train.epochs = True: should be a valid integer"),
+        ("augment.scale=[1.2, 0.8]", "augment.scale = [1.2, 0.8]: should be [low, high]"),
+        ("augment.scale=[1.2]", "augment.scale = [1.2]: List should have at least 2 items"),
+        ("augment.erase_scale=[0.2, 1.2]", "augment.erase_scale.1 = 1.2: should be less than or equal to 1"),
+        ("optim.lr_head=.nan", "optim.lr_head = nan: should be a finite number"),
+        ("features.v2.masks=luv", "features.v2.masks = 'luv': should be '"),
+        ("features.v1.masks={report: hsv, sample: lab}", "features.v1.masks = {'report': 'hsv', 'sample': '"),
+        ("images.size.sample=64px", "images.size = '64px': should be a valid integer"),
+        ("model=null", "model = None: "),
+        ("+model.sha256='00'", "model.sha256 = '00': unknown key; allowed: name, "),
         (
-            "ladder.final.loss.gamma",
-            {"sample": 1},
-            "ladder.final.loss.gamma = {'sample': 1}: expected a value for rep",
+            "+loss.gama=1",
+            "loss.gama = 1: unknown key; allowed: name, gamma, tau, smoothing, class_weights; did you mean",
         ),
+        ("+ladder.Bad-Name={}", "should match pattern"),
+        ("+ladder.base={}", "ladder.base: this name is taken"),
+        ("+ladder.best={}", "ladder.best: this name is taken"),
         (
-            "ladder.final.loss.name",
-            "logit_adjusted",
-            "ladder.final: loss.name = 'logit_adjusted' needs train.sampler ",
+            "ladder.final.loss.gamma={sample: 1}",
+            "ladder.final.loss.gamma = {'sample': 1}: values by profile need report",
         ),
-        ("ladder.final.train", {"freeze": 33}, "ladder.final: train.freeze = 33 should be at most epochs = 14"),
-        ("ladder.final.images", {"size": 32}, "ladder.final: images = {'size': 32}: unknown key"),
-        ("ladder.mixup.from", "final", "ladder.mixup.from = 'final': allowed: base, efficientnet, "),  # further down
-        ("external.study", {"source": "folder", "path": "x"}, "external.study: this name is taken"),
-        ("external.test", {"source": "folder", "path": "x"}, "external.test: this name is taken"),
-        ("external.validation", {"source": "folder", "path": "x"}, "external.validation: this name is taken"),
-        ("blend.features", "v9", "blend.features = 'v9': allowed: v1, v2, v3"),
-        ("blend.rows", ["efficentnet"], "blend.rows = 'efficentnet': allowed: efficientnet, convnext_cosine, "),
-        ("robustness.rows", ["efficentnet"], "; did you mean 'efficientnet'?"),
-        ("robustness.rows", {"sample": []}, "robustness.rows = {'sample': []}: should be a valid list"),
-        ("rows", ["bets"], "rows = 'bets': allowed: efficientnet, convnext_cosine, "),
-        ("rows", "best", "rows = 'best': should be a valid list"),
-        ("repeats", [0, 0], "repeats = [0, 0]: one is listed twice"),
-        ("split.outer", 5, "repeats = [0]: split.outer = 5 tests every image once in the repeats 0 to 4 together"),
-        ("split.outer", 1, "split.outer = 1 should be 0, or 2 and more: a single fold leaves nothing to train on"),
-        ("schedule.period", None, "ladder.convnext_restarts: schedule.period is missing"),
-        ("loss.gamma", None, "ladder.convnext_cosine: loss.gamma is missing"),
+        ("+ladder.final.loss.name=logit_adjusted", "ladder.final: loss.name = 'logit_adjusted' needs train.sampler "),
+        ("+ladder.final.train={freeze: 33}", "ladder.final: train.freeze = 33 should be at most epochs = 14"),
+        ("+ladder.final.images={size: 32}", "ladder.final: images = {'size': 32}: unknown key"),
+        ("+ladder.mixup.from=final", "ladder.mixup.from = 'final': allowed: base, efficientnet, "),  # further down
+        ("+external.study={source: folder, path: x}", "external.study: this name is taken"),
+        ("+external.test={source: folder, path: x}", "external.test: this name is taken"),
+        ("blend.features=v9", "blend.features = 'v9': allowed: v1, v2, v3"),
+        ("blend.row=efficentnet", "blend.row = 'efficentnet': allowed: efficientnet, convnext_cosine, "),
+        ("robustness.rows=[efficentnet]", "; did you mean 'efficientnet'?"),
+        ("robustness.rows={sample: []}", "robustness.rows = {'sample': []}: should be a valid list"),
+        ("rows=[tunde]", "rows = 'tunde': allowed: efficientnet, convnext_cosine, "),
+        ("rows=tuned", "rows = 'tuned': should be a valid list"),
+        ("repeats=[0, 0]", "repeats = [0, 0]: one is listed twice"),
+        ("split.outer=5", "repeats = [0]: split.outer = 5 needs all from 0 to 4"),
+        ("split.outer=1", "split.outer = 1: should be 0, or 2 and more"),
+        ("schedule.period=null", "ladder.convnext_restarts: schedule.period is missing"),
+        ("loss.gamma=null", "ladder.convnext_cosine: loss.gamma is missing"),
+        ("+ladder.a={from: convnext_cosine, train: {soup: 1}}", "a: train.soup = 1 needs so many whole cycles"),
+        ("+ladder.a={from: mixup, train: {soup: 4}}", "a: train.soup = 4 needs so many whole cycles of restarts in 12"),
+        ("+ladder.a={from: mixup, train: {soup: 2, epochs: 13}}", "a: train.soup = 2 needs so many whole cycles"),
+        ("+ladder.a={from: mixup, train: {soup: 2, ema: 0.9}}", "a: train.soup = 2 goes with neither train.ema nor"),
     ],
 )
-def test_a_mistake_is_one_line_naming_key_value_and_choice(params, key, value, message):
-    put(params, key, value)
+def test_a_mistake_is_one_line_naming_key_value_and_choice(params, change, message):
+    set_knob(params, change)
     with pytest.raises(ConfigError) as error:
         resolve(params)
     assert message in str(error.value)
@@ -99,35 +97,51 @@ def test_a_change_that_acts_nowhere_changes_no_file(params, change):
 
 def test_equal_settings_are_equal_bytes(params):
     """Without YAML's anchors, which a value that stands in two places would have."""
-    params["external"] = {name: {"source": "folder", "path": "data/elsewhere"} for name in ("here", "there")}
     params["ladder"]["mine"] = {"from": "final", "augment": {"scale": [0.9, 1.0], "erase_scale": [0.9, 1.0]}}
-    params["rows"] = ["final", "mine"]  # the settings of `final` stand in the report's file twice
     shared = copy.deepcopy(params)
-    shared["external"]["there"] = shared["external"]["here"]
     shared["ladder"]["mine"]["augment"]["erase_scale"] = shared["ladder"]["mine"]["augment"]["scale"]
     shared["loss"] |= {"gamma": 2, "smoothing": 0}  # integers in place of 2.0 and 0.0
     texts = [{name: dumped(values) for name, values in resolve(each).items()} for each in (params, shared)]
     assert texts[0] == texts[1]
     assert not [name for name, text in texts[1].items() if re.search(r"[&*]id\d", text)]
-    assert texts[1]["ingest/here"] == texts[1]["ingest/there"]
 
 
 def test_rows_names_those_that_run(params):
-    params["robustness"]["rows"] = params["blend"]["rows"] = ["best", "final"]
     whole = resolve(params)
-    params["rows"] = ["best"]
+    params["rows"] = ["tuned"]
     chosen = resolve(params)
-    of_rows = {name: name.split("/")[1] for name in whole if name.split("/")[-1] in params["ladder"]}
-    assert len(of_rows) == 3 * len(params["ladder"]) + 4
-    assert all(chosen[name] == (whole[name] if row == "best" else LEFT_OUT) for name, row in of_rows.items())
-    report = chosen["report"]
-    assert (list(report["networks"]), report["blend"]["rows"], report["robust"]) == (["best"], ["best"], ["best"])
+    for row in params["ladder"]:
+        assert chosen[f"train/{row}"] == (whole["train/tuned"] if row == "tuned" else LEFT_OUT)
+    assert chosen["blend"] == whole["blend"]
+    assert (list(chosen["report"]["networks"]), chosen["report"]["robust"]) == (["tuned"], [])
     assert not changed(params, "loss.gamma=1.5")  # it acts in rows left out alone
-    assert changed(params, "+ladder.mine={from: best}") == {"train/mine", "predict/mine", "embed/mine"}
-    # the row that it stands on was not run, so it is said whole
-    assert report["ladder"]["best"].items() >= {"from": "base", "model": whole["train/best"]["model"]}.items()
-    params["rows"] = ["efficientnet", "best"]
-    assert resolve(params)["report"]["ladder"]["best"] == whole["report"]["ladder"]["best"]
+    # the row that it starts from was not run, so that all of its settings are listed
+    assert (
+        chosen["report"]["ladder"]["tuned"].items() >= {"from": "base", "model": whole["train/tuned"]["model"]}.items()
+    )
+    params["rows"] = ["efficientnet", "tuned"]
+    assert resolve(params)["report"]["ladder"]["tuned"] == whole["report"]["ladder"]["tuned"]
+    params["rows"] = ["final"]
+    assert resolve(params)["blend"] == LEFT_OUT
+    assert not resolve(params)["report"]["blend"]["made"]
+
+
+@pytest.mark.parametrize(("rows", "left_out"), [(["tuned"], "final"), (["final"], "tuned")])
+def test_a_run_that_is_left_out_writes_notes_alone(params, tmp_path, monkeypatch, rows, left_out):
+    monkeypatch.chdir(tmp_path)
+    params["rows"] = rows
+    write_settings(params)
+    for stage in ("train", "predict", "embed", "robustness"):
+        main(stage, left_out, "0")
+    if left_out == "tuned":
+        main("blend", "0")
+    written = {str(path.relative_to("runs")): path.read_text() for path in Path("runs").rglob("*.*")}
+    folders = [f"{left_out}-0/{name}/" for name in ("train", "predict", "embed", "robustness", "live/plots/metrics")]
+    notes = {f"{folder}left_out.csv" for folder in folders} | (
+        {"best-0/left_out.csv"} if left_out == "tuned" else set()
+    )
+    metrics = {f"{left_out}-0/{name}.json" for name in ("train", "robustness")}
+    assert written == dict.fromkeys(notes, "step,left_out\n") | dict.fromkeys(metrics, "{}\n")
 
 
 def test_drawn_cells_are_no_test_of_models_of_ones_own_images(params):
@@ -138,21 +152,14 @@ def test_drawn_cells_are_no_test_of_models_of_ones_own_images(params):
     assert (found["ingest/laboratory"], found["external"]["sets"], found["report"]["external"]) == (LEFT_OUT, [], [])
 
 
-def test_repeats_that_leave_images_untested_are_refused(params):
-    params["split"]["outer"], params["repeats"] = 3, [3, 4, 5, 6]
-    with pytest.raises(ConfigError, match=r"split\.outer = 3 tests every image once in the repeats 6 to 8"):
-        resolve(params)
-
-
 def test_a_file_loads_as_it_was_resolved_and_a_repeat_is_another_seed(params, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path, values = Path("settings/train/mixup.yaml"), resolve(params)["train/mixup"]
-    path.parent.mkdir(parents=True)
-    path.write_text(dumped(values))
-    assert vars(load("train", "mixup")) == values
-    assert vars(load("train", "mixup", 2)) == values | {"seed": 207}
+    write_settings(params, "train")
+    values = resolve(params)["train/mixup"]
+    assert vars(load("train/mixup")) == values
+    assert vars(load("train/mixup", 2)) == values | {"seed": 207}
     with pytest.raises(ConfigError, match=r"settings/train/mine\.yaml: no such file"):
-        load("train", "mine")
+        load("train/mine")
 
 
 def test_settings_that_do_not_act_in_a_row_are_left_out(params):
@@ -170,28 +177,12 @@ def test_settings_that_do_not_act_in_a_row_are_left_out(params):
         assert row(train={knob: 3})["train"][knob] == 3  # of 14 epochs 2 are frozen, and the others whole cycles
 
 
-@pytest.mark.parametrize(
-    ("row", "train", "said"),
-    [
-        ("convnext_cosine", {"soup": 1}, "train.soup = 1 needs schedule.name = 'restarts' and as many whole"),
-        ("mixup", {"soup": 4}, "train.soup = 4 needs schedule.name = 'restarts' and as many whole"),
-        ("mixup", {"soup": 2, "epochs": 13}, "as many whole cycles in the 13 epochs that"),
-        ("final", {"soup": 3, "freeze": 6}, "as many whole cycles in the 8 epochs that"),
-        ("mixup", {"soup": 2, "ema": 0.9}, "train.soup = 2 goes with neither train.ema nor train.retrain"),
-    ],
-)
-def test_a_soup_is_of_whole_cycles(params, row, train, said):
-    params["ladder"]["mine"] = {"from": row, "train": train}
-    with pytest.raises(ConfigError, match=re.escape(said)):
-        resolve(params)
-
-
 def test_a_row_stands_on_the_one_above_or_on_what_its_from_names(params):
     params["ladder"] |= {"mine": {}, "beside": {"from": "mixup"}, "after": {"optim": {"clip_norm": 1}}}
     rows = {name.removeprefix("train/"): values for name, values in resolve(params).items() if name[:6] == "train/"}
     assert rows["efficientnet"]["model"]["dropout_in"] == 0.4
     assert rows["convnext_cosine"]["model"]["dropout_in"] == 0.0
-    assert rows["mine"] == rows["best"]
+    assert rows["mine"] == rows["tuned"]
     assert rows["beside"] == rows["mixup"]
     assert rows["after"] == rows["mixup"] | {"optim": rows["mixup"]["optim"] | {"clip_norm": 1.0}}
 
@@ -228,7 +219,7 @@ def test_the_report_profile_holds_the_reports_numbers(params):
     params["profile"] = "report"
     resolved = resolve(params)
     assert (resolved["gridsearch"]["n_estimators"], resolved["gridsearch"]["max_depth"]) == ([100, 200, 300], [3, 5, 7])
-    assert resolved["predict/convnext_restarts"]["tta"] == {"passes": 8, "temperature": 0.8}
+    assert resolved["predict"]["tta"] == {"passes": 8, "temperature": 0.8}
     for row, group, expected in (
         ("efficientnet", "train", {"epochs": 15}),
         ("efficientnet", "augment", {"rotation": 15}),
@@ -242,7 +233,6 @@ def test_the_report_profile_holds_the_reports_numbers(params):
         ("freeze", "train", {"freeze": 5, "validation": 0.2}),
         ("freeze", "model", {"dropout": 0.5}),
         ("freeze", "loss", {"name": "focal", "gamma": 2.0, "class_weights": "log_dampened"}),
-        ("cutmix", "mix", {"mixup_alpha": 0.4, "cutmix_alpha": 1.0}),
         ("final", "mix", {"mixup_alpha": 0.4, "cutmix_alpha": 1.0}),
         ("final", "optim", {"lr_backbone": 5e-5, "weight_decay": 1e-2}),
         ("final", "loss", {"name": "focal", "gamma": 1.0, "smoothing": 0.0, "class_weights": "inverse_sqrt"}),
@@ -257,7 +247,7 @@ def test_the_names_in_the_schema_are_those_of_the_tables():
         assert Loss.model_fields[field].annotation == Literal[tuple(table)]
 
 
-# --- what only the disk knows
+# --- what depends on the disk
 
 
 @pytest.fixture
@@ -280,26 +270,25 @@ def test_another_file_under_the_same_path_is_another_setting(folder, params):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "message"),
+    ("change", "message"),
     [
-        ("ladder.mine.model.weights", "data/weights/x.pth", "mine: model.weights = 'data/weights/x.pth': no such file"),
-        ("ladder.mine.model.weights", "x.pth", "mine: model.weights = 'x.pth': should be a file in data/weights/"),
-        ("ladder.mine.model.name", "convnext_tiyn", "timm has no such model; did you mean 'convnext_tiny'?"),
-        ("ladder.mine.model.name", "convnext_tiny.fb_in2k", "did you mean 'convnext_tiny.fb_in22k'?"),
-        ("data.source", "folder", "data.path = 'data/raw': no such folder; "),
-        ("external.far", {"source": "folder", "path": "x"}, "external.far.path = 'x': no such folder; "),
+        ("+ladder.a.model.weights=data/weights/x.pth", "a: model.weights = 'data/weights/x.pth': no such file"),
+        ("+ladder.a.model.weights=x.pth", "a: model.weights = 'x.pth': should be a file in data/weights/"),
+        ("+ladder.a.model.name=convnext_tiyn", "timm has no such model; did you mean 'convnext_tiny'?"),
+        ("+ladder.a.model.name=convnext_tiny.fb_in2k", "did you mean 'convnext_tiny.fb_in22k'?"),
+        ("data.source=folder", "data.path = 'data/raw': no such folder; "),
+        ("+external.far={source: folder, path: x}", "external.far.path = 'x': no such folder; "),
     ],
 )
-def test_what_is_not_there_is_one_line(params, folder, key, value, message):
+def test_what_is_not_there_is_one_line(params, folder, change, message):
     Path("x.pth").touch()
-    params["ladder"]["mine"] = {"model": {}}
-    put(params, key, value)
+    set_knob(params, change)
     with pytest.raises(ConfigError) as error:
         complete(resolve(params), MODELS)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
-    params["rows"] = ["best"]  # nobody needs the weights of a row that is left out
-    if key.startswith("ladder"):
+    params["rows"] = ["tuned"]  # nobody needs the weights of a row that is left out
+    if "ladder" in change:
         complete(resolve(params), MODELS)
 
 
@@ -315,7 +304,7 @@ def test_configure_says_how_many_files_changed_and_which_new_row_resembles_anoth
         set_knob(params, change)
         assert f", {count} changed" in says()
     written = {path: path.read_bytes() for path in Path("settings").rglob("*.yaml")}
-    params["ladder"] |= {row: {"tta": {"passes": 2}} for row in ("fnal", "mine")}
+    params["ladder"] |= {row: {"optim": {"clip_norm": 2}} for row in ("fnal", "mine")}
     assert "ladder.fnal is a new row, whose name resembles 'final'\nprofile" in says()
     del params["ladder"]["fnal"], params["ladder"]["mine"]
     assert "resembles" not in says()

@@ -123,7 +123,7 @@ def study(packed, folders, tmp_path, monkeypatch, params):
 
     write_params(path, with_external)
     configure.main()
-    settings = Training(**vars(load("train", "alone")))
+    settings = Training(**vars(load("train/alone")))
     torch.manual_seed(0)
     model, normalisation = build(settings.model)
     parts = (load_part(name, 0, 0.34, CPU) for name in ("train", "validation"))

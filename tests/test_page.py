@@ -169,8 +169,8 @@ def test_the_tables_have_intervals_differences_and_labels(open_page, study, rows
 
 def test_a_row_is_chosen_for_both_curves(open_page, study):
     page = open_page()
-    page.select_option("select[data-charts='f1 loss']", "freeze")
-    epochs = len(table(study / "runs/freeze-0/train/history.csv"))
+    page.select_option("select[data-charts='f1 loss']", "final")
+    epochs = len(table(study / "runs/final-0/train/history.csv"))
     for chart in ("f1", "loss"):
         wait_for(page, f"#{chart} svg .mark-symbol.role-mark path", 2 * epochs)
 

@@ -3,7 +3,6 @@
 import ast
 import csv
 import functools
-import hashlib
 import itertools
 import json
 import os
@@ -20,7 +19,7 @@ import numpy as np
 import pytest
 import yaml
 
-from study import ROOT, clone, dvc, git, name_the_author, run
+from study import ROOT, clone, dvc, environment, git, name_the_author, ran, run
 from wbc.config.files import dumped, read_yaml
 from wbc.core.classes import CLASSES
 from wbc.network.model import load_model
@@ -28,8 +27,8 @@ from wbc.report.study import Study
 from wbc.scoring.predictions import read_predictions
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-# What these do to an output passes through settings/, which every stage depends on.
-EXEMPT = {Path(name) for name in ("wbc/config", "stages/__init__.py")}
+STAGES = {name: stage.get("do", stage) for name, stage in STAGES.items()}
+EXEMPT = {Path("wbc/config"), Path("stages/__init__.py")}  # what they do to an output passes through settings/
 
 
 @functools.cache
@@ -49,10 +48,7 @@ def imports(module: Path) -> frozenset[Path]:
 
 def used(stage: str) -> set[Path]:
     """The modules that a stage imports, directly or not, and itself; without those that hold a docstring alone."""
-    seen, todo = (
-        set(),
-        {Path(f"stages/{STAGES[stage].get('do', STAGES[stage])['cmd'].split()[2].removeprefix('stages.')}.py")},
-    )
+    seen, todo = set(), {Path(f"stages/{STAGES[stage]['cmd'].split()[3]}.py")}
     while todo:
         seen.add(module := todo.pop())
         todo |= imports(module) - seen
@@ -67,8 +63,8 @@ def used(stage: str) -> set[Path]:
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_depends_on_exactly_the_rooms_it_imports_from(name):
     """A file that is chosen by its name, such as a method of segmentation, lies in the room of whoever chooses."""
-    deps = STAGES[name].get("do", STAGES[name])["deps"]
-    listed, modules = {Path(dep) for dep in deps if dep.startswith(("wbc", "stages"))}, used(name)
+    listed = {Path(dep) for dep in STAGES[name]["deps"] if dep.startswith(("wbc", "stages"))}
+    modules = used(name)
     assert not {module for module in modules if not (EXEMPT | listed) & {module, *module.parents}}
     assert not {dep for dep in listed if not any(dep in (module, *module.parents) for module in modules)}
 
@@ -86,8 +82,7 @@ def test_rooms_import_one_another_in_one_direction():
 
 def test_every_output_is_ignored_by_git_or_committed_on_purpose():
     for stage in STAGES.values():
-        body = stage.get("do", stage)
-        for out in itertools.chain(*(body.get(kind, []) for kind in ("outs", "metrics", "plots"))):
+        for out in itertools.chain(*(stage.get(kind, []) for kind in ("outs", "metrics", "plots"))):
             path, options = (out, {}) if isinstance(out, str) else next(iter(out.items()))
             path = re.sub(r"\$\{.*?\}", "x", path)
             ignored = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT).returncode == 0
@@ -132,7 +127,7 @@ def test_the_whole_study_runs_and_fills_its_table(study):
             for line in csv.DictReader(file)
         }
     classical = {"v1-classical", "v2-classical", "v3-classical", "v2-gridsearch"}
-    assert set(headlines) == {*classical, *rows, "best-blend"} == set(results) - {"convnext_restarts-tta"}
+    assert set(headlines) == {*classical, *rows, "best"} == set(results) - {"convnext_restarts-tta"}
     points = {"test_f1", "test_f1_tta", "test_accuracy", "test_f1_common"}  # the tiny test part has rare classes
     measured = points | {f"{name}_{end}" for name in points for end in ("low", "high")} | {"val_f1", "val_f1_tta"}
     for row, found in results.items():
@@ -143,14 +138,20 @@ def test_the_whole_study_runs_and_fills_its_table(study):
         assert all(0 <= value <= 1 for value in found.values())
         for key, value in headlines.get(row, {}).items():
             assert found[key] == pytest.approx(value, abs=1e-6)
-    epochs = np.loadtxt(study / "runs/freeze-0/live/plots/metrics/val/f1.tsv", skiprows=1)[-5:, 1]
-    assert results["freeze"]["val_f1_last"] == pytest.approx(epochs.mean(), abs=1e-6)
+    epochs = np.loadtxt(study / "runs/final-0/live/plots/metrics/val/f1.tsv", skiprows=1)[-5:, 1]
+    assert results["final"]["val_f1_last"] == pytest.approx(epochs.mean(), abs=1e-6)
     known = {row: load_model(study / f"runs/{row}-0/train/model.safetensors").reference for row in rows}
-    assert [row for row in rows if known[row]] == ["efficientnet"]  # the others have seen nothing but drawn cells
+    assert [row for row in rows if known[row]] == ["tuned"]  # the others have seen nothing but drawn cells
 
 
 def is_number(cell: str) -> bool:
     return re.fullmatch(r"\d+(\.\d+)?(e-\d+)?", cell) is not None
+
+
+def test_a_stage_that_dvc_runs_leaves_what_the_study_has(study):
+    """The fixture ran all of them in one process."""
+    assert ran(dvc(study, "repro", "--force", "--single-item", "embed@final-0")) == {"embed@final-0"}
+    assert git(study, "status", "--porcelain") == ""
 
 
 def test_a_clone_without_cache_has_nothing_to_run_unless_code_changes(study, tmp_path):
@@ -159,7 +160,7 @@ def test_a_clone_without_cache_has_nothing_to_run_unless_code_changes(study, tmp
     assert "Running stage" not in run(path, *check)
     with (path / "wbc/projection.py").open("a") as file:
         file.write("# changed\n")
-    assert "embed@efficientnet-0" in run(path, *check, check=False)
+    assert "embed@final-0" in run(path, *check, check=False)
 
 
 @pytest.mark.slow
@@ -175,43 +176,43 @@ def test_outer_folds_leave_no_image_untested_and_train_on_none_that_they_test(st
     for repeat in "01":
         split.main(repeat)
         gridsearch.main(repeat)
-        for stage, name in ((classical, "v1"), (train, "freeze"), (predict, "freeze")):
+        for stage, name in ((classical, "v1"), (train, "final"), (predict, "final")):
             stage.main(name, repeat)
     report = read_yaml("settings/report.yaml")
-    report |= {"repeats": [0, 1], "outer": 2, "networks": {"freeze": report["networks"]["freeze"]}}
-    report |= {"features": {"v1": "hsv"}, "blend": report["blend"] | {"rows": []}}
+    report |= {"repeats": [0, 1], "outer": 2, "networks": {"final": report["networks"]["final"]}}
+    report |= {"features": {"v1": "hsv"}, "blend": report["blend"] | {"made": False}}
     del report["compute"]
     found = Study(**report).test
     assert len(found.target) == (Study(**report).manifest["label"] != "").sum()
-    for name in (("v1-knn", False), ("v2-gridsearch", False), ("freeze", False), ("freeze", True)):
+    for name in (("v1-knn", False), ("v2-gridsearch", False), ("final", False), ("final", True)):
         assert found.predicted[name].shape == (1, len(found.target))
     for repeat in "01":
-        neighbours, network = f"runs/v1-{repeat}/classical/knn.npz", f"runs/freeze-{repeat}/predict/predictions.npz"
+        neighbours, network = f"runs/v1-{repeat}/classical/knn.npz", f"runs/final-{repeat}/predict/predictions.npz"
         tested, out_of_fold = (set(read_predictions(neighbours, part).ids) for part in ("test", "validation"))
         assert tested == set(read_predictions(network, "test").ids)
         assert tested.isdisjoint(out_of_fold)
         assert out_of_fold > set(read_predictions(network, "validation").ids)
 
 
-@pytest.mark.slow
 def test_every_model_leaves_a_submission_of_its_augmented_predictions(study):
-    rows = rows_of(study)
-    for run_of in ("v2-0/gridsearch", *(f"{row}-0/predict" for row in rows), "best-0/blend"):
-        checked = run(study, sys.executable, "-m", "wbc", "submission", f"runs/{run_of}/submission.csv")
-        assert " predictions, complete" in checked
-    found = read_predictions(study / f"runs/{rows[0]}-0/predict/predictions.npz", "test")
-    with (study / f"runs/{rows[0]}-0/predict/submission.csv").open() as file:
-        assert [row["labels"] for row in csv.DictReader(file)] == [CLASSES[target] for target in found.tta.argmax(1)]
+    for folder in ("v2-0/gridsearch", *(f"{row}-0/predict" for row in rows_of(study)), "best-0"):
+        found = read_predictions(study / f"runs/{folder}/predictions.npz", "test")
+        predicted = (found.probabilities if found.tta is None else found.tta).argmax(1)
+        with (study / f"runs/{folder}/submission.csv").open() as file:
+            assert [*csv.reader(file)][1:] == [[id, CLASSES[c]] for id, c in zip(found.ids, predicted, strict=True)]
 
 
 @pytest.mark.slow
 def test_forced_again_every_byte_is_the_same(study):
     """One of each stage, with all it rests on, on all cores where the study took one: no draw may depend on the clock,
     the machine's load or the number of processes."""
-    before = hashlib.sha256((study / "dvc.lock").read_bytes()).hexdigest()
-    dvc(study, "repro", "--force", "embed@final-0", "blend@best-0", "gridsearch@0", cores=os.cpu_count())
-    assert hashlib.sha256((study / "dvc.lock").read_bytes()).hexdigest() == before
+    before = (study / "dvc.lock").read_bytes()
+    dvc(study, "repro", "--force", "embed@final-0", "blend@0", "gridsearch@0", cores=os.cpu_count())
+    assert (study / "dvc.lock").read_bytes() == before
     assert git(study, "status", "--porcelain") == ""
+
+
+EPOCHS = 60
 
 
 @pytest.mark.slow
@@ -221,38 +222,34 @@ def test_killed_at_any_moment_a_training_ends_in_the_same_bytes(study, tmp_path)
     WBC_KILLS sets how often; a failure prints the WBC_KILL_SEED that repeats it.
     """
     undisturbed, killed = (copy_for_training(study, tmp_path / name) for name in ("undisturbed", "killed"))
-    train_freeze(undisturbed)
+    train_final(undisturbed)
     seed = int(os.environ.get("WBC_KILL_SEED", random.randrange(2**32)))
     rng = random.Random(seed)
     epochs = sorted(rng.sample(range(1, EPOCHS - 10), int(os.environ.get("WBC_KILLS", "3"))))
     kills = [(epoch, rng.uniform(0, 0.3)) for epoch in epochs]
     print(f"WBC_KILL_SEED={seed}", *(f"{seconds:.3f} s after epoch {epoch}" for epoch, seconds in kills), sep=", ")
-    outputs = [train_freeze(killed, *kill) for kill in kills] + [train_freeze(killed)]
+    outputs = [train_final(killed, *kill) for kill in kills] + [train_final(killed)]
     print("\n".join(outputs))
     assert all("resuming after epoch" in output for output in outputs[1:])
     assert written(undisturbed) == written(killed)
-    assert not list(killed.glob(".scratch/train/*"))
-
-
-EPOCHS = 60
 
 
 def copy_for_training(study, path):
     """What one training needs, long enough to be killed in it."""
     for folder in ("stages", "wbc", "settings", "data", ".git", ".dvc"):
         shutil.copytree(study / folder, path / folder, ignore=shutil.ignore_patterns("cache", "tmp"))
-    file = path / "settings/train/freeze.yaml"
+    file = path / "settings/train/final.yaml"
     settings = read_yaml(file)
     settings["train"] |= {"freeze": 20, "epochs": EPOCHS, "patience": EPOCHS}
     file.write_text(dumped(settings))
     return path
 
 
-def train_freeze(path, kill_after=None, seconds=0.0) -> str:
+def train_final(path, kill_after=None, seconds=0.0) -> str:
     """What the stage printed until its end, or until it was killed so many seconds after that epoch was over."""
-    command = [sys.executable, "-m", "stages.train", "freeze", "0"]
+    command = [sys.executable, "-m", "stages", "train", "final", "0"]
     lines = []
-    with subprocess.Popen(command, cwd=path, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=path, env=environment(), stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             lines.append(line)
             epoch = re.match(r"epoch +(\d+)/", line)

@@ -282,9 +282,9 @@ def test_each_of_several_folders_may_be_a_link(several, tmp_path):
     ("source", "message"),
     [
         (["pbc", "mll2"], r"data\.source = 'mll2': allowed: .*; did you mean 'mll23'\?"),
-        (["pbc", "pbc"], r"data\.source = \['pbc', 'pbc'\]: one is listed twice"),
-        (["pbc"], r"data\.source = \['pbc'\]: a list has two sources or more"),
-        (["pbc", "synthetic"], r"data\.source = .*: synthetic is drawn into a folder of its own"),
+        (["pbc", "pbc"], r"data\.source = \['pbc', 'pbc'\]: should be two or more different sources"),
+        (["pbc"], r"data\.source = \['pbc'\]: should be two or more different sources"),
+        (["pbc", "synthetic"], r"data\.source = .*: should be two or more different sources, none of them synthetic"),
         ([["pbc"]], r"data\.source = \['pbc'\]: allowed: "),
     ],
 )

@@ -26,7 +26,7 @@ TRAINED = Path("runs/alone-0/train")
 def project(packed, tmp_path, monkeypatch):
     """A folder with the row `alone`, untrained."""
     monkeypatch.chdir(shutil.copytree(packed, tmp_path / "project"))
-    settings = Training(**vars(load("train", "alone")))
+    settings = Training(**vars(load("train/alone")))
     model, normalisation = build(settings.model)
     trained = Network(model.eval(), settings.model_dump(exclude_none=True), normalisation, 32, None)
     save_model("runs/alone-0/train/model.safetensors", trained)

@@ -1,22 +1,20 @@
 """Outputs of other images than the manifest's: their reader stops, and names the stage that makes them anew."""
 
-import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from stages import blend, embed, external, gridsearch, predict, robustness
+from stages import blend, embed, external, predict, robustness
 from wbc.classical.table import read_parts
 from wbc.config.files import STUDY
-from wbc.core import tables
 from wbc.core.errors import UserError
 from wbc.core.io import write_csv
 from wbc.core.tables import (
     FEATURES,
     INGEST,
+    MARK,
     MASKS,
     PIXELS,
     RUNS,
@@ -30,32 +28,29 @@ from wbc.core.tables import (
     write_split,
 )
 
-AWAY, IDS = "elsewhere", [f"i{number:02d}" for number in range(24)]
+OTHER, IDS = "elsewhere", [f"i{number:02d}" for number in range(24)]
+RUN = {"mine-0/train": [STUDY], "mine-0/predict": [STUDY, OTHER], "v1-0/classical": [STUDY], "v2-0/gridsearch": [STUDY]}
+RUN |= {"v1-0/external": [STUDY, OTHER]}
 
 
-def write_manifest(of, table):
-    write_csv(INGEST / of / "manifest.csv", table.columns, table.itertuples(index=False))
+def write_manifest(image_set, table):
+    write_csv(INGEST / image_set / "manifest.csv", table.columns, table.itertuples(index=False))
 
 
 def write_data():
     """What each stage leaves, of today's manifests: arrays and tables in which a value is its image's place."""
-    for of in (STUDY, AWAY):
-        ids, place = read_manifest(of)["id"], np.arange(len(read_manifest(of)))
+    for image_set in (STUDY, OTHER):
+        ids, place = read_manifest(image_set)["id"], np.arange(len(read_manifest(image_set)))
         for folder in (PIXELS, MASKS, FEATURES):
-            (folder / of).mkdir(parents=True, exist_ok=True)
-            mark(folder / of, of)
-        np.save(PIXELS / of / "images.npy", np.zeros((len(ids), 2, 2, 3), np.uint8) + place[:, None, None, None])
-        np.savez(MASKS / of / "hsv.npz", **{id: np.full((2, 2), at) for id, at in zip(ids, place, strict=True)})
-        pd.DataFrame({"area": place}, ids).to_parquet(FEATURES / of / "v1.parquet")
+            mark(folder / image_set, image_set)
+        np.save(PIXELS / image_set / "images.npy", np.zeros((len(ids), 2, 2, 3), np.uint8) + place[:, None, None, None])
+        np.savez(MASKS / image_set / "hsv.npz", **{id: np.full((2, 2), at) for id, at in zip(ids, place, strict=True)})
+        pd.DataFrame({"area": place}, ids).to_parquet(FEATURES / image_set / "v1.parquet")
     for kind in ("folds", "validation"):
         write_split(kind, 0, read_manifest()["id"], pd.Series(np.arange(len(IDS)) % 3 - 1, name=kind))
-    mark(INGEST / AWAY, STUDY)
+    mark(INGEST / OTHER, STUDY)
     for name, sets in RUN.items():
         mark(RUNS / name, *sets)
-
-
-RUN = {"mine-0/train": [STUDY], "mine-0/predict": [STUDY, AWAY], "v1-0/classical": [STUDY], "v2-0/gridsearch": [STUDY]}
-RUN |= {"v1-0/external": [STUDY, AWAY]}
 
 
 @pytest.fixture
@@ -63,9 +58,13 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     columns = {"id": IDS, "path": IDS, "sha256": [f"{n:x}" for n in range(24)], "label": ["SNE", "LY"] * 12}
     columns |= {"part": ["train"] * 16 + ["test"] * 8, "mask": "", "group": "", "copy_of": ""}
-    for of in (STUDY, AWAY):
-        write_manifest(of, pd.DataFrame(columns))
+    for image_set in (STUDY, OTHER):
+        write_manifest(image_set, pd.DataFrame(columns))
     write_data()
+    settings = SimpleNamespace(row="mine", sets=[OTHER], features="v1", classifier="lda", seed=0)
+    for stage in (blend, embed, external, predict, robustness):
+        monkeypatch.setattr(stage, "load", lambda *_: settings)
+    monkeypatch.setattr(blend, "load_model", lambda path: None)
 
 
 CHANGES = {
@@ -77,33 +76,22 @@ CHANGES = {
     "one more": lambda t: pd.concat([t, t.tail(1).assign(id="zz")]),
     "one less": lambda t: t.head(23),
 }
-
-
-def load(stage, *_):
-    """Settings of any stage."""
-    values = {"sets": [AWAY], "features": "v1", "classifier": "lda", "validation": 0.3, "seed": 0}
-    return SimpleNamespace(**values, joblib_backend="loky", masks="lab")
-
-
 READERS = {
     "pack@study": (lambda: read_pixels(STUDY), PIXELS / STUDY),
     "segment@study": (lambda: read_masks(STUDY, "hsv"), MASKS / STUDY),
     "features@study": (lambda: read_features(STUDY, "v1"), FEATURES / STUDY),
-    f"ingest_external@{AWAY}": (lambda: read_external(AWAY), INGEST / AWAY),
+    f"ingest_external@{OTHER}": (lambda: read_external(OTHER), INGEST / OTHER),
     "train@mine-0": (lambda: predict.main("mine", "0"), RUNS / "mine-0/train"),
     "train@mine-0 ": (lambda: robustness.main("mine", "0"), RUNS / "mine-0/train"),
     "predict@mine-0": (lambda: embed.main("mine", "0"), RUNS / "mine-0/predict"),
-    "predict@mine-0 ": (lambda: blend.main("mine", "0"), RUNS / "mine-0/predict"),
+    "predict@mine-0 ": (lambda: blend.main("0"), RUNS / "mine-0/predict"),
     "classical@v1-0": (lambda: external.main("v1", "0"), RUNS / "v1-0/classical"),
     "gridsearch@0": (lambda: external.main("v2", "0", "gridsearch", "gridsearch_external"), RUNS / "v2-0/gridsearch"),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_every_reader_refuses_what_was_made_of_other_images_and_names_the_stage_to_run(project, monkeypatch, change):
-    for stage in (blend, embed, external, gridsearch, predict, robustness):
-        monkeypatch.setattr(stage, "load", load)
-    monkeypatch.setattr(blend, "load_model", lambda path: None)
+def test_every_reader_refuses_what_was_made_of_other_images_and_names_the_stage_to_run(project, change):
     write_manifest(STUDY, change(read_manifest()))
     for stage, (read, folder) in READERS.items():
         message = rf"^{folder}: made from other images or labels than data/ingest/ has; run: dvc repro {stage.strip()}$"
@@ -111,30 +99,24 @@ def test_every_reader_refuses_what_was_made_of_other_images_and_names_the_stage_
             read()
 
 
-@pytest.mark.parametrize("stale", ["v1-0/classical", "v1-0/external"])
-def test_a_blend_refuses_stale_predictions_of_its_classical_model(project, monkeypatch, stale):
-    monkeypatch.setattr(blend, "load", load)
-    monkeypatch.setattr(blend, "load_model", lambda path: None)
-    (RUNS / stale / tables.MARK).write_text("0\n")
-    stage = f"{stale.partition('/')[2]}@v1-0"
-    with pytest.raises(UserError, match=f"^runs/{stale}: .* dvc repro {stage}$"):
-        blend.main("mine", "0")
-
-
-@pytest.mark.parametrize(
-    ("stage", "read"),
-    [
-        (f"pack_external@{AWAY}", lambda: read_pixels(AWAY)),
-        (f"segment_external@{AWAY}", lambda: read_masks(AWAY, "hsv")),
-        (f"features_external@{AWAY}", lambda: read_features(AWAY, "v1")),
-    ],
-)
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_so_does_each_of_an_external_set(project, stage, read, change):
-    write_manifest(AWAY, change(read_manifest(AWAY)))
-    with pytest.raises(UserError, match=rf"^data/\w+/{AWAY}: .*; run: dvc repro {stage}$"):
-        read()
-    read_pixels(STUDY)  # which rests on its own images alone
+def test_so_does_each_of_an_external_set(project, change):
+    write_manifest(OTHER, change(read_manifest(OTHER)))
+    for stage, read in (
+        ("pack", lambda: read_pixels(OTHER)),
+        ("segment", lambda: read_masks(OTHER, "hsv")),
+        ("features", lambda: read_features(OTHER, "v1")),
+    ):
+        with pytest.raises(UserError, match=rf"^data/\w+/{OTHER}: .*; run: dvc repro {stage}_external@{OTHER}$"):
+            read()
+    read_pixels(STUDY)  # it has images of its own
+
+
+@pytest.mark.parametrize("stale", ["v1-0/classical", "v1-0/external"])
+def test_a_blend_refuses_stale_predictions_of_its_classical_model(project, stale):
+    (RUNS / stale / MARK).write_text("0\n")
+    with pytest.raises(UserError, match=f"^runs/{stale}: .* dvc repro {stale.partition('/')[2]}@v1-0$"):
+        blend.main("0")
 
 
 @pytest.mark.parametrize("change", [CHANGES[name] for name in ("another order", "other ids", "one more", "one less")])
@@ -146,7 +128,6 @@ def test_a_split_of_other_images_is_refused(project, change):
 
 
 def test_what_was_made_anew_is_read_by_row_and_id(project):
-    assert read_pixels(STUDY)[:, 0, 0, 0].tolist() == list(range(24))
     write_manifest(STUDY, read_manifest().iloc[::-1])
     write_data()
     assert read_pixels(STUDY)[:, 0, 0, 0].tolist() == list(range(24))
@@ -161,12 +142,9 @@ def test_what_was_made_anew_is_read_by_row_and_id(project):
     assert read_features(STUDY, "v1").equals(shuffled.iloc[::-1])
 
 
-def test_where_the_images_lie_makes_no_difference(project):
+def test_where_the_images_lie_makes_no_difference_but_a_missing_mark_does(project):
     write_manifest(STUDY, read_manifest().assign(path=[f"moved/{id}" for id in IDS], mask="somewhere"))
     assert read_pixels(STUDY).shape == (24, 2, 2, 3)
-
-
-def test_outputs_without_a_mark_are_refused(project):
-    shutil.move(PIXELS / STUDY / tables.MARK, Path("elsewhere"))
+    (PIXELS / STUDY / MARK).unlink()
     with pytest.raises(UserError, match=r"dvc repro pack@study$"):
         read_pixels(STUDY)
