@@ -38,7 +38,6 @@ HEADER = "the first line is '{}'; expected ID,labels and no other column"
         (b",ID,labels\n0,b,LY\n1,a,LY\n2,c,LY\n", HEADER.format(",ID,labels")),
         (b"ID;labels\nb;LY\na;LY\nc;LY\n", HEADER.format("ID;labels")),
         (b"ID, labels\nb,LY\na,LY\nc,LY\n", HEADER.format("ID, labels")),
-        (b"b,LY\na,LY\nc,LY\n", HEADER.format("b,LY")),
         (b"", HEADER.format("")),
         (b"ID,labels\nb, LY \na,LY\nc,LY\n", "row 1: label ' LY ' is none of SNE"),
         (b"ID,labels\nb ,LY\na,LY\nc,LY\n", "row 1: ID 'b ' is not in the test part"),

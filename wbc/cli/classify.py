@@ -106,13 +106,12 @@ def classify(model: Model, files: Sequence[Path], device: torch.device, tta: TTA
 
 def _predict(model: Model, pairs: Sequence[tuple], device: torch.device, tta: TTA) -> Iterator[Prediction]:
     """Predict pairs of a file and its `ImageInputs`; a generator, so nothing is computed if no pair is readable."""
-    files, images = zip(*pairs, strict=True)
-    spec, index = model.input_spec, np.arange(len(images))
-    pixels = Pixels(np.stack([image.pixels for image in images]), index, device) if spec.pixels else None
-    inputs = Inputs(pixels, np.stack([image.features for image in images]) if spec.features else None)
+    spec, index = model.input_spec, np.arange(len(pairs))
+    pixels = Pixels(np.stack([image.pixels for _, image in pairs]), index, device) if spec.pixels else None
+    inputs = Inputs(pixels, np.stack([image.features for _, image in pairs]) if spec.features else None)
     novelty = model.novelty(inputs)
     top = torch.from_numpy(model.probabilities(inputs, tta)).topk(2)
-    for i, (file, image) in enumerate(zip(files, images, strict=True)):
+    for i, (file, image) in enumerate(pairs):
         notes = [NOVEL] if novelty is not None and novelty[i] > 1 else []
         notes += ["no whole cell found"] if image.bad_mask else []
         (first, second), (best, other) = top.values[i].tolist(), top.indices[i].tolist()
