@@ -36,7 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("predictions", nargs="?", type=Path, default=Path("runs/v3-0/classical"), help=DEFAULT)
     command.add_argument("--out", type=Path, help="write a CSV file instead of printing")
     options = parser.parse_args(arguments)
-
     sys.stdout.reconfigure(errors="backslashreplace")  # file names may not be UTF-8
     try:
         import_module(f"wbc.cli.{options.command.replace('-', '_')}").run(options)
