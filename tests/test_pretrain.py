@@ -1,4 +1,4 @@
-"""The weights that the sample's ConvNeXt starts from: what they are learned from, and that they are in git."""
+"""The weights that the sample's ConvNeXt starts from."""
 
 import subprocess
 
@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from study import ROOT, study_params
-from tools.pretrain import MODEL, SEED, cell, cells, pretrain
+from tools.pretrain import MODEL, SEED, draw_cell, measure_cells, pretrain
 from wbc.config.files import DRAWN_CELLS
 from wbc.config.resolve import resolve
 from wbc.config.schema import Model
@@ -16,39 +16,31 @@ from wbc.network.model import build
 from wbc.synthetic import class_counts, draw, write_dataset
 
 
-def test_its_cells_are_none_of_a_sample_of_the_same_seed(tmp_path):
-    """The same class, drawn with the same seed and number, is another cell."""
-    write_dataset(tmp_path, {"train": class_counts(26, 1)}, 48, SEED)
-    rows = [line.split(",") for line in (tmp_path / "labels.csv").read_text().splitlines()[1:]]
-    drawn = {draw(label, 48, np.random.default_rng([SEED, i]))[0].tobytes() for i, (_, label, _) in enumerate(rows)}
-    files = sorted((tmp_path / "images").glob("*"))
-    first = cv2.imencode(".jpg", draw(rows[0][1], 48, np.random.default_rng([SEED, 0]))[0][..., ::-1], [1, 95])[1]
-    assert first.tobytes() == files[0].read_bytes()  # that is how a sample is drawn
-    learned_from = {cell(index, 48).tobytes() for index in range(len(rows) * 13)}
-    assert len(learned_from) == len(rows) * 13
-    assert not drawn & learned_from
+def test_no_cell_is_part_of_a_sample_with_the_same_seed(tmp_path):
+    write_dataset(tmp_path, {"train": class_counts(26, 1)}, 48, seed=SEED)
+    labels = [line.split(",")[1] for line in (tmp_path / "labels.csv").read_text().splitlines()[1:]]
+    sample = [draw(label, 48, np.random.default_rng([SEED, i]))[0] for i, label in enumerate(labels)]
+    first = cv2.imencode(".jpg", sample[0][..., ::-1], [1, 95])[1]
+    assert first.tobytes() == min((tmp_path / "images").glob("*")).read_bytes()  # a sample is drawn like this
+    cells = {draw_cell(index, 48).tobytes() for index in range(len(labels) * 13)}
+    assert len(cells) == len(labels) * 13
+    assert not cells & {image.tobytes() for image in sample}
 
 
-def test_it_learns_what_is_measured_on_the_cells():
-    images, features = cells(39, drawn=48, size=32)
-    assert images.shape == (39, 32, 32, 3)
-    assert images.dtype == torch.uint8
-    assert features.shape == (39, 89)
-    assert features.mean(0).abs().max() < 0.2  # but for what is cut off
+def test_it_learns_the_measured_features():
+    images, features = measure_cells(39, drawn=48, size=32)
+    assert (images.shape, images.dtype, features.shape) == ((39, 32, 32, 3), torch.uint8, (39, 89))
+    assert features.mean(0).abs().max() < 0.2  # not 0 because of the clipping
     (backbone, errors), (again, _) = (pretrain(images, features, epochs=15, batch_size=13) for _ in range(2))
     assert errors[-1] < 0.95 * errors[0]
     assert all(torch.equal(a, b) for a, b in zip(backbone.parameters(), again.parameters(), strict=True))
 
 
 def test_every_convnext_row_of_the_sample_starts_from_the_weights_in_git():
-    resolved = resolve(study_params())
+    resolved, path = resolve(study_params()), DRAWN_CELLS.as_posix()
     rows = {name: resolved[f"train/{name}"]["model"] for name in resolved["report"]["networks"]}
-    path = DRAWN_CELLS.as_posix()
-    assert {model["weights"] for name, model in rows.items() if name != "efficientnet"} == {path}
-    assert {model["name"] for model in rows.values() if model["weights"] == path} == {MODEL}
+    assert {(row["weights"], row["name"]) for name, row in rows.items() if name != "efficientnet"} == {(path, MODEL)}
     tracked = subprocess.run(["git", "ls-files", "--error-unmatch", path], cwd=ROOT, capture_output=True)
     assert tracked.returncode == 0
-    assert (ROOT / path).stat().st_size < 3_000_000
-    settings = Model(**rows["final"]).model_copy(update={"weights": str(ROOT / path)})
-    loaded = build(settings)[0].backbone.state_dict()
-    assert all(torch.equal(loaded[name], tensor) for name, tensor in load_file(ROOT / path).items())
+    backbone = build(Model(**rows["final"] | {"weights": str(ROOT / path)}))[0].backbone.state_dict()
+    assert all(torch.equal(backbone[name], tensor) for name, tensor in load_file(ROOT / path).items())

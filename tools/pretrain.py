@@ -1,9 +1,9 @@
-"""First weights of a small network, learned without labels: to see in the pixels what is measured on a cell's mask.
+"""Pretrain a small ConvNeXt without labels: it predicts the handcrafted features of synthetic cells from their pixels.
 
     python -m tools.pretrain  # half an hour on two CPU cores
 
-The 89 features of v2 on `polar` masks need no one who knows the classes. A network that predicts them from augmented
-images has found cell and nucleus, and their size, shape, colour and grain, before it learns its first label.
+The 89 features of v2 on `polar` masks need no classes. A network that predicts them from augmented images has learned
+to find cell and nucleus, and their size, shape, colour and texture, before it sees its first label.
 """
 
 import math
@@ -31,70 +31,69 @@ from wbc.segment import method
 from wbc.synthetic import draw
 
 SEED = 20240
-MODEL = "test_convnext3"  # of timm's small ones; the weights of another do not fit the sample's rows
-CELLS = 16_000  # of every class alike
-DRAWN = 128  # pixels a side when they are drawn and measured
-CROP = 0.75  # middle share of them that the network sees, as in the sample
-SIZE = 64  # pixels a side when it does
+MODEL = "test_convnext3"  # timm's name; the weights fit the sample's rows
+CELLS = 16_000  # of all classes equally
+DRAWN = 128  # side of the drawn and measured images in pixels
+CROP = 0.75  # central fraction that the network sees, as in the sample
+SIZE = 64  # side of the network's images in pixels
 EPOCHS = 16
 BATCH = 64  # cells per step
-LR = 2e-3  # highest learning rate, of one cycle
-WARM_UP = 0.05  # share of the steps in which the learning rate rises
+LR = 2e-3  # maximum of the one-cycle schedule
+WARM_UP = 0.05  # fraction of the steps in which the learning rate rises
 WEIGHT_DECAY = 0.05  # decoupled, on weights but not on norms and biases
 MASKS, FEATURES = "polar", "v2"
-SPREAD = 4.0  # standard deviations at which a feature's values are cut off
-# An image is turned, flipped and moved as in the ladder, but keeps what is measured on it: its size and its colours
+CLIP = 4.0  # standard deviations at which the values of a feature are clipped
+# Geometric augmentation only: size and colours, which are measured, stay as they are
 AUGMENT = Augment(
     flip=0.5, rotation=180, translate=0.1, scale=[1.0, 1.0], brightness=0.0, contrast=0.0, saturation=0.0,
     stain=0.0, erase=0.0, erase_scale=[0.02, 0.12],
 )  # fmt: skip
 
 
-def cell(index: int, drawn: int) -> np.ndarray:
-    """(drawn, drawn, 3) uint8: cell `index` of those to learn from; every class has its turn.
+def draw_cell(index: int, drawn: int) -> np.ndarray:
+    """Draw training cell `index` as (drawn, drawn, 3) uint8; the classes take turns.
 
-    `write_dataset` seeds its cells without a spawn key, so none of them is ever among these, whatever the seeds.
+    The seed has a spawn key and those of `write_dataset` have none, so no cell is ever part of a sample.
     """
     spawned = np.random.SeedSequence(SEED, spawn_key=(index,))
     return draw(CLASSES[index % len(CLASSES)], drawn, np.random.default_rng(spawned))[0]
 
 
-def measured(index: int, drawn: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A cell as the network gets it, (size, size, 3) uint8, and what is measured on it, (89,) float64."""
-    image = cell(index, drawn)
+def measure_cell(index: int, drawn: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the network's (size, size, 3) uint8 image of a cell and its (89,) float64 features."""
+    image = draw_cell(index, drawn)
     return resize(centre_crop(image, CROP), size), feature_set(FEATURES).extract(image, method(MASKS).segment(image))
 
 
-def cells(count: int = CELLS, drawn: int = DRAWN, size: int = SIZE) -> tuple[torch.Tensor, torch.Tensor]:
-    """All of them, on all cores: (N, H, W, 3) uint8, and (N, 89) float32 features of mean 0 and variance 1."""
+def measure_cells(count: int = CELLS, drawn: int = DRAWN, size: int = SIZE) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (N, H, W, 3) uint8 images and (N, 89) float32 features of mean 0 and variance 1."""
     tasks = ((index, drawn, size) for index in range(count))
-    found = list(parallel_map(measured, tasks, count, "draw"))
-    images, features = (np.stack(each) for each in zip(*found, strict=True))
+    images, features = map(np.stack, zip(*parallel_map(measure_cell, tasks, count, "draw"), strict=True))
     spread = features.std(0)
     features = (features - features.mean(0)) / np.where(spread > 0, spread, 1)
-    return torch.from_numpy(images), torch.from_numpy(features.clip(-SPREAD, SPREAD).astype(np.float32))
+    return torch.from_numpy(images), torch.from_numpy(features.clip(-CLIP, CLIP).astype(np.float32))
 
 
 def pretrain(
     images: torch.Tensor, features: torch.Tensor, epochs: int = EPOCHS, batch_size: int = BATCH
 ) -> tuple[nn.Module, list[float]]:
-    """A backbone that predicts (N, D) float32 features from augmented (N, H, W, 3) uint8 images by a linear layer.
+    """Train a backbone and a linear layer to predict (N, D) float32 features from (N, H, W, 3) uint8 images.
 
     Returns:
-        The backbone, and by epoch the mean squared error, 1 for a network that knows nothing.
+        The backbone, and the mean squared error of each epoch; the variance of the features is 1.
     """
     torch.manual_seed(SEED)
     backbone = timm.create_model(MODEL, num_classes=0).to(memory_format=torch.channels_last).train()
     head = nn.Linear(backbone.head_hidden_size, features.shape[1])
     prepare = Prepare({name: list(backbone.pretrained_cfg[name]) for name in ("mean", "std")}, AUGMENT)
     parameters = [*backbone.parameters(), *head.parameters()]
-    decayed, free = ([p for p in parameters if (p.ndim > 1) is wanted] for wanted in (True, False))
-    groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": free, "weight_decay": 0.0}]
+    groups = [
+        {"params": [p for p in parameters if (p.ndim > 1) is matrices], "weight_decay": decay}
+        for matrices, decay in ((True, WEIGHT_DECAY), (False, 0.0))
+    ]
     optimiser = torch.optim.AdamW(groups, LR, fused=True)
-    steps = math.ceil(len(images) / batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, LR, epochs * steps, pct_start=WARM_UP, cycle_momentum=False
-    )
+    steps = epochs * math.ceil(len(images) / batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LR, steps, pct_start=WARM_UP, cycle_momentum=False)
     errors = []
     for epoch in range(1, epochs + 1):
         losses = []
@@ -112,7 +111,7 @@ def pretrain(
 
 def main() -> None:
     torch.use_deterministic_algorithms(True)
-    backbone, _ = pretrain(*cells())
+    backbone, _ = pretrain(*measure_cells())
     with atomic(DRAWN_CELLS) as temporary:
         temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}))
     print(f"{MODEL}: {DRAWN_CELLS.stat().st_size / 2**20:.1f} MiB of weights, from {CELLS} cells, in {DRAWN_CELLS}")
