@@ -1,7 +1,6 @@
-"""Every handcrafted feature the straightforward way, with scikit-image and NumPy: what wbc.features is held against.
+"""The features of v1 and v2 with scikit-image and NumPy, which the tests compare with those of wbc.features.
 
-Nothing here uses wbc's code. Whole images are measured, as one would write it first; only OpenCV's rounding of grey and
-HSV to 8 bits is taken over, since it is part of the features' definition.
+Independent of wbc's code. Only OpenCV's conversion to 8-bit grey and HSV is the same, since it defines the features.
 """
 
 import cv2
@@ -15,7 +14,7 @@ PROPERTIES = ("contrast", "homogeneity", "energy", "correlation", "dissimilarity
 
 
 def v1(image: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-    """The 9 features by name; image (H, W, 3) uint8 RGB, mask (H, W) uint8 with a cell above 0."""
+    """The 9 features by name; image (H, W, 3) uint8 RGB, mask (H, W) uint8 above 0 in the cell."""
     cell = mask > 0
     shape = outline(cell)
     values = {f"cell_{name}": shape[name] for name in ("area", "perimeter", "eccentricity", "solidity")}
@@ -35,8 +34,7 @@ def v2(image: np.ndarray, mask: np.ndarray) -> dict[str, float]:
     values["nucleus_cell_ratio"] = nucleus.sum() / cell.sum()
 
     invariants = moments_hu(moments_normalized(moments_central(cell.astype(float))))
-    # scikit-image counts rows first, OpenCV columns: swapping the axes is a reflection, which turns the seventh's sign
-    invariants[6] *= -1
+    invariants[6] *= -1  # scikit-image and OpenCV order the axes differently: a reflection, which changes its sign
     for i, h in enumerate(invariants, start=1):
         values[f"hu_{i}"] = -np.sign(h) * np.log10(abs(h)) if abs(h) > 1e-18 else 0.0
 
@@ -55,18 +53,17 @@ def v2(image: np.ndarray, mask: np.ndarray) -> dict[str, float]:
         for angle, value in zip(ANGLES, graycoprops(matrix, name)[0], strict=True):
             values[f"glcm_{name}_{angle}"] = value
 
-    # beyond the image's border its last pixel goes on
-    grey = np.pad(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), 1, mode="edge")
+    grey = np.pad(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), 1, mode="edge")  # the border pixels repeat
     patterns = local_binary_pattern(grey, P=8, R=1, method="uniform")[1:-1, 1:-1][cell]
-    shares = np.histogram(patterns, bins=np.arange(11), density=True)[0]
-    return values | {f"lbp_{i}": share for i, share in enumerate(shares)}
+    fractions = np.histogram(patterns, bins=np.arange(11), density=True)[0]
+    return values | {f"lbp_{i}": fraction for i, fraction in enumerate(fractions)}
 
 
 ORACLES = {"v1": v1, "v2": v2}
 
 
 def outline(region: np.ndarray) -> dict[str, float]:
-    """The five measures of a region's shape; 0 where it is empty."""
+    """The five shape features of a region; 0 if it is empty."""
     names = ("area", "perimeter", "eccentricity", "solidity")
     if not region.any():
         return dict.fromkeys((*names, "circularity"), 0.0)
@@ -77,7 +74,7 @@ def outline(region: np.ndarray) -> dict[str, float]:
 
 
 def lobes(nucleus: np.ndarray) -> int:
-    """Parts of the nucleus deeper inside it than 0.6 of its deepest pixel."""
+    """Number of parts of the nucleus that are deeper inside than 0.6 of its largest depth."""
     depth = ndimage.distance_transform_edt(np.pad(nucleus, 1))
     return label(depth > 0.6 * depth.max(), connectivity=2).max()
 
@@ -85,5 +82,5 @@ def lobes(nucleus: np.ndarray) -> int:
 def cooccurrence(image: np.ndarray, cell: np.ndarray) -> np.ndarray:
     """(32, 32, 1, 4) counts of neighbouring grey levels, 32 of them, inside the cell."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    levels = np.where(cell, grey // 8 + 1, 0)  # the background has a level of its own, which is then dropped
+    levels = np.where(cell, grey // 8 + 1, 0)  # 0 is the background, dropped below
     return graycomatrix(levels, [1], np.deg2rad(ANGLES), levels=33, symmetric=True)[1:, 1:]

@@ -1,14 +1,12 @@
-"""How well and how fast each segmentation method finds cell and nucleus, on images with true masks.
+"""Scores and time of each segmentation method, on images with true masks.
 
     python -m benchmarks.segmentation FOLDER --json segmentation.json
 
-FOLDER holds pairs of `NAME.png` and `NAME_mask.png`, the mask's values being 0 background, 128 cytoplasm, 255 nucleus.
+FOLDER holds pairs of `NAME.png` and `NAME_mask.png`, with mask values 0 background, 128 cytoplasm and 255 nucleus. The
+table gives means over the images: Dice and IoU, the fraction of failures (`wbc.segment.failed`, which needs no true
+mask) and the time on one core without decoding, of the fastest repetition, at the images' own size and the challenge's.
 
-The table gives the means over the images of Dice and IoU, the share of failures (see `wbc.segment.failed`, which needs
-no truth) and milliseconds of one core's time per image, decoding excluded: of each image the fastest repetition, then
-the mean over the images, once at the images' own size and once scaled to the challenge's.
-
-Needs OpenCV, scikit-image, scipy, pandas, Pillow, pydantic and tqdm: no DVC, no PyTorch.
+Needs OpenCV, scikit-image, SciPy, pandas, Pillow, pydantic and tqdm: no DVC, no PyTorch.
 """
 
 import argparse
@@ -21,22 +19,25 @@ from wbc.core.compute import pin
 from wbc.core.errors import UserError
 
 CHALLENGE = (370, 368)  # width and height of the challenge's images
-COLUMNS = ("cell_dice", "cell_iou", "nucleus_dice", "nucleus_iou", "failed", "ms", "ms_challenge")
+FORMATS = {"cell_dice": ".3f", "cell_iou": ".3f", "nucleus_dice": ".3f", "nucleus_iou": ".3f", "failed": ".1%"}
+FORMATS |= {"ms": ".1f", "ms_challenge": ".1f"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="holds NAME.png and NAME_mask.png")
+    parser.add_argument("folder", type=Path, help="with NAME.png and NAME_mask.png")
     parser.add_argument("--repeats", type=int, default=3, help="timed calls per image (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     pin(1, "native")
     try:
-        pairs = read_pairs(arguments.folder)
+        results = measure(read_pairs(arguments.folder), max(1, arguments.repeats))
     except UserError as error:
         sys.exit(f"error: {error}")
-    results = measure(pairs, max(1, arguments.repeats))
-    show(results, len(pairs))
+    print(f"\n| method | images | {' | '.join(FORMATS)} |\n| --- | ---: |{' ---: |' * len(FORMATS)}")
+    for name, values in results.items():
+        cells = [format(values[key], spec) if key in values else "–" for key, spec in FORMATS.items()]
+        print(f"| `{name}` | {values['images']} | {' | '.join(cells)} |")
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
 
@@ -45,30 +46,27 @@ def read_pairs(folder: Path) -> list[tuple]:
     """Images, (H, W, 3) uint8 RGB, each with its mask, (H, W) uint8 of 0, 1 and 2.
 
     Raises:
-        UserError: no such folder, no pair in it, or a pair that cannot be used, by name.
+        UserError: a pair that cannot be used, by name, or no pair at all.
     """
     from wbc.dataset.images import ImageError, decode, read_mask
 
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
     pairs = []
     for path in sorted(folder.glob("*_mask.png")):
         picture = path.with_name(path.name.removesuffix("_mask.png") + ".png")
         try:
             image = decode(picture.read_bytes())
-            truth = read_mask(path, image.shape[:2])
+            pairs.append((image, read_mask(path, image.shape[:2])))
         except OSError as error:
             raise UserError(f"{picture}: {error.strerror}") from None
         except ImageError as error:
             raise UserError(f"{picture} and its mask: {error}") from None
-        pairs.append((image, truth))
     if not pairs:
-        raise UserError(f"{folder}: holds no pair of NAME.png and NAME_mask.png")
+        raise UserError(f"{folder}: no pair of NAME.png and NAME_mask.png")
     return pairs
 
 
 def measure(pairs: list[tuple], repeats: int) -> dict[str, dict[str, float]]:
-    """Every figure of `COLUMNS` that applies, by method."""
+    """The number of images and the figures of `FORMATS` that apply, by method."""
     import cv2
     import pandas as pd
     from tqdm import tqdm
@@ -78,38 +76,24 @@ def measure(pairs: list[tuple], repeats: int) -> dict[str, dict[str, float]]:
     cv2.setNumThreads(1)
     results = {}
     for name in METHODS:
-        segment, nucleus = method(name).segment, method(name).NUCLEUS
-        rows = []
+        segment, nucleus, rows = method(name).segment, method(name).NUCLEUS, []
         for image, truth in tqdm(pairs, name, disable=None):
             mask = segment(image)
-            row = {"failed": failed(mask, nucleus), **score(mask, truth, nucleus)}
-            row["ms"] = fastest(segment, image, repeats)
-            row["ms_challenge"] = fastest(segment, cv2.resize(image, CHALLENGE), repeats)
-            rows.append(row)
+            times = {"ms": fastest(segment, image, repeats)}
+            times["ms_challenge"] = fastest(segment, cv2.resize(image, CHALLENGE), repeats)
+            rows.append({"failed": failed(mask, nucleus), **score(mask, truth, nucleus), **times})
         results[name] = {"images": len(pairs), **pd.DataFrame(rows).mean().to_dict()}
     return results
 
 
 def fastest(segment, image, repeats: int) -> float:
-    """Milliseconds of processor time of the fastest of some calls: what else runs on the machine only adds to it."""
-
-    def seconds() -> float:
+    """Processor time of the fastest call in ms: other programs can only add to it."""
+    times = []
+    for _ in range(repeats):
         started = time.process_time()
         segment(image)
-        return time.process_time() - started
-
-    return 1000 * min(seconds() for _ in range(repeats))
-
-
-def show(results: dict[str, dict[str, float]], images: int) -> None:
-    """Print the figures as Markdown."""
-    print(f"\nn = {images} images\n")
-    print("| method | cell Dice | IoU | nucleus Dice | IoU | failed | ms | ms at 368×370 |")
-    print("| --- |" + " ---: |" * len(COLUMNS))
-    for name, values in results.items():
-        cells = [f"{values[c]:.3f}" if c in values else "–" for c in COLUMNS[:4]]
-        cells += [f"{values['failed']:.1%}", f"{values['ms']:.1f}", f"{values['ms_challenge']:.1f}"]
-        print(f"| `{name}` | " + " | ".join(cells) + " |")
+        times.append(time.process_time() - started)
+    return 1000 * min(times)
 
 
 if __name__ == "__main__":
