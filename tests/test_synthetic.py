@@ -29,16 +29,10 @@ def draw_many(label, size, count):
     return [draw(label, size, np.random.default_rng([11, i])) for i in range(count)]
 
 
-def test_same_arguments_give_the_same_bytes(dataset, tmp_path):
-    def contents(folder):
-        return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
-
+def test_same_arguments_give_the_same_bytes_and_labels_match_the_files(dataset, labels, tmp_path):
     write_dataset(tmp_path, COUNTS, size=32, seed=5)
-    assert contents(tmp_path) == contents(dataset)
-
-
-def test_labels_match_the_files(dataset, labels):
-    assert list(labels) == ["ID", "labels", "part"]
+    first, second = ({p.relative_to(of): p.read_bytes() for p in of.rglob("*.*")} for of in (dataset, tmp_path))
+    assert first == second
     for files in ("images/*.jpg", "masks/*.png"):
         assert {path.stem for path in dataset.glob(files)} == set(labels["ID"])
     for part, counts in COUNTS.items():
