@@ -33,7 +33,7 @@ TABLE = (
         for angle, step in ANGLES.items()
     ),
     *(
-        Feature(name, f"share of the cell's pixels with {pattern}", "1", "§3.2.2; Ojala 2002")
+        Feature(name, f"fraction of the cell's pixels with {pattern}", "1", "§3.2.2; Ojala 2002")
         for name, pattern in LBP.items()
     ),
 )

@@ -30,7 +30,7 @@ TABLE = (
         for name, (text, unit) in GLCM.items()
     ),
     *(
-        Feature(f"chromatin_{name}", f"share of the chromatin's pixels with {text}", "1", "Ojala 2002")
+        Feature(f"chromatin_{name}", f"fraction of the chromatin's pixels with {text}", "1", "Ojala 2002")
         for name, text in LBP.items()
     ),
     *(Feature(f"chromatin_{c}_skew", SKEW.format(CHANNELS[c][0]), "1", "own") for c in "rgb"),

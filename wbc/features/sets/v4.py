@@ -1,12 +1,7 @@
 """The features of `v3`, independent of magnification and light: of the cell at a fixed size, on a white slide.
 
-<<<<<<< HEAD
 The effects of microscope, camera and lamp are divided out of each image, so that a model can be applied to another
-laboratory's cells. docs/results.md, "Other laboratories", has the gain there and the loss on the own.
-=======
-What a microscope, its camera and its lamp add is divided out of each image alone, so a model of one laboratory's cells
-reads another's: docs/results.md, "Other laboratories", has what this wins there and costs at home.
->>>>>>> b7da297 (wip)
+laboratory's cells. docs/results.md, "Other laboratories", has the gain there and the cost on the own images.
 """
 
 import cv2
