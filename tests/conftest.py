@@ -1,4 +1,4 @@
-"""Shared by all tests: pinned numerics, and settings small enough to train in a second."""
+"""Shared by all tests: pinned numerics, small settings, small models and the tiny study."""
 
 import functools
 import os
@@ -8,8 +8,29 @@ import pytest
 
 from wbc.core.compute import pin
 
-pin(threads=1, isa="avx2")  # before anything imports NumPy or PyTorch
+pin(threads=1, isa="avx2")  # before NumPy and PyTorch are imported
 os.environ.setdefault("TQDM_DISABLE", "1")
+
+import cv2
+import numpy as np
+import torch
+from filelock import FileLock
+
+from stages import ingest
+from study import alone, clone, make, pack, study_params, write_settings
+from wbc.classical.model import Classical, fit_reference
+from wbc.classical.models import classifiers
+from wbc.config.resolve import resolve
+from wbc.config.schema import Training
+from wbc.core.io import write_csv
+from wbc.dataset.images import decode
+from wbc.features import feature_set
+from wbc.network import reference
+from wbc.network.model import Network, build
+from wbc.network.pixels import Part, Pixels
+from wbc.segment import method
+from wbc.sources.wbcbench import LISTS
+from wbc.synthetic import draw
 
 
 def pytest_collection_modifyitems(items):
@@ -20,18 +41,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def params():
-    """params.yaml, but for what somebody added to the study; free to change."""
-    from study import study_params
-
+    """params.yaml without what somebody added to the study; free to change."""
     return study_params()
 
 
 @pytest.fixture
 def tiny_row(params):
     """Settings of a training that takes seconds."""
-    from wbc.config.resolve import resolve
-    from wbc.config.schema import Training
-
     params["profile"] = "sample"
     values = resolve(params)["train/convnext_restarts"]
     values["model"] |= {"name": "test_convnext", "weights": "none"}
@@ -43,15 +59,12 @@ def tiny_row(params):
 @pytest.fixture
 def ingest_stage(tmp_path, monkeypatch, params, capsys):
     """The stage in an empty folder: run with settings of `data`, it returns what is printed, as one line."""
-    from stages.ingest import main
-    from study import write_settings
-
     monkeypatch.chdir(tmp_path)
 
     def run(**data):
         params["data"] |= data
         write_settings(params, "ingest")
-        main("study")
+        ingest.main("study")
         return " ".join(capsys.readouterr().out.split())
 
     return run
@@ -60,11 +73,6 @@ def ingest_stage(tmp_path, monkeypatch, params, capsys):
 @pytest.fixture
 def coloured():
     """40 images of 32×32 in two colours with their targets, 0 and 1: what a network learns at once."""
-    import numpy as np
-    import torch
-
-    from wbc.network.pixels import Part, Pixels
-
     rng = np.random.default_rng(0)
     targets = np.arange(40) % 2
     colours = np.array([[200, 60, 60], [60, 60, 200]])[targets][:, None, None]
@@ -76,23 +84,15 @@ def coloured():
 @pytest.fixture
 def trained(tiny_row, coloured):
     """A network that knows where `coloured` lies; untrained otherwise."""
-    import torch
-
-    from wbc.network.model import Network, build
-    from wbc.network.reference import fit_reference
-
     torch.manual_seed(0)
     model, normalisation = build(tiny_row.model)
-    known = fit_reference(model.backbone, normalisation, coloured, coloured)
+    known = reference.fit_reference(model.backbone, normalisation, coloured, coloured)
     return Network(model.eval(), tiny_row.model_dump(exclude_none=True), normalisation, 32, known, temperature=0.4)
 
 
 @pytest.fixture(scope="session")
 def smear(tmp_path_factory):
     """Four drawn cells, and a grey image without one, as files."""
-    import cv2
-    import numpy as np
-
     folder = tmp_path_factory.mktemp("smear")
     cells(["SNE", "LY", "MO", "EO"], folder)
     cv2.imwrite(str(folder / "grey.png"), np.full((40, 30, 3), 200, np.uint8))
@@ -102,12 +102,6 @@ def smear(tmp_path_factory):
 @pytest.fixture(scope="session")
 def measured(smear):
     """(5, 120) features of the smear, as the stages `segment` and `features` measure them."""
-    import numpy as np
-
-    from wbc.dataset.images import decode
-    from wbc.features import feature_set
-    from wbc.segment import method
-
     images = [decode(path.read_bytes()) for path in sorted(smear.iterdir())]
     return np.stack([feature_set("v3").extract(image, method("polar").segment(image)) for image in images])
 
@@ -115,11 +109,6 @@ def measured(smear):
 @pytest.fixture(scope="session")
 def classical(measured):
     """LDA on features around the smear's, of all classes but the last."""
-    import numpy as np
-
-    from wbc.classical.model import Classical, fit_reference
-    from wbc.classical.models import classifiers
-
     target, fold = np.arange(120) % 12, np.arange(120) // 12 % 5
     features = measured[np.arange(120) % 4] + measured.std(0) * np.random.default_rng(0).normal(size=(120, 120))
     model = classifiers("hist", False, 0)["lda"].fit(features, target)
@@ -128,15 +117,10 @@ def classical(measured):
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory):
-    """The tiny study, reproduced once; a test leaves it as it was, or works in a clone.
+    """The tiny study, made once; a test leaves it as it was, or works in a clone.
 
-    Processes of pytest-xdist have a clone each, of the one that the first of them made. They share its cache, and so
-    what DVC knows of earlier runs.
+    Each process of pytest-xdist has a clone of the one that the first of them made, and shares its cache.
     """
-    from filelock import FileLock
-
-    from study import clone, make
-
     path = tmp_path_factory.getbasetemp() / "study"
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return make(path)
@@ -147,20 +131,9 @@ def study(tmp_path_factory):
     return clone(first, path, cache=first)
 
 
-@pytest.fixture
-def changed_study(study):
-    """The tiny study, for a test that changes it: put back afterwards, also where the test fails."""
-    from study import restore
-
-    yield study
-    restore(study)
-
-
 @pytest.fixture(scope="session")
 def packed(tmp_path_factory):
     """A folder with what one training needs, of the row `alone` and few images; a test works in a copy."""
-    from study import alone, pack
-
     path = tmp_path_factory.mktemp("packed")
     pack(path, alone)
     return path
@@ -168,11 +141,6 @@ def packed(tmp_path_factory):
 
 def cells(labels, folder, first=0):
     """Drawn 368×370 JPEGs of the given classes in `folder`; their names."""
-    import cv2
-    import numpy as np
-
-    from wbc.synthetic import draw
-
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"{first + i:08d}.jpg" for i in range(len(labels))]
     for i, (name, label) in enumerate(zip(names, labels, strict=True)):
@@ -203,9 +171,6 @@ def archives(tmp_path_factory):
 
 
 def wbcbench(root):
-    from wbc.core.io import write_csv
-    from wbc.sources.wbcbench import LISTS
-
     header = ["", "ID", "labels", "split", "site"]  # the odd ones are a saved index and one more
     for i, (name, folder) in enumerate(zip(LISTS, ("phase1", "phase2/train", "phase2/eval"), strict=True)):
         labels = ["SNE"] * 8 + ["LY"] * 4 + ["BNE"] * 2 + ["PLY"] * (i == 0)
@@ -217,8 +182,6 @@ def wbcbench(root):
 
 
 def kaggle(root):
-    from wbc.core.io import write_csv
-
     labels = ["SNE"] * 12 + ["LY"] * 6 + ["BL"] * 4 + ["PLY"]
     ids = [name.removesuffix(".jpg") for name in cells(labels, root / "images/train")]
     write_csv(root / "train.csv", ["ID", "labels"], zip(ids, labels, strict=True))

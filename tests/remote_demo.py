@@ -1,7 +1,7 @@
 """What a team does with a remote, on an S3 server of this machine's own: `make remote-demo`.
 
 Clones this repository with its data and models into a temporary folder, pushes them, goes on in a second clone, and
-shows each command with what it says. The server is Moto's; it keeps what it is given in memory.
+shows each command with its output. The server is Moto's; it keeps everything in memory.
 """
 
 import hashlib
@@ -9,11 +9,11 @@ import logging
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import boto3
 from moto.server import ThreadedMotoServer
@@ -21,7 +21,6 @@ from moto.server import ThreadedMotoServer
 BUCKET = "wbc"
 ACCOUNT = {"AWS_ACCESS_KEY_ID": "anyone", "AWS_SECRET_ACCESS_KEY": "anything", "AWS_DEFAULT_REGION": "us-east-1"}
 MODEL = "runs/final-0/train/model.safetensors"
-SETTING = "+ladder.final.tta={temperature: 0.5}"
 
 
 @contextmanager
@@ -30,16 +29,11 @@ def server() -> Iterator[boto3.client]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would print every request
     moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     moto.start()
-    before = dict(os.environ)
-    os.environ |= ACCOUNT
-    try:
+    with mock.patch.dict(os.environ, ACCOUNT):
         client = boto3.client("s3", endpoint_url="http://{}:{}".format(*moto.get_host_and_port()))
         client.create_bucket(Bucket=BUCKET)
         yield client
-    finally:
-        os.environ.clear()
-        os.environ |= before
-        moto.stop()
+    moto.stop()
 
 
 def objects(client: boto3.client) -> list[str]:
@@ -57,16 +51,17 @@ def tamper(client: boto3.client, model: Path) -> None:
 
 
 def walk(source: Path, folder: Path, client: boto3.client) -> dict[str, str]:
-    """Show the walk through in `folder`; what each command said."""
+    """Run all commands in clones below `folder`, and return the output of each."""
     said = {}
 
-    def show(where: str, command: str) -> None:
-        print(f"\n{where}$ {command}", flush=True)
-        done = subprocess.run(
-            command, shell=True, cwd=folder / where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        said[f"{where}$ {command}"] = done.stdout
-        print(done.stdout.strip(), flush=True)
+    def show(where: str, *commands: str) -> None:
+        for command in commands:
+            print(f"\n{where}$ {command}", flush=True)
+            done = subprocess.run(
+                command, shell=True, cwd=folder / where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            said[f"{where}$ {command}"] = done.stdout
+            print(done.stdout.strip(), flush=True)
 
     def clone(of: Path, name: str) -> None:
         print(f"\n$ git clone {of.name} {name}")
@@ -75,46 +70,33 @@ def walk(source: Path, folder: Path, client: boto3.client) -> dict[str, str]:
             subprocess.run(["git", "config", key, value], cwd=folder / name, check=True)
 
     clone(source, "here")
-    cache = subprocess.run(
-        ["dvc", "cache", "dir"], cwd=source, check=True, capture_output=True, text=True
-    ).stdout.strip()
-    shutil.copytree(source / cache, folder / "here/.dvc/cache", ignore=shutil.ignore_patterns("*.tmp"))
-    show("here", f"dvc remote add --default storage s3://{BUCKET}/study")
-    show("here", f"dvc remote modify storage endpointurl {client.meta.endpoint_url}")
-    show("here", "dvc remote modify storage verify true")
-    show("here", "git commit --quiet --all --message 'A remote'")
-    show("here", "dvc push --quiet --run-cache")
-    print(f"{len(objects(client))} objects in the bucket")
-
+    cache = subprocess.run(["dvc", "cache", "dir"], cwd=source, check=True, capture_output=True, text=True).stdout
+    shutil.copytree(source / cache.strip(), folder / "here/.dvc/cache", ignore=shutil.ignore_patterns("*.tmp"))
+    show(
+        "here",
+        f"dvc remote add --default storage s3://{BUCKET}/study",
+        f"dvc remote modify storage endpointurl {client.meta.endpoint_url}",
+        "dvc remote modify storage verify true",
+        "git commit --quiet --all --message 'A remote'",
+        "dvc push --quiet --run-cache",
+    )
+    before = len(objects(client))
+    print(f"{before} objects in the bucket")
     clone(folder / "here", "there")
-    show("there", "dvc pull --quiet --run-cache")
-    show("there", "dvc repro")
-    show("there", f"dvc exp run --name sharper -S '{SETTING}'")
-    show("there", "dvc exp push origin sharper")
-
+    run = "dvc exp run --name sharper -S tta.temperature=0.5"
+    show("there", "dvc pull --quiet --run-cache", "dvc repro", run, "dvc exp push origin sharper")
     clone(folder / "here", "elsewhere")
-    show("elsewhere", "dvc exp pull origin sharper")
-    show("elsewhere", "dvc exp apply sharper")
-    show("elsewhere", "dvc repro")
-    show("elsewhere", "dvc metrics diff")
-
+    show("elsewhere", "dvc exp pull origin sharper", "dvc exp apply sharper", "dvc repro", "dvc metrics diff")
     before = len(objects(client))
     show("here", "dvc gc --quiet --workspace --cloud --force")
     print(f"{before - len(objects(client))} of {before} objects are gone from the bucket: the experiment's")
-
     tamper(client, folder / "there" / MODEL)
     print(f"\nOne byte of {MODEL} is changed in the bucket.")
     clone(folder / "here", "tampered")
-    show("tampered", f"dvc pull {MODEL}")
-    show("tampered", f"ls {MODEL}")
+    show("tampered", f"dvc pull {MODEL}", f"ls {MODEL}")
     return said
 
 
-def main() -> None:
-    source = Path(__file__).parent.parent
-    with tempfile.TemporaryDirectory() as folder, server() as client:
-        walk(source, Path(folder), client)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    with tempfile.TemporaryDirectory() as temporary, server() as client:
+        walk(Path(__file__).parent.parent, Path(temporary), client)

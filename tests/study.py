@@ -12,6 +12,7 @@ from unittest import mock
 
 import networkx as nx
 import numpy as np
+from dvc.repo import Repo
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -22,10 +23,11 @@ from wbc.core.io import write_text
 from wbc.features import feature_set
 
 ROOT = Path(__file__).parent.parent
-LADDER = (
-    *("efficientnet", "convnext_cosine", "convnext_restarts", "mixup", "freeze", "cutmix", "final"),  # the report's
-    "tuned",
-)
+OURS = {  # names in params.yaml; somebody may have added others
+    "ladder": ["efficientnet", "convnext_cosine", "convnext_restarts", "mixup", "freeze", "cutmix", "final", "tuned"],
+    "features": ["v1", "v2", "v3"],
+    "external": ["laboratory"],
+}
 TINY = {
     "compute": {"threads": 1},
     "synthetic": {"train": 60, "test": 26, "minimum_train": 3, "minimum_test": 1, "laboratory": 13, "size": 48},
@@ -37,17 +39,23 @@ TINY = {
 }
 ROWS = {
     "convnext_restarts": {"schedule": {"name": "restarts"}},
-    "final": {
-        "loss": {"gamma": 1.0},
-        "train": {"freeze": 1},
-        "mix": {"mixup_alpha": 0.4, "cutmix_alpha": 1.0},
-    },
+    "final": {"loss": {"gamma": 1.0}, "train": {"freeze": 1}, "mix": {"mixup_alpha": 0.4, "cutmix_alpha": 1.0}},
     "tuned": {
         "from": "base",
         "model": {"name": "tf_efficientnet_lite0", "weights": "imagenet"},
         "loss": {"name": "cross_entropy"},
         "train": {"sampler": "shuffle", "epochs": 1, "retrain": 1},
     },
+}
+ALONE = {
+    "compute": {"threads": 1},
+    "data": {"source": "folder"},
+    "images": {"size": 32, "crop": 1.0},
+    "model": {"name": "test_convnext", "weights": "none", "hidden": 16, "dropout": 0.0},
+    "optim": {"lr_backbone": 1e-3},
+    "train": {"validation": 0.34, "epochs": 10, "patience": 10, "batch_size": 7},
+    "augment": {"flip": 0.0, "rotation": 0, "translate": 0.0, "scale": [1.0, 1.0]}
+    | dict.fromkeys(("brightness", "contrast", "saturation", "erase"), 0.0),
 }
 COPIED = ("stages", "wbc", "dvc.yaml", "params.yaml", "data/public_scores.csv")
 COPIED += ("data/weights", ".dvc/plots", ".gitattributes", ".gitignore", ".dvcignore")
@@ -64,8 +72,8 @@ def study_params() -> dict:
 
 
 def without_additions(params: dict) -> dict:
-    for group, names in (("ladder", LADDER), ("features", ("v1", "v2", "v3")), ("external", ("laboratory",))):
-        for name in params[group].keys() - {*names}:
+    for group, names in OURS.items():
+        for name in params[group].keys() - names:
             del params[group][name]
     params |= {"rows": [], "repeats": [0]}
     params["blend"] |= {"row": "tuned", "features": "v3", "classifier": "lda"}
@@ -73,22 +81,41 @@ def without_additions(params: dict) -> dict:
     return params
 
 
-def start(path: Path, change: Callable[[dict], None]) -> None:
-    """A git and DVC repository of this code in `path`, on the branch main, after a change to params.yaml."""
-    git(path, "init", "-q", "-b", "main")
-    name_the_author(path)
-    dvc(path, "init", "-q")
-    dvc(path, "config", "core.analytics", "false")
-    for name in COPIED:
-        source, target = ROOT / name, path / name
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+def tiny(params: dict) -> None:
+    """Three rows that train in seconds."""
+    shrink(without_additions(params), TINY)
+    params["ladder"] = ROWS
+
+
+def alone(params: dict) -> None:
+    """A ladder of one row, `alone`, without augmentation."""
+    shrink(without_additions(params), ALONE)
+    params["ladder"] = {"alone": {}}
+    params["blend"]["row"], params["robustness"]["rows"] = "alone", []
+
+
+def shrink(params: dict, smaller: dict) -> None:
+    """Give the sample's profile these values."""
+    for key, value in smaller.items():
+        if isinstance(value, dict):
+            shrink(params[key], value)
         else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target)
-    write_params(path, change)
-    git(path, "add", "-A")
-    git(path, "commit", "-qm", "study")
+            report = params[key]["report"] if isinstance(params[key], dict) else params[key]
+            params[key] = {"report": report, "sample": value}
+
+
+def set_knob(params: dict, change: str) -> None:
+    """Set `knob=value` in the values of params.yaml as `dvc exp run -S` does: `+` adds one, `~knob` takes one out."""
+    new, (knob, _, text) = change.startswith("+"), change.lstrip("+~").partition("=")
+    *parents, last = knob.split(".")
+    node = params
+    for parent in parents:
+        node = node.setdefault(parent, {}) if new else node[parent]
+    assert new or last in node, f"no knob {knob}"
+    if change.startswith("~"):
+        del node[last]
+    else:
+        node[last] = YAML(typ="safe", pure=True).load(text)
 
 
 def write_params(path: Path, change: Callable[[dict], None]) -> None:
@@ -106,65 +133,45 @@ def write_settings(params: dict, *stages: str) -> None:
             write_text(f"settings/{name}.yaml", dumped(values))
 
 
-def make(path: Path) -> Path:
-    """Reproduce the tiny study in `path`, a new folder, and commit it there.
+def start(path: Path, change: Callable[[dict], None]) -> None:
+    """A git and DVC repository of this code in `path`, on the branch main, after a change to params.yaml."""
+    git(path, "init", "-q", "-b", "main")
+    name_the_author(path)
+    dvc(path, "init", "-q")
+    dvc(path, "config", "core.analytics", "false")
+    for source, target in ((ROOT / name, path / name) for name in COPIED):
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+    write_params(path, change)
+    git(path, "add", "-A")
+    git(path, "commit", "-qm", "study")
 
-    All stages run in this process, which `dvc repro` would start a process each for; DVC then records the outputs.
-    """
-    from dvc.repo import Repo
 
-    making = path.with_name(f"{path.name}.part")
-    making.mkdir()
-    start(making, tiny)
-    with contextlib.chdir(making), mock.patch.dict(os.environ, environment()), Repo() as repo:
+def reproduce(path: Path) -> None:
+    """Run all stages in this process, since `dvc repro` would start one for each; then let DVC record the outputs."""
+    with contextlib.chdir(path), mock.patch.dict(os.environ, environment()), Repo() as repo:
         for stage in reversed(list(nx.topological_sort(repo.index.graph))):
             main(*stage.cmd.split()[3:])
         repo.commit(force=True)
+    shutil.rmtree(path / ".scratch")
+
+
+def make(path: Path) -> Path:
+    """Make the tiny study in `path`, a new folder, and commit it there."""
+    making = path.with_name(f"{path.name}.part")
+    making.mkdir()
+    start(making, tiny)
+    reproduce(making)
     git(making, "add", "-A")
     git(making, "commit", "-qm", "results")
     return making.rename(path)
 
 
-def tiny(params: dict) -> None:
-    without_additions(params)
-    shrink(params, TINY)
-    params["ladder"] = ROWS
-
-
-def shrink(params: dict, smaller: dict) -> None:
-    """Give the sample's profile these values."""
-    for key, value in smaller.items():
-        if isinstance(value, dict):
-            shrink(params[key], value)
-        else:
-            report = params[key]["report"] if isinstance(params[key], dict) else params[key]
-            params[key] = {"report": report, "sample": value}
-
-
-ALONE = {
-    "compute": {"threads": 1},
-    "data": {"source": "folder"},
-    "images": {"size": 32, "crop": 1.0},
-    "model": {"name": "test_convnext", "weights": "none", "hidden": 16, "dropout": 0.0},
-    "optim": {"lr_backbone": 1e-3},
-    "train": {"validation": 0.34, "epochs": 10, "patience": 10, "batch_size": 7},
-    "augment": {"flip": 0.0, "rotation": 0, "translate": 0.0, "scale": [1.0, 1.0]},
-}
-ALONE["augment"] |= dict.fromkeys(("brightness", "contrast", "saturation", "erase"), 0.0)
-
-
-def alone(params: dict) -> None:
-    """A ladder of one row, `alone`, in which no process draws anything for itself."""
-    shrink(params, ALONE)
-    without_additions(params)
-    params["ladder"] = {"alone": {}}
-    params["blend"]["row"], params["robustness"]["rows"] = "alone", []
-
-
 def pack(path: Path, change: Callable[[dict], None]) -> None:
     """Settings and packed images in `path`, after a change to params.yaml: of two classes that take time to learn."""
-    from stages import configure, ingest, pack, split
-
     rng = np.random.default_rng(0)
     for part, count in (("train", 20), ("test", 2)):
         for label, colour in (("SNE", (131, 128, 125)), ("LY", (125, 128, 131))):
@@ -175,27 +182,8 @@ def pack(path: Path, change: Callable[[dict], None]) -> None:
                 Image.fromarray(image).save(folder / f"{part}-{label}-{number}.png")
     write_params(path, change)
     with contextlib.chdir(path):
-        for stage, *repeat in ((configure,), (ingest, "study"), (split, "0"), (pack, "study")):
-            stage.main(*repeat)
-
-
-def set_knob(params: dict, change: str) -> None:
-    """Set `knob=value` in the values of params.yaml as `dvc exp run -S` does: `+` adds one, `~knob` takes one out."""
-    new, (knob, _, text) = change.startswith("+"), change.lstrip("+~").partition("=")
-    *parents, last = knob.split(".")
-    node = params
-    for parent in parents:
-        node = node.setdefault(parent, {}) if new else node[parent]
-    assert new or last in node, f"no knob {knob}"
-    if change.startswith("~"):
-        del node[last]
-    else:
-        node[last] = YAML(typ="safe", pure=True).load(text)
-
-
-def name_the_author(path):
-    git(path, "config", "user.email", "test@example.com")
-    git(path, "config", "user.name", "test")
+        for stage in (("configure",), ("ingest", "study"), ("split", "0"), ("pack", "study")):
+            main(*stage)
 
 
 def clone(source: Path, path: Path, cache: Path | None = None) -> Path:
@@ -206,6 +194,11 @@ def clone(source: Path, path: Path, cache: Path | None = None) -> Path:
         dvc(path, "cache", "dir", "--local", dvc(cache, "cache", "dir").strip())
         dvc(path, "checkout", "-q")
     return path
+
+
+def name_the_author(path):
+    git(path, "config", "user.email", "test@example.com")
+    git(path, "config", "user.name", "test")
 
 
 def run(path, *command, check=True, cores=1):
@@ -231,11 +224,3 @@ def dvc(path, *arguments, **options):
 def ran(output: str) -> set[str]:
     """The stages that DVC found changed: it ran them or, where another test had, took them from its run cache."""
     return set(re.findall(r"^(?:Running stage|Stage) '(.*)'(?::$| is cached - skipping run)", output, re.MULTILINE))
-
-
-def restore(study):
-    """Back to the study as it was committed."""
-    git(study, "checkout", "-q", ".")
-    git(study, "clean", "-qfd")
-    dvc(study, "checkout", "-q")
-    assert not ran(dvc(study, "repro"))

@@ -5,9 +5,8 @@ import pytest
 import remote_demo
 from study import environment, ran
 
-pytestmark = pytest.mark.slow
 
-
+@pytest.mark.slow
 def test_a_team_shares_its_work_through_a_bucket(study, tmp_path, monkeypatch):
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
@@ -16,7 +15,6 @@ def test_a_team_shares_its_work_through_a_bucket(study, tmp_path, monkeypatch):
     assert not ran(said["there$ dvc repro"])
     assert not ran(said["elsewhere$ dvc repro"])
     assert "final.val_f1_tta" in said["elsewhere$ dvc metrics diff"]
-    model, refused = remote_demo.MODEL, said[f"tampered$ dvc pull {remote_demo.MODEL}"]
     failed = "ERROR: failed to pull data from the cloud - Checkout failed for following targets:"
-    assert f"{failed}\nruns/final-0/train\n" in refused
-    assert not (tmp_path / "tampered" / model).exists()
+    assert f"{failed}\nruns/final-0/train\n" in said[f"tampered$ dvc pull {remote_demo.MODEL}"]
+    assert not (tmp_path / "tampered" / remote_demo.MODEL).exists()
