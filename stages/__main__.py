@@ -17,18 +17,21 @@ BEFORE = {"predict": "train", "embed": "predict", "robustness": "train"}  # by s
 def main(stage: str, *arguments: str) -> None:
     paths = SETTINGS / stage / f"{'-'.join(arguments[:1])}.yaml", SETTINGS / f"{stage}.yaml"
     settings = next((read_yaml(path) for path in paths if path.exists()), {})
-    before = Path("runs", "-".join(arguments), BEFORE.get(stage, ""), NOTE)
-    if (settings == LEFT_OUT and stage in ("train", "blend")) or (stage in BEFORE and before.exists()):
-        return leave_out(stage, *arguments)
+    folder = Path("runs", "-".join(("best", *arguments) if stage == "blend" else arguments))
+    if (settings == LEFT_OUT and stage in ("train", "blend")) or (
+        stage in BEFORE and (folder / BEFORE[stage] / NOTE).exists()
+    ):
+        return leave_out(stage, folder)
     if "compute" in settings:
         pin(**settings["compute"])  # before the stage imports NumPy and PyTorch
     gc.set_threshold(50_000)  # importing PyTorch makes half a million objects, which Python would scan again and again
-    run(import_module(f"stages.{stage}").main, *arguments)
+    module = import_module(f"stages.{stage}")
+    gc.freeze()  # without the imported objects, the last garbage collection takes a second less
+    run(module.main, *arguments)
 
 
-def leave_out(stage: str, row: str, repeat: str = "") -> None:
+def leave_out(stage: str, folder: Path) -> None:
     """Write the outputs of a run that `rows` leaves out. DVC needs every output, and warns of an empty folder."""
-    folder = Path(f"runs/{row}-{repeat}" if repeat else f"runs/best-{row}")  # the blend's only argument is its repeat
     for output in {"train": ("train", "live/plots/metrics"), "blend": ("",)}.get(stage, (stage,)):
         write_text(folder / output / NOTE, "step,left_out\n")
     if stage in ("train", "robustness"):

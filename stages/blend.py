@@ -5,12 +5,11 @@ import pandas as pd
 
 from stages import say
 from wbc.config.files import BEST, STUDY, load
-from wbc.core.tables import RUNS, check, mark, write_submission
+from wbc.core.tables import RUNS, check
 from wbc.models.model import save_blend
 from wbc.network.model import load_model
 from wbc.scoring.calibration import apply_temperature
-from wbc.scoring.predictions import Predictions, read_predictions, write_predictions
-from wbc.scoring.scores import macro_f1
+from wbc.scoring.predictions import Predictions, read_predictions, write_run
 
 FRACTION = 0.5  # of the classical model; a fraction chosen on the validation part is no better (docs/results.md)
 
@@ -38,9 +37,4 @@ def main(repeat: str) -> None:
         known += [] if other.novelty is None else [other.novelty[places]]
         parts[name] = Predictions(own.ids, own.target, plain, tta, np.max(known, axis=0) if known else None)
     save_blend(out / "model.zip", *files, (1 - FRACTION, FRACTION))
-    write_predictions(out / "predictions.npz", parts)
-    mark(out, STUDY, *sets)
-    if "test" in parts:
-        write_submission(out / "submission.csv", parts["test"].ids, parts["test"].tta.argmax(1))
-    scores = {name: macro_f1(it.target, it.tta.argmax(1)) for name, it in parts.items() if (it.target >= 0).all()}
-    say(f"{out}: macro F1 with TTA", scores)
+    say(f"{out}: macro F1 with TTA", write_run(out, parts, STUDY, *sets))

@@ -20,7 +20,7 @@ def main() -> None:
         if close := difflib.get_close_matches(row, known, n=1, cutoff=0.7):
             print(f"  ladder.{row} is a new row, whose name resembles {close[0]!r}")
     before = {path: path.read_text(encoding="utf-8") for path in SETTINGS.rglob("*.yaml")}
-    after = {SETTINGS / f"{name}.yaml": dumped(values) for name, values in resolved.items()}
+    after = {SETTINGS / f"{name}.yaml": dumped(settings) for name, settings in resolved.items()}
     for path in before.keys() - after:
         path.unlink()
     for path, text in after.items():
@@ -30,10 +30,7 @@ def main() -> None:
 
 
 def link_images(folder: Path) -> None:
-    """Link a missing folder of images to the repository's, in the copy that a queued experiment runs in.
-
-    Neither git nor DVC brings such images along. DVC_ROOT is the path from the copy to the repository.
-    """
+    """Link images that git and DVC do not copy to where a queued experiment runs, which DVC_ROOT is the way out of."""
     home = Path(os.environ.get("DVC_ROOT", ".")).absolute()
     if not folder.exists() and (home / folder).is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)

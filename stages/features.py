@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 
-from stages import say
 from wbc.config.files import load
 from wbc.core.io import atomic, write_json
 from wbc.core.parallel import parallel_map
@@ -21,17 +20,15 @@ def main(image_set: str) -> None:
     ids = pd.Index(manifest["id"], name="id")
     for name, method in load("features").masks.items():
         names = feature_set(name).NAMES
-        values = np.empty((len(ids), len(names)))
         with read_masks(image_set, method) as masks:  # reads one mask at a time
             tasks = ((row.path, row.sha256, masks[row.id], name) for row in manifest.itertuples())
-            for i, result in enumerate(parallel_map(measure, tasks, len(ids), name)):
-                values[i] = result
-        table = pd.DataFrame(values, columns=names, index=ids)
+            rows = list(parallel_map(measure, tasks, len(ids), name))
+        table = pd.DataFrame(np.reshape(rows, (len(ids), len(names))), ids, names)
         with atomic(FEATURES / image_set / f"{name}.parquet") as path:
             table.to_parquet(path)
         counts = count_degenerate(table)
         total += sum(counts.values())
         faults = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "none"
-        say(f"{image_set}: {len(names)} features {name} of {len(ids)} cells on {method} masks; degenerate: {faults}")
+        print(f"{image_set}: {len(names)} features {name} of {len(ids)} cells on {method} masks; degenerate: {faults}")
     mark(FEATURES / image_set, image_set)
     write_json(FEATURES / f"{image_set}.json", {"degenerate": total})

@@ -7,8 +7,8 @@ from wbc.classical.models import cross_validate
 from wbc.classical.table import read_parts
 from wbc.config.files import STUDY, load
 from wbc.core.io import write_csv, write_json
-from wbc.core.tables import RUNS, mark, write_submission
-from wbc.scoring.predictions import write_predictions
+from wbc.core.tables import RUNS
+from wbc.scoring.predictions import write_run
 
 FEATURES = "v2"
 
@@ -31,8 +31,6 @@ def main(repeat: str) -> None:
     refit = refit._replace(model=without_smote(refit.model))
     model, parts = calibrate(FEATURES, settings.masks, refit, train, test, fit_reference(*data))
     save_classical(out / "gridsearch.skops", model)
-    write_predictions(out / "predictions.npz", parts)
-    write_submission(out / "submission.csv", test.ids, parts["test"].probabilities.argmax(1))
-    mark(out, STUDY)
+    write_run(out, parts, STUDY)
     write_json(f"{out}.json", metrics)
     say(f"best of {len(points)}", metrics)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from stages import say
 from wbc.config.files import LEFT_OUT, STUDY, load
 from wbc.core.classes import CLASSES, TABLE_1
 from wbc.core.io import atomic, write_csv, write_json
@@ -26,7 +25,7 @@ def main(image_set: str) -> None:
         return print(f"{image_set}: left out, since drawn cells do not test models of real ones")
     source, root, strict = settings.source, Path(settings.path), settings.strict
     for line in warnings(source):
-        say(f"  {line}")
+        print(f"  {line}")
     if image_set == STUDY:
         found = ingest(source, root, settings.test_fraction, settings.seed, strict)
     else:
@@ -42,9 +41,9 @@ def main(image_set: str) -> None:
     for reason, count in found.rejects["reason"].value_counts().sort_index().items():
         print(f"  rejected: {reason}: {count}")
     for note, values in found.notes.items():
-        say(f"  {NOTES[note]}: {format_counts(values)}")
+        print(f"  {NOTES[note]}: {format_counts(values)}")
     if len(found.leaks):
-        say(f"  leaks and copies, listed in {folder}/leaks.csv: {format_counts(leaks)}")
+        print(f"  leaks and copies, listed in {folder}/leaks.csv: {format_counts(leaks)}")
     if source == "wbcbench":
         same = labels[found.manifest["part"] == "train"].value_counts().to_dict() == TABLE_1
         print(f"  the training part {'equals' if same else 'differs from'} the report's Table 1")
@@ -52,17 +51,17 @@ def main(image_set: str) -> None:
 
 def write(folder: Path, found: ImageSet) -> dict[str, int]:
     """Write the outputs and return the counts of the metrics file."""
-    manifest = found.manifest
-    for name, table in (("rejects", found.rejects), ("leaks", found.leaks), ("manifest", manifest)):
+    for name in ("rejects", "leaks", "manifest"):
+        table = getattr(found, name)
         write_csv(folder / f"{name}.csv", table.columns, table.itertuples(index=False))
     with atomic(folder / "hashes.npy") as path, path.open("wb") as file:
         np.save(file, found.hashes)
+    parts, first = found.manifest["part"], {}
+    for label in CLASSES:  # of the training part, or of the test part if there is no other
+        rows = found.manifest[(parts == parts.max()) & (found.manifest["label"] == label)].head(COLUMNS)
+        first[label] = [read(row.path, row.sha256) for row in rows.itertuples()]
+    write_jpeg(folder / "contact_sheet.jpg", contact_sheet(first))
     mark(folder, STUDY)
-    shown = manifest[manifest["part"] == manifest["part"].max()]  # train, or test if there is no training part
-    rows = {label: shown[shown["label"] == label].head(COLUMNS).itertuples() for label in CLASSES}
-    sheet = contact_sheet({label: [read(row.path, row.sha256) for row in of_class] for label, of_class in rows.items()})
-    write_jpeg(folder / "contact_sheet.jpg", sheet)
-    counts = {part: int((manifest["part"] == part).sum()) for part in ("train", "test")}
-    counts |= {"rejected": len(found.rejects), "copies": len(found.leaks)}
-    write_json(f"{folder}.json", counts)
+    counts = {"train": int((parts == "train").sum()), "test": int((parts == "test").sum())}
+    write_json(f"{folder}.json", counts := counts | {"rejected": len(found.rejects), "copies": len(found.leaks)})
     return counts

@@ -4,13 +4,12 @@ from stages import say
 from wbc.config.files import STUDY, load
 from wbc.config.schema import TTA
 from wbc.core.io import write_npz
-from wbc.core.tables import RUNS, check, mark, write_submission
+from wbc.core.tables import RUNS, check
 from wbc.network.explain import mistake_maps
 from wbc.network.inference import choose_device
 from wbc.network.model import load_model
 from wbc.network.pixels import load_part, load_set
-from wbc.scoring.predictions import Predictions, write_predictions
-from wbc.scoring.scores import macro_f1
+from wbc.scoring.predictions import Predictions, write_run
 
 
 def main(row: str, repeat: str) -> None:
@@ -33,9 +32,4 @@ def main(row: str, repeat: str) -> None:
             wrong, heats = mistake_maps(network, pixels, targets, plain.argmax(1))
             maps += [(f"{name}/ids", ids[wrong]), (f"{name}/maps", heats)]
     write_npz(out / "maps.npz", maps)
-    write_predictions(out / "predictions.npz", predictions)
-    mark(out, STUDY, *settings.sets)
-    if "test" in predictions:
-        write_submission(out / "submission.csv", predictions["test"].ids, predictions["test"].tta.argmax(1))
-    scores = {name: macro_f1(it.target, it.tta.argmax(1)) for name, it in predictions.items() if (it.target >= 0).all()}
-    say(f"{out}: macro F1 with TTA", scores)
+    say(f"{out}: macro F1 with TTA", write_run(out, predictions, STUDY, *settings.sets))

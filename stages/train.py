@@ -32,29 +32,28 @@ DIGITS = 4  # decimals of the temperature; the last ones of an optimum differ be
 
 
 def main(row: str, repeat: str) -> None:
-    name, settings, device = f"{row}-{repeat}", Training(**vars(load(f"train/{row}", int(repeat)))), choose_device()
+    settings, folder = Training(**vars(load(f"train/{row}", int(repeat)))), RUNS / f"{row}-{repeat}"
+    device = choose_device()
     parts = [load_part(part, int(repeat), settings.train.validation, device) for part in ("train", "validation")]
     train, validation = parts
-    print(
-        f"{name}: {settings.model.name} on {device.type}, {len(train.ids)} images, validation on {len(validation.ids)}"
-    )
+    sizes = f"{len(train.ids)} images, validation on {len(validation.ids)}"
+    print(f"{folder.name}: {settings.model.name} on {device.type}, {sizes}")
     acting = settings.model_dump(exclude_none=True)
     files = [INGEST / STUDY / "manifest.csv", SPLIT / f"{repeat}/validation.csv", PIXELS / STUDY / "images.npy"]
     key = checkpoint_key([acting, device.type], [*files, *sorted(Path("wbc").rglob("*.py"))])
-    with checkpoint(f"{name}-{key}") as path:
-        with Live(f"runs/{name}/live", dvcyaml=None, report=None, save_dvc_exp=False) as live:
-            model, normalisation, progress = fit(settings, train, validation, path, partial(log_epoch, live))
-        reference = None
-        if settings.model.weights not in WITHOUT_NOVELTY:
-            reference = fit_reference(model.backbone.to(device), normalisation, train, validation)
+    with checkpoint(f"{folder.name}-{key}") as path:
+        with Live(folder / "live", dvcyaml=None, report=None, save_dvc_exp=False) as live:
+            model, normalisation, progress = fit(settings, *parts, path, partial(log_epoch, live))
+        tells = settings.model.weights not in WITHOUT_NOVELTY
+        reference = fit_reference(model.backbone.to(device), normalisation, *parts) if tells else None
         kept = {key: value for key, value in acting.items() if key not in ("compute", "images")}
         network = Network(model, kept, normalisation, train.pixels.size, reference, settings.images.crop)
         probabilities = network.probabilities(validation.pixels).numpy()
         t = round(fit_temperature(validation.targets.numpy(), probabilities), DIGITS)
-        save_model(RUNS / f"{name}/train/model.safetensors", network._replace(model=model.cpu(), temperature=t))
-        write_csv(RUNS / f"{name}/train/history.csv", HISTORY, progress.history)
-        mark(RUNS / f"{name}/train", STUDY)
-        write_json(RUNS / f"{name}/train.json", {"val_f1": progress.best_f1, "best_epoch": progress.best_epoch})
+        save_model(folder / "train/model.safetensors", network._replace(model=model.cpu(), temperature=t))
+        write_csv(folder / "train/history.csv", HISTORY, progress.history)
+        mark(folder / "train", STUDY)
+        write_json(folder / "train.json", {"val_f1": progress.best_f1, "best_epoch": progress.best_epoch})
 
 
 @contextmanager

@@ -20,8 +20,8 @@ def test_a_blend_is_the_mean_of_calibrated_probabilities_of_the_same_image(train
     monkeypatch.chdir(tmp_path)
     settings = {"blend": {"row": "mine", "features": "v3", "classifier": "lda"}, "external": {"sets": ["elsewhere"]}}
     monkeypatch.setattr(blend, "load", lambda stage: SimpleNamespace(**settings[stage]))
-    for name in ("check", "mark"):  # there are no images
-        monkeypatch.setattr(blend, name, lambda *folder_and_sets: None)
+    for name in ("stages.blend.check", "wbc.scoring.predictions.mark"):  # there are no images
+        monkeypatch.setattr(name, lambda *folder_and_sets: None)
     save_model("runs/mine-0/train/model.safetensors", trained._replace(temperature=0.5))
     save_classical("runs/v3-0/classical/lda.skops", classical)
     sure, other = np.eye(13)[:2].T @ [0.8, 0.2], np.eye(13)[:2].T @ [0.1, 0.9]

@@ -200,9 +200,10 @@ def noise(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     grid = {"n_estimators": [60], "max_depth": [1, 2], "smote_neighbors": 3}
     settings = SimpleNamespace(implementation="hist", seed=1, masks="lab", **grid)
+    for name in ("stages.classical.mark", "wbc.scoring.predictions.mark"):
+        monkeypatch.setattr(name, lambda *_: None)
     for each in (stage, grid_stage):
         monkeypatch.setattr(each, "read_parts", lambda *_: parts)
-        monkeypatch.setattr(each, "mark", lambda *_: None)
         monkeypatch.setattr(each, "load", lambda *_, **__: settings)
     return parts
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from joblib import cpu_count
 
-from stages import say
 from wbc.classical.models import single_threaded_fits
 from wbc.core import parallel
 from wbc.core.parallel import KilledError, parallel_map
@@ -99,11 +98,3 @@ def test_without_a_terminal_a_line_comes_now_and_then(monkeypatch, capsys, work)
         assert bool(lines) == (seconds > 0)
     told = {"images": r"cells: 0 of 1, \? left, 00:00 so far", "fits": r"fits: 00:00 so far"}
     assert all(re.fullmatch(told[work], line) for line in lines)
-
-
-def test_lines_are_no_wider_than_a_page_and_numbers_no_longer_than_they_tell(capsys):
-    say("best-0", {"mean": 0.123456789012345, "which": "defocus", **{f"test_score_{i}": 1 / 3 for i in range(12)}})
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("best-0: mean 0.123, which defocus, test_score_0 0.333")
-    assert len(lines) == 3
-    assert max(map(len, lines)) <= 120

@@ -11,7 +11,7 @@ from skimage.draw import disk
 from skimage.measure import label
 
 from benchmarks.segmentation import measure, read_pairs
-from stages.segment import chosen
+from stages.segment import select_cells
 from wbc.core.classes import CLASSES
 from wbc.segment import dice, failed, iou, method, panel, score
 from wbc.synthetic import draw
@@ -239,12 +239,14 @@ def test_a_mask_whose_nucleus_is_absent_or_outside_has_failed():
 
 def test_the_stage_shows_the_best_median_and_worst_cell_or_one_of_every_second_class():
     manifest = pd.DataFrame({"id": list("abcdefg"), "label": "LY", "part": "train"})
-    shown = chosen(manifest, pd.DataFrame({"cell_dice": [0.1, 0.7, 0.2, np.nan, 0.9, 0.8, 0.5]}))
+    shown = select_cells(manifest, pd.DataFrame({"cell_dice": [0.1, 0.7, 0.2, np.nan, 0.9, 0.8, 0.5]}))
     assert list(shown.values()) == [4, 5, 1, 6, 2, 0]
     assert [title.split(":")[0] for title in shown] == ["best", "best", "median", "median", "worst", "worst"]
     labels = [*CLASSES, *CLASSES]
     manifest = pd.DataFrame({"id": labels, "label": labels, "part": ["test"] * 13 + ["train"] * 13})
-    assert chosen(manifest, pd.DataFrame({"failed": [False] * 26})) == {c: 13 + CLASSES.index(c) for c in CLASSES[::2]}
+    assert select_cells(manifest, pd.DataFrame({"failed": [False] * 26})) == {
+        c: 13 + CLASSES.index(c) for c in CLASSES[::2]
+    }
 
 
 @pytest.mark.parametrize(("nucleus", "columns"), [(True, 4), (False, 3)])

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from wbc.core.io import write_npz
+from wbc.core.tables import mark, write_submission
+from wbc.scoring.scores import macro_f1
 
 
 class Predictions(NamedTuple):
@@ -23,6 +25,20 @@ def write_predictions(path: str | Path, parts: Mapping[str, Predictions]) -> Non
     """Write the predictions of each part: `validation`, `test` or the name of an external set."""
     arrays = [(f"{part}/{name}", array) for part, found in parts.items() for name, array in found._asdict().items()]
     write_npz(path, ((name, array) for name, array in arrays if array is not None))
+
+
+def write_run(folder: Path, parts: Mapping[str, Predictions], *sets: str) -> dict[str, float]:
+    """Write the predictions of a run and its submission, marked with the image sets they were made from.
+
+    Returns:
+        Macro F1 of each part whose targets are known, with TTA if the model has it.
+    """
+    write_predictions(folder / "predictions.npz", parts)
+    predicted = {name: (it.probabilities if it.tta is None else it.tta).argmax(1) for name, it in parts.items()}
+    if "test" in parts:
+        write_submission(folder / "submission.csv", parts["test"].ids, predicted["test"])
+    mark(folder, *sets)
+    return {name: macro_f1(it.target, predicted[name]) for name, it in parts.items() if (it.target >= 0).all()}
 
 
 def read_predictions(path: str | Path, part: str) -> Predictions | None:
