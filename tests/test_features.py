@@ -66,7 +66,6 @@ DEGENERATE = {
     "one pixel": DOT,
     "one pixel, all nucleus": 2 * DOT,
     "one pixel in a corner": mask_of(np.s_[0, 0]),
-    "two pixels": mask_of(np.s_[60, 70:72]),
     "a line": mask_of(np.s_[60, 10:100]),
     "a diagonal": np.eye(120, 140, dtype=np.uint8),
     "two far corners": mask_of((np.array([0, 119]), np.array([0, 139]))),
@@ -314,19 +313,6 @@ def test_grain_is_of_the_cytoplasm_alone_and_by_scale():
         assert max(red, key=red.get) == f"cytoplasm_r_grain_{scale}"
         assert 0.2 < red[f"cytoplasm_r_grain_{scale}"] < 0.5
         assert max(pick(values, "cytoplasm_[gb]_grain_.").values()) < 1e-6
-
-
-@pytest.mark.parametrize("label", ["EO", "SNE"])
-def test_v4_hardly_depends_on_light_and_magnification(label):
-    image, mask = draw(label, 200, np.random.default_rng(3))
-    larger = cv2.resize(np.rint(image * (1, 0.93, 0.85)).astype(np.uint8), (260, 260), interpolation=cv2.INTER_LINEAR)
-    other = cv2.resize(mask, (260, 260), interpolation=cv2.INTER_NEAREST)
-    before, after = ([extract(*cell) for extract in (v3, v4)] for cell in ((image, mask), (larger, other)))
-    third, fourth = ({k: abs(b[k] / a[k] - 1) for k in a} for a, b in zip(before, after, strict=True))
-    assert np.median(list(third.values())) > 0.1
-    assert np.median(list(fourth.values())) < 0.05
-    assert third["cell_area"] > 0.6
-    assert max(pick(fourth, "(cell|nucleus|cytoplasm)_area|cytoplasm_[rgb]_mean").values()) < 0.02
 
 
 def test_v4_divides_by_the_slide_and_scales_the_cell():
