@@ -93,7 +93,7 @@ def test_probabilities_have_a_column_for_every_class_of_the_study(blobs, model):
     fitted = model.fit(features, 5 + target)
     found = probabilities(fitted, features)
     assert found.shape == (len(features), 13)
-    assert np.allclose(found.sum(1), 1)
+    np.testing.assert_allclose(found.sum(1), 1)
     assert np.array_equal(found.argmax(1), fitted.predict(features))
     assert not found[:, :5].any()
     assert probabilities(fitted, features[:0]).shape == (0, 13)
@@ -172,7 +172,7 @@ def test_importance_is_the_loss_on_the_held_out_fold(blobs):
     features = np.column_stack([features, np.random.default_rng(3).normal(size=95)])
     model = make_pipeline(StandardScaler(), KNeighborsClassifier(1)).fit(features, target)
     means, deviations = importance(model, features, target, fold, seed=1)
-    assert (means[:2] > 0.2).all()
+    assert means[:2].min() > 0.2
     assert abs(means[2]) < 0.1
     assert (deviations[:2] > 0).all()
     moved = np.where((fold == 0)[:, None], features, features + 1000)  # a model of the other folds fails on fold 0
