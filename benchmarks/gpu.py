@@ -243,7 +243,7 @@ def limited(bench: Bench, memory: float, streaming: bool = False) -> Iterator[No
     step = Trainer.step
 
     def failing(trainer: Trainer, *batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if streaming or trainer.train.pixels.resident:
+        if streaming or trainer.train.pixels.images is not None:
             raise torch.OutOfMemoryError("as if")
         return step(trainer, *batch)
 

@@ -306,7 +306,7 @@ def test_resident_images_that_leave_too_little_memory_are_streamed(tiny_row, col
     seen, step = [], Trainer.step
 
     def full(trainer, *batch):
-        if trainer.train.pixels.resident and len(seen) == 2:
+        if trainer.train.pixels.images is not None and len(seen) == 2:
             raise torch.OutOfMemoryError("CUDA")
         return step(trainer, *batch)
 
@@ -316,8 +316,7 @@ def test_resident_images_that_leave_too_little_memory_are_streamed(tiny_row, col
     assert seen == [1, 2, 3, 4]
     assert fitted.progress.history == expected.progress.history
     assert equal(state(fitted.model), state(expected.model)) == set(state(expected.model))
-    assert not train.pixels.resident
-    assert not validation.pixels.resident
+    assert train.pixels.images is validation.pixels.images is None
     assert capsys.readouterr().out.count(engine.STREAMING) == 1
 
 

@@ -20,13 +20,7 @@ class ImageInputs(NamedTuple):
 
 
 def read_inputs(file: Path, pixels: tuple[int, float] | None, features: tuple[str, str] | None) -> ImageInputs | str:
-    """Read an image file as the training stages do, or return why it cannot be read.
-
-    Args:
-        file: any common image format.
-        pixels: see `wbc.models.model.InputSpec`.
-        features: the same.
-    """
+    """Read an image file as the training stages do, for the fields of an `InputSpec`, or return what is wrong."""
     try:
         image = decode(file.read_bytes())
     except ImageError as error:

@@ -46,10 +46,8 @@ class Model(NamedTuple):
     @property
     def input_spec(self) -> InputSpec:
         network, classical = self.network, self.classical
-        return InputSpec(
-            (network.size, network.crop) if network else None,
-            (classical.features, classical.masks) if classical else None,
-        )
+        pixels = (network.size, network.crop) if network else None
+        return InputSpec(pixels, (classical.features, classical.masks) if classical else None)
 
     @property
     def unseen(self) -> frozenset[int]:
@@ -105,8 +103,6 @@ def _load_classical(path: str | Path) -> Classical:
     model = load_classical(path)
     known, count = model.features in SETS and model.masks in METHODS, model.pipeline.n_features_in_
     if not known or len(feature_set(model.features).NAMES) != count:
-        raise WeightsError(
-            f"{path}: takes {count} features of the set {model.features} on {model.masks} masks, which this version "
-            f"does not measure"
-        )
+        what = f"{count} features of the set {model.features} on {model.masks} masks"
+        raise WeightsError(f"{path}: takes {what}, which this version does not measure")
     return model

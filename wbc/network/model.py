@@ -29,20 +29,21 @@ ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
 
 
 class Classifier(nn.Module):
-    """Backbone → pooled embedding → [Dropout] → Linear → activation → Dropout → Linear (report §7.2.1 and eq. 3).
-
-    Without hidden units, the head is the first dropout and one linear layer.
-    """
+    """Backbone → pooled embedding → Dropout → [Linear → activation → Dropout →] Linear (report §7.2.1 and eq. 3)."""
 
     def __init__(self, backbone: nn.Module, settings: Model):
         super().__init__()
         self.backbone = backbone
-        width, middle = backbone.head_hidden_size, []  # not num_features: some models widen it in their own head
+        width = backbone.head_hidden_size  # not num_features: some models widen it in their own head
+        layers = [nn.Dropout(settings.dropout_in)]
         if settings.hidden:
-            activation, dropout = ACTIVATIONS[settings.activation](), nn.Dropout(settings.dropout)
-            middle = [nn.Linear(width, settings.hidden), activation, dropout]
+            layers += [
+                nn.Linear(width, settings.hidden),
+                ACTIVATIONS[settings.activation](),
+                nn.Dropout(settings.dropout),
+            ]
             width = settings.hidden
-        self.head = nn.Sequential(nn.Dropout(settings.dropout_in), *middle, nn.Linear(width, len(CLASSES)))
+        self.head = nn.Sequential(*layers, nn.Linear(width, len(CLASSES)))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) normalised images → (N, 13) logits."""
@@ -146,8 +147,7 @@ def load_model(path: str | Path) -> Network:
         with safe_open(path, "np") as file:
             header = json.loads((file.metadata() or {})["wbc"])
     except FileNotFoundError:
-        where = "runs/<row>-<repeat>/train/model.safetensors"
-        raise WeightsError(f"{path}: no such file; dvc repro leaves trained models in {where}") from None
+        raise WeightsError(f"{path}: no such file; dvc repro writes models to runs/<row>-<repeat>/train/") from None
     except KeyError:
         raise WeightsError(f"{path}: not a model of this project: weights without its description") from None
     except (OSError, SafetensorError, ValueError) as error:
@@ -162,7 +162,7 @@ def load_model(path: str | Path) -> Network:
             means, precision = (tensors.pop(f"reference.{name}").numpy() for name in ("means", "precision"))
             reference = Reference(means, precision, header["threshold"], header["layer"])
         model.load_state_dict(tensors)
-        rest = (header[name] for name in ("crop", "temperature"))
-        return Network(model.eval(), settings, header["normalisation"], header["size"], reference, *rest)
+        rest = {name: header[name] for name in ("normalisation", "size", "crop", "temperature")}
+        return Network(model.eval(), settings, reference=reference, **rest)
     except (KeyError, RuntimeError, ValueError) as error:  # PyTorch's of tensors, Pydantic's of settings
         raise WeightsError(f"{path}: this version cannot read it: {' '.join(str(error).split())[:200]}") from None

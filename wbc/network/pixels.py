@@ -17,18 +17,14 @@ MEMORY_FRACTION = 0.5  # of the GPU memory available to this process that images
 class Pixels:
     """N of the packed images, in batches on a device.
 
-    If they fit, they are copied to the GPU once. Otherwise each batch is read from the memory map when it is needed,
-    and the next one is copied to the GPU through pinned memory while the current one is used.
-
-    Args:
-        packed: (M, H, W, 3) uint8, usually a memory map.
-        rows: (N,) int64 places in it.
-        device: the device of the batches.
-        resident: whether to copy all images to the device; by default, if they fit into a GPU's memory.
+    Resident images are copied to the device once, by default if they fit into a GPU's memory. Otherwise each batch is
+    read when it is needed, and the next one is copied to the GPU while the current one is used. The packed images are
+    (M, H, W, 3) uint8, usually a memory map, and `rows` are (N,) int64 indices into them.
     """
 
     def __init__(self, packed: np.ndarray, rows: np.ndarray, device: torch.device, resident: bool | None = None):
-        self.packed, self.rows, self.device, self.images = packed, rows, device, None
+        self.packed, self.rows, self.device = packed, rows, device
+        self.images = None  # the resident ones; setting it to None again frees their memory
         if resident is None:
             resident = device.type == "cuda" and fits(len(rows) * packed[:1].nbytes, device)
         if resident:
@@ -44,18 +40,9 @@ class Pixels:
         """Side of the square images in pixels."""
         return self.packed.shape[1]
 
-    @property
-    def resident(self) -> bool:
-        """Whether all images are in the device's memory."""
-        return self.images is not None
-
-    def stream(self) -> None:
-        """Free that memory; from now on each batch is read when it is needed."""
-        self.images = None
-
     def batches(self, order: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
         """For each (B,) int64 index tensor on the CPU, the (B, H, W, 3) uint8 images on the device."""
-        if self.resident:
+        if self.images is not None:
             for index in order:
                 yield self.images[index.to(self.device, non_blocking=True)]
         elif self.device.type == "cpu":

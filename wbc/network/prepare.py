@@ -11,11 +11,8 @@ from wbc.config.schema import Augment
 class StainJitter:
     """Make the stains of each image fainter or stronger (Tellez et al. 2018, §II-D).
 
-    The optical density is separated into the stains measured by Ruifrok and Johnston (2001): haematoxylin, eosin and
-    DAB. Each becomes s' = α s + β, with α from [1 - σ, 1 + σ] and β from [-σ, σ].
-
-    Args:
-        sigma: σ; for β in units of optical density to the base e.
+    The optical density to the base e is separated into the stains measured by Ruifrok and Johnston (2001):
+    haematoxylin, eosin and DAB. Each becomes s' = α s + β, with α from [1 - σ, 1 + σ] and β from [-σ, σ].
     """
 
     def __init__(self, sigma: float):
@@ -37,11 +34,8 @@ class Prepare(nn.Module):
 
     Rotation, shift and zoom are one resampling, so that the image is blurred once; pixels from outside the image are
     black, as in torchvision. Erasing follows the normalisation, so that an erased patch has the mean colour. Random
-    numbers are drawn on the CPU: they are the same for every device, and no draw waits for the GPU.
-
-    Args:
-        normalisation: `mean` and `std` of each channel, for values in 0…1.
-        augment: the augmentation; None for none.
+    numbers are drawn on the CPU: they are the same for every device, and no draw waits for the GPU. The normalisation
+    is `mean` and `std` of each channel, of values in 0…1.
     """
 
     def __init__(self, normalisation: dict[str, list[float]], augment: Augment | None = None):

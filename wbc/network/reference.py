@@ -27,11 +27,10 @@ def channel_means(backbone: nn.Module, normalisation: dict[str, list[float]], pi
 def fit_reference(
     backbone: nn.Module, normalisation: dict[str, list[float]], train: Part, validation: Part
 ) -> Reference:
-    """Fit the distribution of the training part, and the distance beyond which an image counts as novel.
+    """Fit the class means and the covariance of the training part; images beyond a threshold distance are novel.
 
-    The features are channel means of the deepest feature map that is at least an eighth of the image wide. It still
-    holds what differs between laboratories (stain, optics, background); later layers have learned to ignore that. The
-    threshold is the `NOVELTY_QUANTILE` of the validation part's distances.
+    The features are channel means of the deepest feature map that is at least an eighth of the image wide: later layers
+    ignore stain, optics and background. The threshold is the `NOVELTY_QUANTILE` of the validation part's distances.
     """
     layer = max(0, sum(info["reduction"] <= REDUCTION for info in backbone.feature_info) - 1)
     fitted, held_out = (channel_means(backbone, normalisation, part.pixels, layer) for part in (train, validation))

@@ -25,12 +25,12 @@ def load_pretrained(backbone: nn.Module, name: str, weights: str, options: dict[
         WeightsError: the weights cannot be obtained, or do not fit the backbone.
     """
     if weights != "imagenet":
-        tensors = read_weights(Path(weights), backbone)
+        tensors = _read_weights(Path(weights), backbone)
     elif name in PACKAGED:
         package, file = PACKAGED[name]
         folder = importlib.util.find_spec(package).submodule_search_locations[0]
         # The package has timm's order but other names; its last two tensors are ImageNet's classifier.
-        packaged = list(read_weights(Path(folder) / file, backbone).values())[:-2]
+        packaged = list(_read_weights(Path(folder) / file, backbone).values())[:-2]
         tensors = dict(zip(backbone.state_dict(), packaged, strict=True))
     else:
         try:
@@ -38,9 +38,8 @@ def load_pretrained(backbone: nn.Module, name: str, weights: str, options: dict[
         except Exception as error:  # the hub's client raises many kinds when it is offline
             hub = backbone.pretrained_cfg.get("hf_hub_id") or name
             raise WeightsError(
-                f"cannot get the ImageNet weights of {name} ({type(error).__name__}); where there is internet, "
-                f"download model.safetensors of {hub} from the Hugging Face hub, copy it into data/weights and set "
-                f"model.weights to its path"
+                f"cannot get the ImageNet weights of {name} ({type(error).__name__}); download model.safetensors of "
+                f"{hub} from the Hugging Face hub, copy it into data/weights and set model.weights to its path"
             ) from None
     try:  # strict=False ignores tensors without a place in the backbone, such as ImageNet's classifier
         missing = backbone.load_state_dict(tensors, strict=False).missing_keys
@@ -50,12 +49,8 @@ def load_pretrained(backbone: nn.Module, name: str, weights: str, options: dict[
         raise WeightsError(f"{weights}: no tensor {missing[0]!r} for this model")
 
 
-def read_weights(path: Path, backbone: nn.Module) -> dict[str, torch.Tensor]:
-    """Read a `.safetensors` or PyTorch file; a vision transformer's position embeddings are resized to its images.
-
-    Raises:
-        WeightsError: the file is missing or holds no weights.
-    """
+def _read_weights(path: Path, backbone: nn.Module) -> dict[str, torch.Tensor]:
+    """Read a `.safetensors` or PyTorch file; a vision transformer's position embeddings are resized to its images."""
     try:
         tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         # DINOv2 and DinoBloom keep the backbone in a teacher, beside the heads of their training.

@@ -39,8 +39,6 @@ HISTORY = ("epoch", "lr/backbone", "lr/head", "train/loss", "train/f1", "val/los
 CHUNK = {"cpu": 128, "cuda": 256}  # images that are augmented together; fewer are slower for each image
 BATCHES = 4  # batches that are augmented together at most, so that a smaller batch needs less memory
 CHECKPOINT_FRACTION = 0.02  # of the time that checkpoints may take
-
-
 STREAMING = "out of memory with all images on the GPU: they are read as they are needed"
 OnEpoch = Callable[[dict[str, float]], None]
 
@@ -60,8 +58,6 @@ class Progress:
 
 
 class Fitted(NamedTuple):
-    """The result of a training."""
-
     model: Classifier  # with the weights of the best epoch
     normalisation: dict[str, list[float]]  # of its images: `mean` and `std` per channel, of values in 0…1
     progress: Progress
@@ -86,13 +82,9 @@ def fit(
     resident images leave the training too little GPU memory, it restarts from its checkpoint and streams them. With
     `train.retrain`, the best epoch is one of the retraining, whose epochs follow in the history.
 
-    Args:
-        row: the row's resolved settings.
-        train: the images to train on.
-        validation: the images that select the epoch.
-        checkpoint: file of the latest state, from which the training resumes; a damaged one is renamed. Its name must
-            identify settings, code and data, which are not compared.
-        on_epoch: called after every epoch, also those before an interruption, with the values of `HISTORY` by name.
+    `checkpoint` is the file of the latest state, from which the training resumes. Its name must identify settings, code
+    and data, since these are not compared. `on_epoch` is called after every epoch with the values of `HISTORY` by name,
+    also for the epochs before an interruption.
 
     Raises:
         TrainError: a part is empty, or the loss is not finite.
@@ -116,11 +108,11 @@ def fit(
                 fitted = _run_epochs(row, train, validation, checkpoint, report)
                 return _retrain(row, train, validation, checkpoint, report, fitted) if row.train.retrain else fitted
         except InsufficientMemoryError:
-            resident = [part.pixels for part in (train, validation) if part.pixels.resident]
+            resident = [part.pixels for part in (train, validation) if part.pixels.images is not None]
             if not resident:
                 raise
         for pixels in resident:  # after `except`, which keeps the failed step's tensors alive
-            pixels.stream()
+            pixels.images = None
         gc.collect()
         torch.cuda.empty_cache()
         tqdm.write(STREAMING)
@@ -157,9 +149,7 @@ def _run_epochs(
         for values in progress.history:
             on_epoch(dict(zip(HISTORY, values, strict=True)))
         tqdm.write(f"resuming after epoch {before + len(progress.history)}")
-
-    images, last = drop_last(len(train.targets), settings.batch_size), before + settings.epochs
-    done = len(progress.history)
+    images, done = drop_last(len(train.targets), settings.batch_size), len(progress.history)
     with Bar("images", settings.epochs * images, initial=done * images, unit="img", unit_scale=True) as bar:
         while done < settings.epochs and before + done - progress.best_epoch < settings.patience:
             started = time.perf_counter()
@@ -174,8 +164,8 @@ def _run_epochs(
             checkpoint.save(trainer, progress)
             on_epoch(dict(zip(HISTORY, progress.history[-1], strict=True)))
             tqdm.write(
-                f"epoch {before + done:>3}/{last}  loss {train_loss:.4f}  val loss {val_loss:.4f}  val F1 "
-                f"{val_f1:.4f}  best {progress.best_f1:.4f} ({progress.best_epoch})  {speed:,.0f} images/s"
+                f"epoch {before + done:>3}/{before + settings.epochs}  loss {train_loss:.4f}  val loss {val_loss:.4f}  "
+                f"val F1 {val_f1:.4f}  best {progress.best_f1:.4f} ({progress.best_epoch})  {speed:,.0f} images/s"
             )
     checkpoint.save(trainer, progress, last=True)
     trainer.model.load_state_dict(progress.best_weights)
@@ -208,10 +198,7 @@ class Trainer:
         self.begin(frozen=row.train.freeze > 0)
 
     def begin(self, frozen: bool) -> None:
-        """Start a phase with a new optimiser: only the head is trained, or everything (report §7.7.3).
-
-        A frozen backbone is in evaluation mode: the statistics of its batch norms are fixed, and it has no dropout.
-        """
+        """Start a phase with a new optimiser, in which the backbone is frozen or not (report §7.7.3)."""
         self.frozen = frozen
         self.model.backbone.requires_grad_(not frozen)
         self.optimiser = torch.optim.AdamW(parameter_groups(self.model, self.row.optim), fused=True)
@@ -241,7 +228,7 @@ class Trainer:
         batches = sample(row.train.sampler, self.train.targets, self.counts.cpu(), row.train.batch_size, order)
 
         self.model.train()
-        self.model.backbone.train(not self.frozen)
+        self.model.backbone.train(not self.frozen)  # a frozen one keeps the statistics of its batch norms
         losses, predicted, drawn = [], [], []
         for prepared, index in self.prepared(batches):
             images, targets = self.mixing(prepared, self.targets[index])
@@ -253,18 +240,17 @@ class Trainer:
         losses = torch.stack(losses).cpu()
         if not losses.isfinite().all():
             step = int((~losses.isfinite()).nonzero()[0])
-            raise TrainError(
-                f"epoch {number + 1}, step {step + 1}: the loss is {losses[step]} at learning rates "
-                f"{rates[0]:g} (backbone) and {rates[1]:g} (head): lower optim.lr_backbone and optim.lr_head"
-            )
+            found = f"the loss is {losses[step]} at learning rates {rates[0]:g} (backbone) and {rates[1]:g} (head)"
+            where = f"epoch {number + 1}, step {step + 1}"
+            raise TrainError(f"{where}: {found}: lower optim.lr_backbone and optim.lr_head")
         if row.train.soup:
             left = row.train.epochs - 1 - number  # the epochs are whole cycles
             ends = left % row.schedule.period == 0 and left < row.train.soup * row.schedule.period
             if ends:
                 self.average.update_parameters(self.model)
             self.evaluated = self.average.module if ends else self.model
-        drawn, predicted = (torch.cat(each).cpu().numpy() for each in (drawn, predicted))
-        return rates, losses.mean().item(), macro_f1(drawn, predicted)
+        f1 = macro_f1(*(torch.cat(each).cpu().numpy() for each in (drawn, predicted)))
+        return rates, losses.mean().item(), f1
 
     def evaluate(self, part: Part) -> tuple[float, float]:
         """Loss and macro F1 of a part, without augmentation."""
@@ -339,9 +325,8 @@ def parameter_groups(model: Classifier, settings: Optim) -> list[dict[str, Any]]
     """
     groups = []
     for part, (module, rate) in enumerate(((model.backbone, settings.lr_backbone), (model.head, settings.lr_head))):
-        parameters = [p for p in module.parameters() if p.requires_grad]
         for decay, matrices in ((settings.weight_decay, True), (0.0, False)):
-            if chosen := [p for p in parameters if (p.ndim > 1) is matrices]:
+            if chosen := [p for p in module.parameters() if p.requires_grad and (p.ndim > 1) is matrices]:
                 groups.append({"params": chosen, "lr": rate, "part": part, "weight_decay": decay})
     return groups
 

@@ -43,13 +43,8 @@ CLASS_WEIGHTS = {  # values of loss.class_weights: functions of (C,) training im
 def focal(logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor, gamma: float) -> torch.Tensor:
     """Focal loss of each image, Σ_c -y_c α_c (1 - p_c)^γ log p_c (report, eq. 4; Lin et al. 2017).
 
-    p is the unweighted softmax. For a soft target y = λ y_i + (1-λ) y_j this is the mixed loss of the report's eq. 7.
-
-    Args:
-        logits: (N, C).
-        target: (N, C) class probabilities.
-        weights: (C,) α.
-        gamma: γ; 0 gives the weighted cross-entropy.
+    p is the unweighted softmax of the (N, C) logits, y are (N, C) class probabilities and α are (C,) weights. γ = 0
+    gives the weighted cross-entropy; a soft target y = λ y_i + (1-λ) y_j gives the mixed loss of the report's eq. 7.
     """
     log_p = F.log_softmax(logits, dim=1)
     # 1 - p without cancellation; the lower bound keeps the gradient finite for γ < 1 and p = 1

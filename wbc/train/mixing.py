@@ -13,9 +13,8 @@ from wbc.core.classes import CLASSES
 def mixing(settings: Mix) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
     """Return a function (N, 3, H, W) images, (N,) int64 classes → mixed images, (N, 13) float32 class probabilities.
 
-    It applies MixUp (report, eq. 7), CutMix (eq. 8) or neither; if both are on, each batch draws one with probability
-    ½. MixUp draws λ from Beta(α, α). CutMix draws the area of its box likewise and clips the box at the border; λ is
-    the fraction outside it. Every image is paired with its neighbour in the batch, whose order is random.
+    It applies MixUp (report, eq. 7), CutMix (eq. 8) or neither; of two, each batch draws one. MixUp draws λ from
+    Beta(α, α). CutMix draws the area of its box likewise and clips the box at the border; λ is the fraction outside.
     """
     kinds = ((v2.MixUp, settings.mixup_alpha), (v2.CutMix, settings.cutmix_alpha))
     transforms = [kind(alpha=alpha, num_classes=len(CLASSES)) for kind, alpha in kinds if alpha > 0]
