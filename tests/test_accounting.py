@@ -7,19 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pictures import put
-from wbc.cli.classify import find_images
+from pictures import put, write
 from wbc.config.schema import SOURCES
 from wbc.core.errors import UserError
 from wbc.dataset.ingest import ingest, ingest_external
 from wbc.dataset.listing import MISSING
-from wbc.sources import SourceError
-
-
-def write(root, texts):
-    root.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        (root / name).write_text(text)
+from wbc.sources.wbcbench import LISTS
 
 
 def table(*rows, header="ID,labels"):
@@ -36,17 +29,11 @@ LAYOUTS = {  # of each source: images, and files of text
     "folder": (["train/LY/a.png", "train/SNE/b/c/a.JPG", "Test/LY/a.jfif", "val/LY/a.png", "more/LY/a.png"], {}),
     "synthetic": ([*IMAGES, "images/4.png", "masks/0.png", "5.png"], {"labels.csv": LIST}),
     "kaggle": ([*IMAGES, "images/4.png"], {"train.csv": LIST, "submission.csv": table("4.png,LY")}),
-    "wbcbench": (
-        [*IMAGES, "4.png"],
-        dict.fromkeys(("phase1_label.csv", "phase2_train.csv", "phase2_eval.csv"), LIST),
-    ),
+    "wbcbench": ([*IMAGES, "4.png"], dict.fromkeys(LISTS, LIST)),
     "wbcbench_hf": ([*IMAGES, "images/4.png"], {"labels.csv": HF}),
     "pbc": ([f"pbc/{label}/{label}_{n}.jpg" for label in ("lymphocyte", "platelet") for n in range(4)], {}),
     "aml_lmu": ([*LMU, "LYT/LYT_0009.tiff"], {"annotations.dat": "".join(f"{name} LYT\n" for name in LMU)}),
-    "mll23": (
-        [f"{label}/{n}.tif" for label in ("monocyte", "hairy_cell") for n in range(4)],
-        {"hairy_cell.zip": ""},
-    ),
+    "mll23": ([f"{label}/{n}.tif" for label in ("monocyte", "hairy_cell") for n in range(4)], {"hairy_cell.zip": ""}),
     "apl_aml": ([*SIGNED, "Patient_9/Unsigned slides/x/LY_1.jpg"], {}),
 }
 
@@ -107,38 +94,6 @@ def test_the_first_folder_is_the_class_whatever_lies_below(tmp_path):
     assert found.notes == {"other": {"mask": 1}}
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("images/x.png", "1 images are neither listed nor in a class folder, the first 'images/x.png'; list them or"),
-        ("x.jpg", "the first 'x.jpg'"),
-        ("images/x.webp", "'images/x.webp': unknown suffix: '.webp'; known: "),
-    ],
-)
-def test_strict_stops_at_an_image_that_is_not_used(tmp_path, name, message):
-    put(tmp_path, *IMAGES)
-    write(tmp_path, {"labels.csv": LIST, "notes.txt": "x"})
-    assert len(ingest("folder", tmp_path, 0.4, 1, strict=True).manifest) == 4
-    put(tmp_path, name)
-    with pytest.raises(SourceError, match=message):
-        ingest("folder", tmp_path, 0.4, 1, strict=True)
-
-
-def test_links_inside_are_followed_and_others_are_rejected(tmp_path):
-    root = tmp_path / "raw"
-    put(root, *(f"LY/{n}.png" for n in range(4)))
-    put(tmp_path, "outside/x.png", "outside/SNE/y.png")
-    (root / "LY/inside.png").symlink_to(root / "LY/0.png")
-    (root / "LY/out.png").symlink_to(tmp_path / "outside/x.png")
-    (root / "SNE").symlink_to(tmp_path / "outside/SNE")
-    found = ingest("folder", root, 0.4, 1)
-    assert "LY/inside.png" in set(found.manifest["id"])
-    assert found.rejects.to_numpy().tolist() == [
-        ["LY/out.png", "link out of the folder", "not followed; copy the file here, or make data.path itself a link"],
-        ["SNE", "link to a folder", "not entered; put the folder itself here, or make data.path a link"],
-    ]
-
-
 def test_the_manifest_does_not_depend_on_where_the_repository_lies(tmp_path, monkeypatch, ingest_stage):
     put(tmp_path / "cells", *IMAGES, "masks/0.png")
     write(tmp_path / "cells", {"labels.csv": LIST})
@@ -177,11 +132,3 @@ def test_a_patient_in_both_parts_is_a_leak_that_stops(tmp_path, ingest_stage):
     assert leaks[["kind", "id", "other"]].to_numpy().tolist() == [["group", id, "0.png"] for id in ("2.png", "5.png")]
     with pytest.raises(UserError, match=r"data/ingest/study/leaks\.csv lists leaks: group 2; take these images out"):
         ingest_stage(source="folder", leaks="stop")
-
-
-def test_classify_finds_the_images_of_a_folder(tmp_path):
-    put(tmp_path, "a.jfif", "b.webp", "c.PNG", ".e.png")
-    put(tmp_path, "d", format="JPEG")
-    write(tmp_path, {"notes.txt": "x"})
-    assert [path.name for path in find_images([str(tmp_path)])] == ["a.jfif", "b.webp", "c.PNG", "d"]
-    assert find_images([str(tmp_path / "*")]) == find_images([str(tmp_path)])

@@ -7,7 +7,6 @@ import copy
 import io
 import os
 import re
-import struct
 import zlib
 
 import numpy as np
@@ -16,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from conftest import WIDTHS, ifd
 from study import study_params
 from wbc.config.resolve import resolve
 from wbc.core.errors import UserError
@@ -92,37 +90,11 @@ def resealed(content):
     return bytes(content)
 
 
-def assert_decoded_or_refused(content):
-    image = survives(decode, content)
-    assert image is None or (image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3)
-
-
 @fuzz
 @given(damaged(list(small_images())).map(resealed) | st.binary(max_size=64))
 def test_a_damaged_image_is_decoded_or_refused(content):
-    assert_decoded_or_refused(content)
-
-
-TURNED = (0x0112, 3, struct.pack("<H", 6))
-TAGS = [*range(0x0100, 0x0120), 0x0153, 0x02BC, 0x8769, 0x8825, 0xA005, 0x927C, 0xFFFF]  # some are followed
-ENTRY = st.tuples(
-    st.sampled_from(TAGS) | st.integers(0, 0xFFFF),
-    st.sampled_from(sorted(WIDTHS)) | st.integers(0, 20),
-    st.binary(max_size=12) | st.sampled_from([b"", b"72", struct.pack("<I", 70000), struct.pack("<I", 8)]),
-)
-SHORTS, LONGS = {0x100: 2, 0x101: 2, 0x102: 8, 0x103: 1, 0x106: 1}, {0x111: 8, 0x117: 4}
-PIXELS = [(tag, 3, struct.pack("<H", value)) for tag, value in SHORTS.items()]  # 2×2 grey pixels: the header's bytes
-PIXELS += [(tag, 4, struct.pack("<I", value)) for tag, value in LONGS.items()]
-
-
-@fuzz
-@given(st.lists(ENTRY, max_size=4), st.sampled_from(["JPEG", "PNG", "TIFF"]))
-def test_an_image_with_odd_tags_is_decoded_or_refused(tags, suffix):
-    if suffix == "TIFF":
-        assert_decoded_or_refused(ifd([*PIXELS, TURNED, *tags]))
-    else:
-        exif = b"Exif\0\0" + ifd([*tags, TURNED])
-        assert_decoded_or_refused(encoded(Image.new("RGB", (12, 9)), suffix, exif=exif))
+    image = survives(decode, content)
+    assert image is None or (image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3)
 
 
 # --- lists

@@ -14,11 +14,10 @@ import pytest
 from PIL import Image
 from scipy.sparse.csgraph import connected_components
 
-from pictures import put
+from pictures import put, save
 from wbc.core.errors import UserError
 from wbc.core.io import write_csv
 from wbc.dataset import leaks
-from wbc.dataset.images import decode
 from wbc.dataset.ingest import ingest
 from wbc.dataset.leaks import label_conflicts, near_copies, perceptual_hash
 from wbc.dataset.split import folds, validation_positions
@@ -56,37 +55,14 @@ def test_kaggles_test_part_is_the_sample_submissions_or_the_unlisted_images(arch
     assert counts(found.manifest, "train") == {"SNE": 12, "LY": 6, "BL": 4, "PLY": 1}
 
 
-@pytest.fixture
-def listed(tmp_path):
-    """A source with labels.csv, 20 SNE and 4 LY, no test part."""
-    ids = [f"{i:03}.png" for i in range(24)]
-    put(tmp_path / "raw/images", *ids)
-    write_csv(tmp_path / "raw/labels.csv", ["ID", "labels"], [(id, "SNE" if id < "020" else "LY") for id in ids])
-    return tmp_path / "raw"
-
-
-def test_the_test_part_depends_on_content_and_seed_not_on_names_and_order(listed):
-    def tested(seed=1):
-        manifest = ingest("folder", listed, 0.25, seed).manifest
-        assert counts(manifest, "test") == {"SNE": 5, "LY": 1}
-        return set(manifest.loc[manifest["part"] == "test", "sha256"])
-
-    first = tested()
-    assert tested(seed=2) != first
-    rows = pd.read_csv(listed / "labels.csv").iloc[::-1]
-    for path in sorted((listed / "images").iterdir()):
-        path.rename(path.with_name("z" + path.name))
-    rows.assign(ID="z" + rows["ID"]).to_csv(listed / "labels.csv", index=False)
-    assert tested() == first
-
-
-def test_a_folder_that_may_not_be_read_is_an_error(listed, monkeypatch):
+def test_a_folder_that_may_not_be_read_is_an_error(tmp_path, monkeypatch):
     def forbidden(folder):
         raise PermissionError(13, "Permission denied", str(folder))
 
+    put(tmp_path, "LY/a.png")
     monkeypatch.setattr(os, "scandir", forbidden)  # root, who may read everything, runs the tests too
     with pytest.raises(PermissionError):
-        scan("folder", listed)
+        scan("folder", tmp_path)
 
 
 # --- copies and leaks
@@ -104,8 +80,7 @@ def write_copies(root, label="SNE"):
         "test/SNE/own.png": draw("SNE", 128, rng)[0],
     }
     for name, pixels in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(root / name)
+        save(root / name, pixels)
 
 
 def test_a_test_image_with_a_copy_in_training_is_listed(tmp_path):
@@ -146,19 +121,12 @@ def test_near_copies_conflict_if_labelled_and_not_blank():
 
 
 @pytest.mark.skipif("WBC_REAL_DATA" not in os.environ, reason="WBC_REAL_DATA names no folder that holds pbc/")
-def test_all_real_cells_are_accounted_for_and_copies_of_some_conflict():
+def test_all_real_cells_are_accounted_for():
     root = Path(os.environ["WBC_REAL_DATA"], "pbc")
     found = ingest("pbc", root, 0.25, 1)
     images = [path for path in root.rglob("*.jpg") if not path.name.startswith(".")]
     assert len(found.manifest) + len(found.rejects) + sum(found.notes["left_out"].values()) == len(images)
-    some = found.manifest[::20]
-    again = [cv2.imencode(".jpg", cv2.imread(path), [cv2.IMWRITE_JPEG_QUALITY, 70])[1] for path in some["path"]]
-    copied = pd.concat(
-        [found.manifest, some.assign(id="copy of " + some["id"], sha256="", label="PLY")], ignore_index=True
-    )
-    hashes = np.concatenate([found.hashes, [perceptual_hash(decode(content.tobytes())) for content in again]])
     assert label_conflicts(found.manifest, found.hashes).empty
-    assert label_conflicts(copied, hashes)["other"].tolist() == [*copied["id"][len(found.manifest) :], *some["id"]]
 
 
 def test_hashes_of_changed_copies_are_close_and_of_other_cells_far_apart():
@@ -225,16 +193,15 @@ COPIES = ["00.png", "same.png", "again.png", "saved.jpg", "small.png"]
 def pool(tmp_path):
     """Cells of two classes and three patients, no test part; `COPIES` are one cell: twice its bytes, and changed."""
     root, rng = tmp_path / "raw", np.random.default_rng(4)
-    (root / "images").mkdir(parents=True)
     cells = [draw("SNE" if i < 24 else "LY", 128, rng)[0] for i in range(36)]
     rows = [(f"{i:02}.png", "SNE" if i < 24 else "LY", f"patient {i // 10}" if 4 < i < 30 else "") for i in range(36)]
     for cell, (name, *_) in zip(cells, rows, strict=True):
-        Image.fromarray(cell).save(root / "images" / name)
+        save(root / "images" / name, cell)
     for name in ("same.png", "again.png"):
         shutil.copy(root / "images/00.png", root / "images" / name)
     Image.fromarray(cells[0]).save(root / "images/saved.jpg", quality=70)
     small = cv2.resize(np.clip(cells[0] * 1.05 + 5, 0, 255).astype(np.uint8), (96, 96), interpolation=cv2.INTER_AREA)
-    Image.fromarray(small).save(root / "images/small.png")
+    save(root / "images/small.png", small)
     write_csv(root / "labels.csv", ["ID", "labels", "group"], rows + [(name, "SNE", "") for name in COPIES[1:]])
     return root
 
