@@ -31,6 +31,9 @@ def changed(params, *changes):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ("profile=smaple", "profile = 'smaple': allowed: report, sample, laptop; did you mean 'sample'?"),
+        ("images.size={report: 224, smaple: 32}", "images.size = {'report': 224, 'smaple': 32}: "),
+        ("ladder={}", "ladder = {}: Dictionary should have at least 1 item"),
         ("train.epochs=true", "train.epochs = True: should be a valid integer"),
         ("augment.scale=[1.2, 0.8]", "augment.scale = [1.2, 0.8]: should be [low, high]"),
         ("augment.erase_scale=[0.2, 1.2]", "augment.erase_scale.1 = 1.2: should be less than or equal to 1"),
