@@ -11,8 +11,10 @@ from wbc.report.differences import compare_models
 from wbc.report.external import external_scores
 from wbc.report.labels import suspects
 from wbc.report.page import page
-from wbc.report.results import HEADLINES, markdown, read_public_scores, records, results
-from wbc.report.study import METRICS, PLOTS, Study
+from wbc.report.results import HEADLINES, markdown, read_public_scores, results
+from wbc.report.study import Study
+
+METRICS, PLOTS = Path("metrics"), Path("plots")
 
 
 def main() -> None:
@@ -39,7 +41,8 @@ def main() -> None:
         "classes": study.classes.rename_axis("label").reset_index(),
     }
     for name, each in written.items():
-        write_csv(PLOTS / f"{name}.csv", each.columns, records(each))
+        lines = each.astype(object).where(each.notna(), None)  # missing values are empty cells
+        write_csv(PLOTS / f"{name}.csv", each.columns, lines.to_numpy().tolist())
     images = {"contact_sheet.jpg": (INGEST / STUDY / "contact_sheet.jpg").read_bytes()}
     images["results.png"] = charts.picture(charts.progression(table))
     for name, content in images.items():

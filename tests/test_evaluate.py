@@ -69,31 +69,30 @@ def test_targets_of_any_integer_type_but_no_unknown_ones():
 def test_an_interval_is_that_of_resampling_the_images_one_by_one(stratified):
     target, predicted = some([60, 30, 15, 6, 3], 0.7)
     rng = np.random.default_rng(1)
-    groups = [np.flatnonzero(target == c) for c in range(5)] if stratified else [np.arange(len(target))]
+    strata = [np.flatnonzero(target == c) for c in range(5)] if stratified else [np.arange(len(target))]
     drawn = []
     for _ in range(3000):
-        chosen = np.concatenate([rng.choice(group, len(group)) for group in groups])
+        chosen = np.concatenate([rng.choice(group, len(group)) for group in strata])
         drawn.append(scores(confusion_matrix(target[chosen], predicted[chosen]), np.bincount(target, minlength=13)))
-    for name, interval in intervals(target, predicted, stratified=stratified).items():
+    own_patient = None if stratified else np.arange(len(target))  # patients are not stratified
+    for name, interval in intervals(target, predicted, own_patient).items():
         expected = np.quantile([draw[name] for draw in drawn], [0.025, 0.975])
         assert [interval.low, interval.high] == pytest.approx(expected, abs=0.015), name
 
 
 def test_a_class_missing_from_a_draw_counts_0():
     target = np.array([0] * 50 + [1] * 50 + [2])  # all right; 37% of the plain draws have no image of class 2
-    interval = intervals(target, target, stratified=False)["f1"]
+    interval = intervals(target, target, np.arange(101))["f1"]
     assert (interval.value, interval.low, interval.high) == (1.0, pytest.approx(2 / 3), 1.0)
     assert intervals(target, target)["f1"].low == 1.0  # a stratified draw has every class
 
 
 def test_patients_are_drawn_whole():
     target, predicted = some([200, 100], 0.7)
-    alone = intervals(target, predicted, stratified=False)
-    of_one_each = intervals(target, predicted, np.arange(300))
+    alone = intervals(target, predicted, np.arange(300))
     target, predicted, pair = (np.tile(each, 2) for each in (target, predicted, np.arange(300)))
-    as_images, as_pairs = intervals(target, predicted, stratified=False), intervals(target, predicted, pair)
+    as_images, as_pairs = intervals(target, predicted, np.arange(600)), intervals(target, predicted, pair)
     for name, interval in alone.items():
-        assert width(of_one_each[name]) == pytest.approx(width(interval), rel=0.05)
         assert width(as_pairs[name]) == pytest.approx(width(interval), rel=0.05)  # copies add no information
         assert width(as_images[name]) < 0.8 * width(interval)
 
@@ -116,14 +115,14 @@ def test_scores_of_a_part_with_unknown_labels_rare_classes_and_patients():
     target = np.repeat(np.arange(13), [60] * 12 + [3])
     predicted = np.where(np.arange(len(target)) % 3 > 0, target, 0)
     unknown = np.where(np.arange(len(target)) < 30, -1, target)
-    found = scores_with_intervals(unknown, predicted, suffix="_tta")
+    found = scores_with_intervals(unknown, predicted, None, "_tta")
     names = ("test_f1_tta", "test_accuracy_tta", "test_f1_common_tta")
     assert list(found) == [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
     assert found["test_f1_tta"] == macro_f1(target[30:], predicted[30:])
     assert found["test_f1_tta_low"] < found["test_f1_tta"] < found["test_f1_tta_high"]
-    grouped = scores_with_intervals(unknown, predicted, np.arange(len(target)) // 9, suffix="_tta")
+    grouped = scores_with_intervals(unknown, predicted, np.arange(len(target)) // 9, "_tta")
     assert grouped["test_f1_tta_low"] != found["test_f1_tta_low"]
-    assert scores_with_intervals(np.full(3, -1), np.zeros(3, int)) == {}
+    assert scores_with_intervals(np.full(3, -1), np.zeros(3, int), None, "") == {}
 
 
 def test_patients_are_read_from_the_manifest():

@@ -41,32 +41,6 @@ class Difference(Interval):
         return "higher" if self.value > 0 else "lower"
 
 
-def scores_with_intervals(
-    target: np.ndarray, predicted: np.ndarray, group: np.ndarray | None = None, suffix: str = ""
-) -> dict[str, float]:
-    """Every score of a test part under its name in the metrics.
-
-    Args:
-        target: (N,) integer targets, -1 where unknown.
-        predicted: as for `intervals`.
-        group: as for `intervals`.
-        suffix: of every name, such as `_tta`.
-
-    Returns:
-        `test_<score><suffix>`, the same with `_low` and `_high` and, with several repeats, with `_sd`. Empty where no
-        target is known.
-    """
-    known = target >= 0
-    if not known.any():
-        return {}
-    found = {}
-    for name, it in intervals(target[known], predicted[..., known], None if group is None else group[known]).items():
-        name = f"test_{name}{suffix}"
-        found |= {name: it.value, f"{name}_low": it.low, f"{name}_high": it.high}
-        found |= {} if it.sd is None else {f"{name}_sd": it.sd}
-    return found
-
-
 def patients(manifest: pd.DataFrame, ids: Sequence[str]) -> np.ndarray | None:
     """(N,) patient of each image; an image of unknown patient is its own. None where no patient is known."""
     group = manifest.set_index("id")["group"].loc[ids]
@@ -74,53 +48,50 @@ def patients(manifest: pd.DataFrame, ids: Sequence[str]) -> np.ndarray | None:
     return None if unknown.all() else np.where(unknown, "image " + group.index, "patient " + group)
 
 
-def intervals(
-    target: np.ndarray,
-    predicted: np.ndarray,
-    group: np.ndarray | None = None,
-    stratified: bool = True,
-    seed: int = 0,
-) -> dict[str, Interval]:
+def intervals(target: np.ndarray, predicted: np.ndarray, group: np.ndarray | None = None) -> dict[str, Interval]:
     """Bootstrap interval of every score in `wbc.scoring.scores.scores`; of repeats, of the mean score.
+
+    Images are drawn within each class. Where patients are known, they are drawn with all their images instead (cluster
+    bootstrap: Field and Welsh 2007).
 
     Args:
         target: (N,) integer targets, all known.
         predicted: (N,) integer predictions, or (R, N) of R repeats, which share each draw of images.
-        group: (N,) patient of each image. Patients are then drawn with all their images (cluster bootstrap: Field and
-            Welsh 2007), without stratification.
-        stratified: draw within each class, so that every draw has the part's class counts.
-        seed: of the draws.
+        group: (N,) patient of each image.
     """
-    images, units = _units(target, np.atleast_2d(predicted), group, stratified)
+    images, units = _units(target, np.atleast_2d(predicted), group)
     value = scores(units.total(), images)
-    drawn = scores(units.bootstrap(np.random.default_rng(seed)), images)
+    drawn = scores(units.bootstrap(np.random.default_rng(0)), images)
     return {name: Interval(float(it.mean()), *_bounds(drawn[name].mean(0)), _sd(it)) for name, it in value.items()}
 
 
+def scores_with_intervals(
+    target: np.ndarray, predicted: np.ndarray, group: np.ndarray | None, suffix: str
+) -> dict[str, float]:
+    """`intervals` of the images with known target as `test_<score><suffix>`, `…_low`, `…_high` and `…_sd`.
+
+    Targets are -1 where unknown. Empty where all are.
+    """
+    known, found = target >= 0, {}
+    if not known.any():
+        return {}
+    for name, it in intervals(target[known], predicted[..., known], None if group is None else group[known]).items():
+        values = {"": it.value, "_low": it.low, "_high": it.high} | ({} if it.sd is None else {"_sd": it.sd})
+        found |= {f"test_{name}{suffix}{end}": value for end, value in values.items()}
+    return found
+
+
 def differences(
-    target: np.ndarray,
-    a: np.ndarray,
-    b: np.ndarray,
-    group: np.ndarray | None = None,
-    stratified: bool = True,
-    seed: int = 0,
+    target: np.ndarray, a: np.ndarray, b: np.ndarray, group: np.ndarray | None = None
 ) -> dict[str, Difference]:
-    """Every score of `a` minus that of `b`, on the same draws of images.
+    """Every score of `a` minus that of `b`, on the same draws of images; the arguments are as for `intervals`.
 
     p is two-sided, of a permutation test that swaps the two predictions of an image, or of all images of a patient, at
     random (Good 2005, chapter 3).
-
-    Args:
-        target: (N,) integer targets, all known.
-        a: (N,) integer predictions of a model, or (R, N) of R repeats.
-        b: (N,) or (R, N) integer predictions of another model.
-        group: as for `intervals`.
-        stratified: as for `intervals`.
-        seed: of the draws.
     """
     a, b = np.broadcast_arrays(np.atleast_2d(a), np.atleast_2d(b))
-    images, units = _units(target, np.concatenate([a, b]), group, stratified)
-    rng = np.random.default_rng(seed)
+    images, units = _units(target, np.concatenate([a, b]), group)
+    rng = np.random.default_rng(0)
     value, drawn, swapped = (
         {name: each[: len(a)] - each[len(a) :] for name, each in scores(confusion, images).items()}
         for confusion in (units.total(), units.bootstrap(rng), units.swap(rng))
@@ -132,21 +103,15 @@ def differences(
 
 
 def pairwise_differences(
-    target: np.ndarray, predicted: np.ndarray, group: np.ndarray | None = None, seed: int = 0
+    target: np.ndarray, predicted: np.ndarray, group: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Macro F1 of M models, and the interval of the difference of any two.
-
-    Args:
-        target: (N,) integer targets, all known.
-        predicted: (M, N) integer predictions.
-        group: as for `intervals`.
-        seed: of the draws, which all models share.
+    """Macro F1 of M models from (M, N) predictions, and the interval of the difference of any two.
 
     Returns:
         (M,) scores, and (M, M) low and high of the score of a row minus that of a column.
     """
-    images, units = _units(target, predicted, group, stratified=True)
-    drawn = scores(units.bootstrap(np.random.default_rng(seed)), images)["f1"]
+    images, units = _units(target, predicted, group)
+    drawn = scores(units.bootstrap(np.random.default_rng(0)), images)["f1"]
     low, high = np.zeros((2, len(drawn), len(drawn)))
     for i, j in zip(*np.triu_indices(len(drawn), 1), strict=True):
         low[i, j], high[i, j] = _bounds(drawn[i] - drawn[j])
@@ -182,15 +147,13 @@ class _Units:
         return _square((self.counts - swapped) @ self.confusion + swapped @ other)
 
 
-def _units(
-    target: np.ndarray, predictions: np.ndarray, group: np.ndarray | None, stratified: bool
-) -> tuple[np.ndarray, _Units]:
+def _units(target: np.ndarray, predictions: np.ndarray, group: np.ndarray | None) -> tuple[np.ndarray, _Units]:
     """Class counts, and the units of (N,) targets and (models, N) predictions."""
     images = np.bincount(target, minlength=len(CLASSES))
     kinds, kind, counts = np.unique([target, *predictions], axis=1, return_inverse=True, return_counts=True)
     confusion = np.eye(len(CLASSES) ** 2)[np.ravel_multi_index((kinds[0], kinds[1:]), (len(CLASSES), len(CLASSES)))]
     if group is None:
-        return images, _Units(counts, kinds[0] * stratified, confusion)
+        return images, _Units(counts, kinds[0], confusion)
     owners, owner = np.unique(group, return_inverse=True)
     held = np.zeros((len(owners), len(counts)))
     np.add.at(held, (owner, kind), 1)

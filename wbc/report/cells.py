@@ -14,7 +14,6 @@ from wbc.core.tables import RUNS, read_manifest, read_masks, read_pixels
 from wbc.dataset.pack import centre_crop, resize
 from wbc.report.external import common_classes
 from wbc.report.study import PARTS, Study
-from wbc.scoring.predictions import Predictions
 from wbc.statistics import pairwise_differences, patients
 
 QUALITY = 70
@@ -39,33 +38,24 @@ def parts(study: Study) -> dict[str, Part]:
     found = {}
     for name in (*PARTS, *study.external):
         classes = np.arange(len(CLASSES)) if name in PARTS else common_classes(study, name)
-        models = {model: it.predictions(study.first, name) for model, it in study.compared.items()}
-        part = common_cells({model: it for model, it in models.items() if it}, classes)
-        if part and len(part.ids):
-            found[name] = part
+        each = {model: it.predictions(study.first, name) for model, it in study.compared.items()}
+        each = {model: it for model, it in each.items() if it}
+        tables = {
+            model: pd.DataFrame(it.probabilities, it.ids)[np.isin(it.target, classes)] for model, it in each.items()
+        }
+        joined = pd.concat(tables, axis=1, join="inner") if tables else pd.DataFrame()
+        if joined.empty:
+            continue
+        first, probabilities = next(iter(each.values())), {model: joined[model].to_numpy() for model in each}
+        target = pd.Series(first.target, first.ids).loc[joined.index].to_numpy()
+        predicted = {model: each.argmax(1) for model, each in probabilities.items()}
+        confidence = {model: each.max(1) for model, each in probabilities.items()}
+        found[name] = Part(joined.index.to_numpy(str), target, predicted, confidence)
     return found
 
 
-def common_cells(models: Mapping[str, Predictions], classes: np.ndarray) -> Part | None:
-    """The cells of the given classes that every model predicted; None without models."""
-    if not models:
-        return None
-    known = {name: np.isin(it.target, classes) for name, it in models.items()}
-    tables = {name: pd.DataFrame(it.probabilities, it.ids)[known[name]] for name, it in models.items()}
-    joined = pd.concat(tables, axis=1, join="inner")
-    first = next(iter(models.values()))
-    target = pd.Series(first.target, first.ids).loc[joined.index].to_numpy()
-    predicted = {name: joined[name].to_numpy().argmax(1) for name in models}
-    return Part(joined.index.to_numpy(str), target, predicted, {name: joined[name].max(axis=1) for name in models})
-
-
 def hardest(target: np.ndarray, predicted: Sequence[np.ndarray]) -> np.ndarray:
-    """(M,) ascending indices of the images that most models get wrong, at least one, and at most `SHOWN` per class.
-
-    Args:
-        target: (N,) integer targets, all known.
-        predicted: (N,) integer predictions of each model.
-    """
+    """(M,) ascending indices of the images that most models get wrong, at least one, and at most `SHOWN` per class."""
     wrong = sum((each != target for each in predicted), np.zeros(len(target), int))
     order = np.argsort(-wrong, kind="stable")
     order = order[wrong[order] > 0]
@@ -73,18 +63,16 @@ def hardest(target: np.ndarray, predicted: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def cells(study: Study, projected: Iterable[str], masks: str) -> dict[str, Any]:
-    """Data of the page's script as JSON: `parts`, pictures, outlines and heat maps.
+    """Data of the page's script: `parts`, pictures, outlines of the given masks, and heat maps.
 
-    Args:
-        study: the results.
-        projected: ids of cells whose picture is always included.
-        masks: segmentation method of the outlines.
+    Pictures are of the `hardest` cells and of those with the ids `projected`.
     """
     found, pictures, outlines, maps = parts(study), {}, {}, {}
+    sets = {name: STUDY if name in PARTS else name for name in found}
     shown = {STUDY: dict.fromkeys(projected)}
     for name, part in found.items():
         ids = part.ids[hardest(part.target, list(part.predicted.values()))].tolist()
-        shown.setdefault(_image_set(name), {}).update(dict.fromkeys(ids))
+        shown.setdefault(sets[name], {}).update(dict.fromkeys(ids))
     manifests = {name: read_manifest(name) for name in shown}
     for name, ids in shown.items():
         places = {id: place for place, id in enumerate(manifests[name]["id"])}
@@ -98,12 +86,8 @@ def cells(study: Study, projected: Iterable[str], masks: str) -> dict[str, Any]:
             if f"{part}/ids" in stored:
                 heats = zip(stored[f"{part}/ids"].tolist(), stored[f"{part}/maps"], strict=True)
                 maps |= {id: base64.b64encode(heat.tobytes()).decode() for id, heat in heats if id in pictures}
-    described = {name: _description(name, part, manifests[_image_set(name)]) for name, part in found.items()}
+    described = {name: _description(sets[name], part, manifests[sets[name]]) for name, part in found.items()}
     return {"classes": list(CLASSES), "parts": described, "pictures": pictures, "outlines": outlines, "maps": maps}
-
-
-def _image_set(part: str) -> str:
-    return STUDY if part in PARTS else part
 
 
 def _key(image_set: str, id: str) -> str:
@@ -111,19 +95,19 @@ def _key(image_set: str, id: str) -> str:
     return id if image_set == STUDY else f"{image_set}/{id}"
 
 
-def _description(name: str, part: Part, manifest: pd.DataFrame) -> dict[str, Any]:
+def _description(image_set: str, part: Part, manifest: pd.DataFrame) -> dict[str, Any]:
     models, group = list(part.predicted), patients(manifest, part.ids)
     f1, low, high = pairwise_differences(part.target, np.stack(list(part.predicted.values())), group)
     return {
-        "ids": [_key(_image_set(name), id) for id in part.ids.tolist()],
+        "ids": [_key(image_set, id) for id in part.ids.tolist()],
         "target": part.target.tolist(),
         "models": {
             model: {
                 "predicted": part.predicted[model].tolist(),
                 "percent": np.round(100 * part.confidence[model]).astype(int).tolist(),
                 "f1": round(float(f1[i]), 4),
-                "low": dict(zip(models, np.round(low[i], 4).tolist(), strict=True)),
-                "high": dict(zip(models, np.round(high[i], 4).tolist(), strict=True)),
+                "low": dict(zip(models, low[i].round(4).tolist(), strict=True)),
+                "high": dict(zip(models, high[i].round(4).tolist(), strict=True)),
             }
             for i, model in enumerate(models)
         },

@@ -20,29 +20,24 @@ BLUE, ORANGE, GREY = "#3b82f6", "#e0600f", "#7d8590"
 INK = "currentColor"
 SOURCES = {"here": BLUE, "report": ORANGE}
 PARTS = ("validation", "leaderboard or test", "test with TTA")
-COLOURS = dict(
-    zip(
-        CLASSES,
-        (
-            "#4e79a7", "#d97706", "#59a14f", "#e15759", "#b07aa1", "#3d9a94", "#9c755f", "#2f6fff", "#a8870f",
-            "#e0569b", "#c2185b", "#7d8590", "#00a878",
-        ),
-        strict=True,
-    )
+PALETTE = (
+    "#4e79a7", "#d97706", "#59a14f", "#e15759", "#b07aa1", "#3d9a94", "#9c755f", "#2f6fff", "#a8870f", "#e0569b",
+    "#c2185b", "#7d8590", "#00a878",
 )  # fmt: skip
+COLOURS = dict(zip(CLASSES, PALETTE, strict=True))
+TEXT = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12}
 CONFIG = {
     "background": "transparent",
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
-    "axis": {
-        "labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal",
-        "domainColor": INK, "domainOpacity": 0.3, "tickColor": INK, "tickOpacity": 0.3, "gridColor": INK,
-        "gridOpacity": 0.12, "labelLimit": 220,
-    },
-    "legend": {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "orient": "top", "title": None},
+    "axis": TEXT
+    | {"titleFontSize": 12, "titleFontWeight": "normal", "labelLimit": 220, "gridColor": INK, "gridOpacity": 0.12}
+    | {"domainColor": INK, "domainOpacity": 0.3, "tickColor": INK, "tickOpacity": 0.3},
+    "legend": TEXT | {"orient": "top", "title": None},
+    "mark": {"tooltip": {"content": "data"}},
     "text": {"color": INK},
     "rule": {"color": INK},
-}  # fmt: skip
+}
 
 
 def finish(description: str, height: int, *layers: alt.Chart, chosen: str = "") -> alt.LayerChart:
@@ -51,8 +46,8 @@ def finish(description: str, height: int, *layers: alt.Chart, chosen: str = "") 
     Args:
         description: for readers who do not see the chart.
         height: in pixels.
-        layers: of the chart.
-        chosen: where given, the chart shows the data of one `name`, which is the parameter `name`; first this one.
+        layers: of the chart. Tooltips show the columns of their data.
+        chosen: first value of the parameter `name`; the chart then shows only data with this `name`.
     """
     if chosen:
         layers = [layer.transform_filter("datum.name == name") for layer in layers]
@@ -71,12 +66,9 @@ def category(channel: type, field: str, order: Sequence[str], title: str | None 
 
 
 def colour(field: str, colours: Mapping[str, str], **legend: int) -> alt.Color:
+    """Colours by name."""
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     return alt.Color(f"{field}:N", scale=scale, legend=alt.Legend(symbolOpacity=1, **legend))
-
-
-def tooltip(*names: str, numbers: Sequence[str] = (), format: str = ".3f") -> list[str | alt.Tooltip]:
-    return [*names, *(alt.Tooltip(f"{name}:Q", format=format) for name in numbers)]
 
 
 def picture(chart: alt.LayerChart, width: int = 720) -> bytes:
@@ -91,7 +83,7 @@ def picture(chart: alt.LayerChart, width: int = 720) -> bytes:
 def class_fractions(study: Study) -> alt.LayerChart:
     """Fraction of each class in the training part, here and in the report (Figure 1), on a logarithmic axis."""
     images = pd.concat({"here": study.classes["train"], "report": pd.Series(TABLE_1)}, names=["source", "label"])
-    data = pd.DataFrame({"images": images, "fraction": images / images.groupby("source").transform("sum")})
+    data = pd.DataFrame({"images": images, "fraction": (images / images.groupby("source").transform("sum")).round(6)})
     data = data[data["images"] > 0].reset_index()
     lowest = 10.0 ** math.floor(math.log10(data["fraction"].min()))
     x = alt.X(
@@ -100,16 +92,11 @@ def class_fractions(study: Study) -> alt.LayerChart:
         scale=alt.Scale(type="log", domain=[lowest, 1]),
         axis=alt.Axis(format="~%", values=[0.00001, 0.0001, 0.001, 0.01, 0.1, 1]),
     )
+    shape = alt.Shape("source", scale=alt.Scale(domain=list(SOURCES), range=["circle", "square"]))
     points = alt.Chart(data).mark_point(filled=True, size=90, opacity=0.9)
-    points = points.encode(
-        y=category(alt.Y, "label", CLASSES),
-        x=x,
-        color=colour("source", SOURCES),
-        shape=alt.Shape("source", scale=alt.Scale(domain=list(SOURCES), range=["circle", "square"])),
-        tooltip=tooltip("label", "source", "images", numbers=["fraction"], format=".2%"),
-    )
-    height = 22 * data["label"].nunique()
-    return finish("Fraction of each class in the training part, here and in the report.", height, points)
+    points = points.encode(x=x, y=category(alt.Y, "label", CLASSES), color=colour("source", SOURCES), shape=shape)
+    description = "Fraction of each class in the training part, here and in the report."
+    return finish(description, 22 * data["label"].nunique(), points)
 
 
 def progression(results: pd.DataFrame) -> alt.LayerChart:
@@ -123,16 +110,15 @@ def progression(results: pd.DataFrame) -> alt.LayerChart:
     }
     lines = []
     for name, (source, part) in columns.items():
-        line = results[["row"]].assign(source=source, part=part, f1=results[name])
-        line["what"] = results["title" if source == "here" else "published_title"]
+        title = results["title" if source == "here" else "published_title"]
+        line = results[["row"]].assign(title=title, source=source, part=part, f1=results[name])
         for end in ("low", "high"):
             line[end] = results.get(f"{name}_{end}", np.nan)
         lines.append(line.dropna(subset="f1"))
-    base = alt.Chart(pd.concat(lines)).encode(
+    base = alt.Chart(pd.concat(lines).round(3)).encode(
         y=category(alt.Y, "row", results["row"]),
         yOffset=alt.YOffset("part:N", sort=list(PARTS)),  # keeps the intervals of a model apart
         color=colour("source", SOURCES),
-        tooltip=tooltip("row", "what", "source", "part", numbers=["f1", "low", "high"]),
     )
     shapes = alt.Scale(domain=list(PARTS), range=["circle", "square", "triangle-up"])
     shape = alt.Shape("part", scale=shapes, legend=alt.Legend(orient="bottom", columns=1, symbolFillColor=INK))
@@ -143,46 +129,36 @@ def progression(results: pd.DataFrame) -> alt.LayerChart:
 
 
 def reliability(curves: pd.DataFrame) -> alt.LayerChart:
-    """Fraction of correct predictions by their probability, of the columns of `wbc.report.calibration.CURVES`."""
+    """Fraction of correct predictions by their probability; the columns are `wbc.report.calibration.CURVES`."""
     diagonal = alt.Chart(pd.DataFrame({"x": [0, 1]})).mark_line(strokeDash=[4, 4], color=GREY).encode(x="x", y="x")
-    lines = alt.Chart(curves).mark_line(point=alt.OverlayMarkDef(size=40))
+    lines = alt.Chart(curves.round(3)).mark_line(point=alt.OverlayMarkDef(size=40))
     lines = lines.encode(
         x=score(alt.X, "confidence", "probability of the predicted class"),
         y=score(alt.Y, "right", "fraction correct"),
         color=colour("probabilities", {"plain": BLUE, "with TTA": GREY}),
-        tooltip=tooltip("probabilities", "images", numbers=["confidence", "right"]),
     )
     return finish("Fraction of correct predictions by their probability.", 400, diagonal, lines)
 
 
 def robustness(study: Study) -> alt.LayerChart:
     """Macro F1 by severity, a line for each corruption; parameter `name`, the row."""
-    data = study.robustness.rename(columns={"row": "name"})
-    colours = dict(zip(data["corruption"].unique(), COLOURS.values(), strict=False))
+    data = study.robustness.rename(columns={"row": "name"}).round(3)
+    colours = dict(zip(data["corruption"].unique(), PALETTE, strict=False))
     lines = alt.Chart(data).mark_line(point=alt.OverlayMarkDef(size=40))
-    lines = lines.encode(
-        x=alt.X("severity:Q", axis=alt.Axis(values=sorted(data["severity"].unique()))),
-        y=score(alt.Y, "f1"),
-        color=colour("corruption", colours, columns=4),
-        tooltip=tooltip("corruption", "severity", numbers=["f1"]),
-    )
+    x = alt.X("severity:Q", axis=alt.Axis(values=sorted(data["severity"].unique())))
+    lines = lines.encode(x=x, y=score(alt.Y, "f1"), color=colour("corruption", colours, columns=4))
     return finish("Macro F1 on corrupted test images by severity.", 360, lines, chosen=study.robust[0])
 
 
 def external(scores: pd.DataFrame) -> alt.LayerChart:
     """Macro F1 of each model on its own test part and on an external set; parameter `name`, the set."""
-    wide = scores.rename(columns={"set": "name", "f1": "external set", "test_f1": "own test part"})
     parts = {"external set": BLUE, "own test part": GREY}
-    long = wide.melt(["name", "row"], list(parts), "part", "macro F1").dropna()
+    wide = scores.rename(columns={"set": "name", "f1": "external set", "test_f1": "own test part"})
+    wide = wide[["name", "row", *parts, "f1_low", "f1_high"]].round(3)
     y = category(alt.Y, "row", wide["row"].unique())
-    points = alt.Chart(long).mark_circle(size=70, opacity=1)
-    points = points.encode(
-        x=score(alt.X, "macro F1"),
-        y=y,
-        color=colour("part", parts),
-        tooltip=tooltip("row", "part", numbers=["macro F1"]),
-    )
     intervals = alt.Chart(wide).mark_rule(color=BLUE).encode(x=score(alt.X, "f1_low"), x2="f1_high:Q", y=y)
+    points = alt.Chart(wide.melt(["name", "row"], list(parts), "part", "f1").dropna()).mark_circle(size=70, opacity=1)
+    points = points.encode(x=score(alt.X, "f1"), y=y, color=colour("part", parts))
     description = "Macro F1 of each model on its own test part and on an external set."
     return finish(description, 22 * wide["row"].nunique(), intervals, points, chosen=wide["name"].iloc[0])
 
@@ -191,24 +167,14 @@ def confusion(study: Study, first: str) -> alt.LayerChart:
     """Confusion matrices (Figures 4, 6, 7, 9, 11 and 13): recall and number of images; parameter `name`."""
     tables = []
     for (name, part), counts in study.confusions.items():
-        # All pairs that occur, and the diagonal, so that a class of the part has its row and its column
+        # The pairs that occur, and the diagonal, so that each class of the part has a row and a column
         actual, predicted = np.nonzero(counts + np.diag(counts.sum(1)))
+        table = pd.DataFrame({"actual": actual, "predicted": predicted}).map(CLASSES.__getitem__)
         images = counts[actual, predicted]
-        tables.append(
-            pd.DataFrame(
-                {
-                    "name": f"{name}, {part}",
-                    "actual": np.array(CLASSES)[actual],
-                    "predicted": np.array(CLASSES)[predicted],
-                    "images": images,
-                    "fraction": (images / counts.sum(1)[actual]).round(4),
-                }
-            )
-        )
+        fraction = (images / counts.sum(1)[actual]).round(4)
+        tables.append(table.assign(images=images, fraction=fraction, name=f"{name}, {part}"))
     base = alt.Chart(pd.concat(tables)).encode(
-        x=category(alt.X, "predicted", CLASSES, "predicted class"),
-        y=category(alt.Y, "actual", CLASSES, "true class"),
-        tooltip=tooltip("actual", "predicted", "images", numbers=["fraction"], format=".1%"),
+        x=category(alt.X, "predicted", CLASSES, "predicted class"), y=category(alt.Y, "actual", CLASSES, "true class")
     )
     opacity = alt.Opacity("fraction:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0, 0.6]))
     percent = base.transform_calculate(percent="round(100 * datum.fraction) + '%'")
@@ -222,56 +188,40 @@ def confusion(study: Study, first: str) -> alt.LayerChart:
 
 def importance(ranked: pd.DataFrame) -> alt.LayerChart:
     """Macro F1 lost when a feature is shuffled: the twenty largest losses with standard deviations."""
-    data = ranked.head(20).assign(low=lambda d: d["f1_lost"] - d["sd"], high=lambda d: d["f1_lost"] + d["sd"])
-    base = alt.Chart(data).encode(
-        y=category(alt.Y, "feature", data["feature"]),
-        tooltip=tooltip("feature", numbers=["f1_lost", "sd"], format=".4f"),
-    )
+    data = ranked.head(20).assign(low=lambda d: d["f1_lost"] - d["sd"], high=lambda d: d["f1_lost"] + d["sd"]).round(4)
+    base = alt.Chart(data).encode(y=category(alt.Y, "feature", data["feature"]))
     bars = base.mark_bar(color=BLUE).encode(x=alt.X("f1_lost:Q", title="macro F1 lost when shuffled"))
     spread = base.mark_rule().encode(x=alt.X("low:Q", title=""), x2="high:Q")
     return finish("The twenty features whose shuffling costs most macro F1.", 20 * len(data), bars, spread)
 
 
-def curves(study: Study, first: str, value: str, title: str) -> alt.LayerChart:
-    """Loss or macro F1 by epoch (Figure 10); parameter `name`, the row.
+def curves(study: Study, first: str, value: str) -> alt.LayerChart:
+    """Macro F1 or loss (`value`: f1, loss) by epoch (Figure 10); parameter `name`, the row.
 
     Rules mark the best epoch, and where the learning rate rises: at a warm restart or a new head (`train.retrain`).
-
-    Args:
-        study: the results.
-        first: the row shown at first.
-        value: loss or f1.
-        title: of the vertical axis.
     """
     data = pd.concat(study.histories, names=["name"]).reset_index(level="name")
-    events = {
-        "learning rate rises": data.groupby("name")["lr/head"].diff() > 0,
-        "best epoch": data["epoch"] == data["name"].map({row: it["best_epoch"] for row, it in study.trained.items()}),
-    }
-    marked = pd.concat([data.loc[where, ["name", "epoch"]].assign(event=event) for event, where in events.items()])
+    best = {row: trained["best_epoch"] for row, trained in study.trained.items()}
+    rises = data[data.groupby("name")["lr/head"].diff() > 0].assign(event="learning rate rises")
+    marked = pd.concat([rises, data[data["epoch"] == data["name"].map(best)].assign(event="best epoch")])
     long = data.rename(columns={f"train/{value}": "training", f"val/{value}": "validation"})
-    long = long.melt(["name", "epoch"], ["training", "validation"], "part", value).dropna()
+    long = long.melt(["name", "epoch"], ["training", "validation"], "part", value).dropna().round(3)
     lines = alt.Chart(long).mark_line(point=alt.OverlayMarkDef(size=18))
     lines = lines.encode(
         x=alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1), scale=alt.Scale(nice=False)),
-        y=alt.Y(f"{value}:Q", title=title, scale=alt.Scale(zero=value == "f1")),
+        y=alt.Y(f"{value}:Q", title="macro F1" if value == "f1" else value, scale=alt.Scale(zero=value == "f1")),
         color=colour("part", {"validation": BLUE, "training": GREY}),
-        tooltip=tooltip("epoch", "part", numbers=[value]),
     )
-    dashes = alt.StrokeDash("event", legend=None, scale=alt.Scale(domain=list(events), range=[[4, 4], [1, 0]]))
-    rules = alt.Chart(marked).mark_rule(opacity=0.6)
-    rules = rules.encode(x="epoch:Q", strokeDash=dashes, tooltip=tooltip("event", "epoch"))
-    return finish(f"{title} by epoch, training and validation.", 240, rules, lines, chosen=first)
+    scale = alt.Scale(domain=["learning rate rises", "best epoch"], range=[[4, 4], [1, 0]])
+    rules = alt.Chart(marked[["name", "epoch", "event"]]).mark_rule(opacity=0.6)
+    rules = rules.encode(x="epoch:Q", strokeDash=alt.StrokeDash("event", legend=None, scale=scale))
+    return finish(f"{value} by epoch, training and validation.", 240, rules, lines, chosen=first)
 
 
 def projection(points: Mapping[str, pd.DataFrame], first: str) -> alt.LayerChart:
-    """t-SNE of the validation part (Figures 8 and 12), a picture at each point.
+    """t-SNE of the validation part (Figures 8 and 12) from tables id, label, x, y by row, a picture at each point.
 
     Parameters are `name`, the row, and `marked`, the class that is highlighted, "" for all.
-
-    Args:
-        points: by row of the ladder: id, label, x, y.
-        first: the row shown at first.
     """
     data = pd.concat(points, names=["name"]).reset_index(level="name").round(2)
     pictures = alt.LookupData(data=alt.Data(values=[], name="pictures"), key="id", fields=["image"])  # by the script
@@ -285,6 +235,4 @@ def projection(points: Mapping[str, pd.DataFrame], first: str) -> alt.LayerChart
         tooltip=["label:N", "id:N", "image:N"],
     )
     circles = circles.add_params(alt.param(name="marked", value=""))
-    return finish(
-        "Each validation image as a point; near points look alike to the network.", 460, circles, chosen=first
-    )
+    return finish("Each validation image as a point, similar images close together.", 460, circles, chosen=first)

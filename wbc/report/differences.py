@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from wbc.config.files import BEST
 from wbc.core.classes import CLASSES
 from wbc.report.study import Study
 from wbc.scoring.scores import RARE
 from wbc.statistics import differences
 
-BUILDS, BEST = "builds on it", "best network on validation"
-COLUMNS = ("row", "against", "why", "score", "difference", "low", "high", "p", "verdict")
+COLUMNS = ("row", "against", "score", "difference", "low", "high", "p", "verdict")
 
 
 def compare_models(study: Study) -> pd.DataFrame:
@@ -21,30 +21,30 @@ def compare_models(study: Study) -> pd.DataFrame:
     """
     target, group, predicted = study.test
     lines = []
-    for model, other, why in _pairs(study) if len(target) else ():
-        names = [f"{name}-tta" if tta else name for name, tta in (model, other)]
-        for score, it in differences(target, predicted[model], predicted[other], group).items():
+    for pair in _pairs(study) if len(target) else ():
+        names = [f"{name}-tta" if tta else name for name, tta in pair]
+        for score, it in differences(target, *(predicted[model] for model in pair), group).items():
             if score != "accuracy":
-                lines.append((*names, why, score, it.value, it.low, it.high, it.p, it.verdict))
+                lines.append((*names, score, it.value, it.low, it.high, it.p, it.verdict))
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def _pairs(study: Study) -> Iterator[tuple[tuple[str, bool], tuple[str, bool], str]]:
-    """A model and the one to compare it with, each with or without TTA, and why."""
+def _pairs(study: Study) -> Iterator[tuple[tuple[str, bool], tuple[str, bool]]]:
+    """A model and the one to compare it with, each with or without TTA."""
     for name, tta in study.test.predicted:
         if tta and name == "convnext_restarts":  # the report lists this TTA as a row of its own
-            yield (name, True), (name, False), BUILDS
+            yield (name, True), (name, False)
         if tta or name not in study.measured:
             continue
-        blend = name in study.models and study.models[name].kind == "blend"
-        bases = [study.blend["row"] if blend else study.ladder.get(name, {}).get("from")]
+        others = [study.ladder.get(name, {}).get("from")]
         if name.endswith("-ensemble"):
-            bases = [name.removesuffix("-ensemble")]
-        bases = [base for base in bases if base in study.measured]
-        bases += ["{features}-{classifier}".format(**study.blend)] if blend else []
-        yield from (((name, False), (base, False), BUILDS) for base in bases)
-        if study.best_network not in (name, *bases):
-            yield (name, False), (study.best_network, False), BEST
+            others = [name.removesuffix("-ensemble")]
+        elif name == BEST:
+            others = [study.blend["row"], "{features}-{classifier}".format(**study.blend)]
+        others = [other for other in others if (other, False) in study.test.predicted]
+        yield from (
+            ((name, False), (other, False)) for other in dict.fromkeys([*others, study.best_network]) if other != name
+        )
 
 
 def rare_classes(study: Study) -> list[str]:

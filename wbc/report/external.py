@@ -28,10 +28,10 @@ def external_scores(study: Study) -> pd.DataFrame:
     """
     lines = []
     for name in study.external:
-        common, manifest = common_classes(study, name), read_manifest(name)
+        common = common_classes(study, name)
         for model in study.of_kind("network", "blend", "gridsearch", "classifier"):
             if model.predictions(study.first, name):
-                lines.append({"set": name, "row": model.name, **_scores(study, model, name, common, manifest)})
+                lines.append({"set": name, "row": model.name, **_scores(study, model, name, common)})
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
@@ -41,7 +41,7 @@ def common_classes(study: Study, name: str) -> np.ndarray:
     return np.intersect1d(targets(read_manifest(name)), known)
 
 
-def _scores(study: Study, model: Model, name: str, common: np.ndarray, manifest: pd.DataFrame) -> dict[str, float]:
+def _scores(study: Study, model: Model, name: str, common: np.ndarray) -> dict[str, float]:
     each, predicted = [], []
     for repeat in study.repeats:
         test, external = (model.calibrated(repeat, part) for part in ("test", name))
@@ -55,9 +55,9 @@ def _scores(study: Study, model: Model, name: str, common: np.ndarray, manifest:
                 found |= novelty_scores(test.novelty, external.novelty)
         each.append(found)
         predicted.append(external.probabilities.argmax(1))
-    inside, group = np.isin(external.target, common), patients(manifest, external.ids)
-    target, means = external.target[inside], pd.DataFrame(each, dtype=float).mean().to_dict()
-    means |= {"images": len(target), "classes": len(np.unique(target))}
+    inside, group = np.isin(external.target, common), patients(read_manifest(name), external.ids)
+    target = external.target[inside]
+    means = pd.DataFrame(each, dtype=float).mean().to_dict() | {"images": len(target), "classes": len(set(target))}
     if len(target):
         group = None if group is None else group[inside]
         for score, it in intervals(target, np.stack(predicted)[:, inside], group).items():
@@ -66,38 +66,24 @@ def _scores(study: Study, model: Model, name: str, common: np.ndarray, manifest:
 
 
 def common_scores(target: np.ndarray, probabilities: np.ndarray, common: np.ndarray) -> dict[str, float]:
-    """Scores of one part over its images of the common classes. Empty where there are none.
+    """`SCORES` of the images of the common classes; empty where there are none.
 
     Args:
         target: (N,) integer targets, -1 where unknown.
         probabilities: (N, 13) calibrated probabilities. Predicting a class that is not common is an error.
         common: (C,) integer classes.
-
-    Returns:
-        `f1`, macro F1 over the common classes that the part has; `accuracy`; `ece`.
     """
     inside = np.isin(target, common)
     if not inside.any():
         return {}
-    target, probabilities = target[inside], probabilities[inside]
-    confusion = confusion_matrix(target, probabilities.argmax(1))
-    found = scores(confusion, confusion.sum(1)) | {"ece": calibration_error(target, probabilities)}
+    confusion = confusion_matrix(target[inside], probabilities[inside].argmax(1))
+    found = scores(confusion, confusion.sum(1))
+    found["ece"] = calibration_error(target[inside], probabilities[inside])
     return {name: float(found[name]) for name in SCORES}
 
 
 def novelty_scores(test: np.ndarray, external: np.ndarray) -> dict[str, float]:
-    """How well novelty separates an external set from the test part.
-
-    Args:
-        test: (N,) novelty of the test images.
-        external: (M,) novelty of the external images.
-
-    Returns:
-        `test_novel` and `novel`, the fractions above 1; `auroc`, which is 1 where every external image is more novel.
-    """
-    truth = np.repeat([0, 1], [len(test), len(external)])
-    return {
-        "test_novel": float((test > 1).mean()),
-        "novel": float((external > 1).mean()),
-        "auroc": float(roc_auc_score(truth, np.concatenate([test, external]))),
-    }
+    """Fractions of (N,) test and (M,) external novelties above 1, and the AUROC of separating external from test."""
+    truth, novelty = np.repeat([0, 1], [len(test), len(external)]), np.concatenate([test, external])
+    fractions = {"test_novel": float((test > 1).mean()), "novel": float((external > 1).mean())}
+    return fractions | {"auroc": float(roc_auc_score(truth, novelty))}

@@ -11,8 +11,6 @@ from wbc.core.errors import UserError
 from wbc.scoring.predictions import Predictions, read_predictions
 from wbc.scoring.scores import macro_f1
 
-COLUMNS = ("id", "label", "probability", "suggested", "suggested_probability", "by")
-
 
 def suspects(path: Path) -> pd.DataFrame:
     """The training images that a classifier, trained on the folds without them, assigns to another class.
@@ -25,7 +23,7 @@ def suspects(path: Path) -> pd.DataFrame:
             folder, the classifier with the highest macro F1 on the training images is used.
 
     Returns:
-        A table with the columns `COLUMNS`.
+        Columns id, label, probability, suggested, suggested_probability, by.
 
     Raises:
         UserError: there are no such predictions.
@@ -36,16 +34,13 @@ def suspects(path: Path) -> pd.DataFrame:
             f"{path}: no classifier's predictions; dvc repro leaves them in runs/<features>-<repeat>/classical"
         )
     by, found = max(each.items(), key=lambda item: macro_f1(item[1].target, item[1].probabilities.argmax(1)))
-    rows, names, suggested = np.arange(len(found.ids)), np.array(CLASSES), found.probabilities.argmax(1)
-    columns = (
-        found.ids,
-        names[found.target],
-        found.probabilities[rows, found.target],
-        names[suggested],
-        found.probabilities[rows, suggested],
+    suggested, rows = found.probabilities.argmax(1), np.arange(len(found.ids))
+    table = pd.DataFrame(
+        {"id": found.ids, "label": found.target, "probability": found.probabilities[rows, found.target]}
     )
-    table = pd.DataFrame(dict(zip(COLUMNS, columns, strict=False)))[suggested != found.target].assign(by=by)
-    return table.sort_values("probability", kind="stable", ignore_index=True)
+    table = table.assign(suggested=suggested, suggested_probability=found.probabilities.max(1), by=by)
+    table[["label", "suggested"]] = table[["label", "suggested"]].map(CLASSES.__getitem__)
+    return table[suggested != found.target].sort_values("probability", kind="stable", ignore_index=True)
 
 
 def _read(file: Path) -> Predictions:

@@ -4,7 +4,6 @@ import base64
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import altair as alt
 import jinja2
@@ -15,34 +14,17 @@ from wbc.config.files import STUDY
 from wbc.core.classes import CLASSES, NAMES, TABLE_1
 from wbc.core.tables import INGEST, RUNS
 from wbc.core.tables import MASKS as MASK_FOLDER
-from wbc.features import feature_set
 from wbc.report import charts
 from wbc.report.cells import cells
 from wbc.report.differences import rare_classes
-from wbc.report.published import CEILING, FIGURES, ROWS
+from wbc.report.published import FIGURES, ROWS
 from wbc.report.results import EXTRA, HEADINGS, WORDS
 from wbc.report.study import Study
-from wbc.report.tables import Table, imbalance, number, spread
-from wbc.scoring.calibration import BINS
-from wbc.scoring.scores import RARE
-from wbc.statistics import DRAWS
+from wbc.report.tables import Table, imbalance, is_text, number, spread
 
 DOUBTED = 48  # labels
 PER_CLASS = 60  # points of a class in the projection, which keeps the page below 5 MB
 CHALLENGE = ("wbcbench", "kaggle")  # sources of the images that the report's scores were measured on
-MASKS = {  # captions of the segmentation methods
-    "hsv": "Figure 3. Otsu threshold on the saturation: the cell only.",
-    "lab": "Figure 5. Two Otsu thresholds on the lightness: cell and nucleus.",
-    "polar": "Not in the report. The closed outline that best divides the colours.",
-}
-
-
-class Card(NamedTuple):
-    """A number at the head of the page."""
-
-    heading: str
-    value: str
-    note: str
 
 
 def page(
@@ -53,16 +35,7 @@ def page(
     external: pd.DataFrame,
     doubted: pd.DataFrame,
 ) -> str:
-    """The page as HTML, with its pictures, data and scripts inside.
-
-    Args:
-        study: results of the stages.
-        results: `wbc.report.results.results`.
-        tables: `wbc.report.tables.all_tables`.
-        reliability: curves of `wbc.report.calibration.calibration_tables`.
-        external: `wbc.report.external.external_scores`.
-        doubted: `wbc.report.labels.suspects`.
-    """
+    """The page as HTML with its pictures, data and scripts; the tables are those that the report's modules return."""
     best, winner = study.best_network, study.compared[study.winner].name
     matrix = f"{winner}, {'test' if (winner, 'test') in study.confusions else 'validation'}"
     calibrated = winner if winner in set(reliability["row"]) else best
@@ -74,8 +47,8 @@ def page(
         "progression": charts.progression(results),
         "confusion": charts.confusion(study, matrix),
         "importance": charts.importance(pd.read_csv(RUNS / f"v2-{study.first}/gridsearch/importance.csv")),
-        "f1": charts.curves(study, best, "f1", "macro F1"),
-        "loss": charts.curves(study, best, "loss", "loss"),
+        "f1": charts.curves(study, best, "f1"),
+        "loss": charts.curves(study, best, "loss"),
         "projection": charts.projection(points, best),
     }
     curves = reliability[reliability["row"] == calibrated]
@@ -100,12 +73,9 @@ def page(
         },
         highest=results.drop(columns=list(WORDS)).max().to_dict(),
         number=number,
+        is_text=is_text,
         spread=spread,
         rare=rare_classes(study),
-        few=RARE,
-        bins=BINS,
-        draws=DRAWS,
-        ceiling=CEILING,
         calibrated=calibrated,
         tables=tables,
         figures=FIGURES,
@@ -117,37 +87,34 @@ def page(
         doubted=[(shown_cells["pictures"][line.id], line) for line in doubted.itertuples()],
         contact_sheet=_jpeg(INGEST / STUDY / "contact_sheet.jpg"),
         masks={method: _jpeg(MASK_FOLDER / STUDY / f"{method}.jpg") for method in study.methods},
-        mask_notes=MASKS,
-        features={name: len(feature_set(name).NAMES) for name in study.features},
         classes=CLASSES,
         challenge=study.source in CHALLENGE,
-        per_class=PER_CLASS,
         charts=list(specs),
         specs=_script({name: chart.to_dict() for name, chart in specs.items()}),
         vega=vl_convert.javascript_bundle(vl_version=alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]),
     )
 
 
-def cards(study: Study, results: pd.DataFrame) -> list[Card]:
-    """The numbers at the head of the page: more of the best model, the data, and what to compare with."""
-    table, counts = results.set_index("row"), study.classes["train"]
+def cards(study: Study, results: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Heading, value and note of the numbers at the head of the page, beside the best model's test score."""
+    table, counts, images = results.set_index("row"), study.classes["train"], study.manifest["part"].value_counts()
     best, network = table.loc[study.winner], table.loc[study.best_network]
     found = []
     for name, heading in {"test_f1_tta": "Test F1 with TTA", "test_accuracy": "Test accuracy"}.items():
         if pd.notna(best[name]):
             note = f"95% interval {best[f'{name}_low']:.3f} to {best[f'{name}_high']:.3f}"
-            found.append(Card(heading, number(best[name]), note))
-    note = "{train:,} for training, {test:,} for testing".format(**study.images)
+            found.append((heading, number(best[name]), note))
+    note = f"{images['train']:,} for training, {images.get('test', 0):,} for testing"
     note += (
         f"; {(counts > 0).sum()} classes; imbalance {imbalance(counts)}, {imbalance(pd.Series(TABLE_1))} in the report"
     )
-    found.append(Card("Validation F1", number(best["val_f1"]), "the highest of all models"))
-    found.append(Card("Images", f"{sum(study.images.values()):,}", note))
+    found.append(("Validation F1", number(best["val_f1"]), "the highest of all models"))
+    found.append(("Images", f"{images.sum():,}", note))
     if study.winner != study.best_network:
         tested = f", test F1 {number(network['test_f1'])}" if pd.notna(network["test_f1"]) else ""
-        found.append(Card("Best network", study.best_network, f"validation F1 {number(network['val_f1'])}{tested}"))
+        found.append(("Best network", study.best_network, f"validation F1 {number(network['val_f1'])}{tested}"))
     if study.source in CHALLENGE:
-        found.append(Card("Best in the report", number(ROWS["final"].leaderboard), "leaderboard F1 of its last row"))
+        found.append(("Best in the report", number(ROWS["final"].leaderboard), "leaderboard F1 of its last row"))
     return found
 
 

@@ -109,11 +109,7 @@ def titles(study: Study) -> dict[str, str]:
 
 
 def read_public_scores(path: Path, rows: Sequence[str]) -> dict[str, float]:
-    """Read the leaderboard scores of submissions from a CSV file `row,score`, which may be empty.
-
-    Args:
-        path: of the file.
-        rows: names that it may contain.
+    """Read the leaderboard scores of submissions, by row, from a CSV file `row,score`, which may be empty.
 
     Raises:
         UserError: unknown or repeated row, or a score that is no number from 0 to 1.
@@ -124,10 +120,7 @@ def read_public_scores(path: Path, rows: Sequence[str]) -> dict[str, float]:
         row = line["row"]
         if row not in rows or row in scores:
             raise UserError(f"{path}, row {place}: {row!r} is {'listed twice' if row in scores else 'no row'}")
-        try:
-            scores[row] = float(line["score"])
-        except ValueError:
-            scores[row] = -1.0
+        scores[row] = float(pd.to_numeric(line["score"], errors="coerce"))
         if not 0 <= scores[row] <= 1:
             raise UserError(f"{path}, row {place}: score {line['score']!r} should be a number from 0 to 1")
     return scores
@@ -136,9 +129,7 @@ def read_public_scores(path: Path, rows: Sequence[str]) -> dict[str, float]:
 def results(study: Study, public: Mapping[str, float] = MappingProxyType({})) -> pd.DataFrame:
     """One line per model with the columns `COLUMNS`: first the report's, then the others. Missing numbers are NaN.
 
-    Args:
-        study: results of the stages.
-        public: leaderboard score by model.
+    `public` has the leaderboard scores by model.
     """
     words, measured = titles(study), dict(study.measured)
     if "convnext_restarts" in measured:  # the report lists this row's TTA as a row of its own
@@ -161,8 +152,3 @@ def markdown(table: pd.DataFrame) -> str:
         if name not in WORDS and table[name].notna().any():
             cells[heading] = [number_with_interval(line, name) for line in table.to_dict("records")]
     return markdown_table(cells) + "\n"
-
-
-def records(table: pd.DataFrame) -> list[list[Any]]:
-    """The lines of a table, None for what is missing."""
-    return table.astype(object).where(table.notna(), None).to_numpy().tolist()

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,13 +13,12 @@ import pandas as pd
 
 from wbc.config.files import BEST, STUDY
 from wbc.core.classes import CLASSES
-from wbc.core.tables import MASKS, RUNS, check, read_manifest, targets
+from wbc.core.tables import RUNS, check, read_manifest, targets
 from wbc.scoring.calibration import apply_temperature, fit_temperature
 from wbc.scoring.predictions import Predictions, read_predictions
 from wbc.scoring.scores import confusion_matrix, macro_f1, per_class
 from wbc.statistics import patients, scores_with_intervals
 
-METRICS, PLOTS = Path("metrics"), Path("plots")
 LAST = 5  # epochs whose mean validation F1 is reported beside the best one's
 DIGITS = 4  # decimals of a network's temperature, as in its file
 PARTS = ("validation", "test")  # of the study's own images
@@ -65,9 +65,8 @@ class Model(NamedTuple):
             return found
         validation = self.predictions(repeat, "validation")
         t = round(fit_temperature(validation.target, validation.probabilities), DIGITS)
-        return found._replace(
-            probabilities=apply_temperature(found.probabilities, t), tta=apply_temperature(found.tta, t)
-        )
+        plain, tta = (apply_temperature(each, t) for each in (found.probabilities, found.tta))
+        return found._replace(probabilities=plain, tta=tta)
 
 
 class Tested(NamedTuple):
@@ -127,28 +126,16 @@ class Study:
     def classes(self) -> pd.DataFrame:
         """Number of labelled images, by class and part: train, test."""
         counts = self.manifest.groupby(["label", "part"]).size().unstack(fill_value=0)
-        return counts.reindex(index=CLASSES, columns=["train", "test"], fill_value=0).fillna(0).astype(int)
-
-    @cached_property
-    def images(self) -> dict[str, int]:
-        """Number of images in the parts `train` and `test`, labelled or not."""
-        return self.manifest["part"].value_counts().reindex(["train", "test"], fill_value=0).to_dict()
-
-    @cached_property
-    def masks(self) -> pd.DataFrame:
-        """By segmentation method: Dice and IoU with true masks, fraction of failures."""
-        return pd.read_csv(MASKS / STUDY / "scores.csv", index_col="method")
+        return counts.reindex(index=CLASSES, columns=["train", "test"], fill_value=0)
 
     @cached_property
     def folds(self) -> dict[str, dict[str, float]]:
         """By classifier: mean `f1` and `accuracy` over the folds and their `_sd`; of repeats, the means."""
         found = {}
         for model in self.of_kind("classifier"):
-            each = []
-            for repeat in self.repeats:
-                table = pd.read_csv(RUNS / f"{model.run}-{repeat}/classical/folds.csv", index_col="classifier")
-                scores = table.loc[[model.classifier]]
-                each.append(scores.mean().to_dict() | scores.std().add_suffix("_sd").to_dict())
+            files = [RUNS / f"{model.run}-{repeat}/classical/folds.csv" for repeat in self.repeats]
+            each = [pd.read_csv(file, index_col="classifier").loc[[model.classifier]] for file in files]
+            each = [table.mean().to_dict() | table.std().add_suffix("_sd").to_dict() for table in each]
             found[model.name] = pd.DataFrame(each).mean().to_dict()
         return found
 
@@ -171,15 +158,11 @@ class Study:
     def confusions(self) -> dict[tuple[str, str], np.ndarray]:
         """(13, 13) confusion matrices by model and part, over the labelled images of all repeats; without TTA."""
         found = {}
-        for model in self.models.values():
-            for part in PARTS:
-                each = [it for repeat in self.repeats if (it := model.predictions(repeat, part))]
-                counts = sum(
-                    confusion_matrix(it.target[it.target >= 0], it.probabilities[it.target >= 0].argmax(1))
-                    for it in each
-                )
-                if np.any(counts):
-                    found[model.name, part] = counts
+        for model, part in product(self.models.values(), PARTS):
+            each = [it for repeat in self.repeats if (it := model.predictions(repeat, part))]
+            known = [(it.target[it.target >= 0], it.probabilities.argmax(1)[it.target >= 0]) for it in each]
+            if sum(len(target) for target, _ in known):
+                found[model.name, part] = sum(confusion_matrix(*pair) for pair in known)
         return found
 
     def per_class(self, name: str, part: str) -> pd.DataFrame | None:
@@ -200,22 +183,16 @@ class Study:
         labelled = self.manifest[known]
         ids, group = labelled["id"], patients(self.manifest, labelled["id"]) if len(labelled) else None
         predicted = {}
-        for model in self.models.values():
+        for model, tta in product(self.models.values(), ("probabilities", "tta")):
             parts = [[model.predictions(repeat, "test") for repeat in turn] for turn in turns]
-            if any(it is None for turn in parts for it in turn):
+            if any(it is None or getattr(it, tta) is None for turn in parts for it in turn):
                 continue
-            for tta in (False, True):
-                if tta and parts[0][0].tta is None:
-                    continue
-                tables = [
-                    pd.concat([pd.DataFrame(it.tta if tta else it.probabilities, it.ids) for it in turn])
-                    for turn in parts
-                ]
-                # An unlabelled image is in the test part of every fold
-                probabilities = np.stack([t[~t.index.duplicated()].loc[ids].to_numpy() for t in tables])
-                predicted[model.name, tta] = probabilities.argmax(2)
-                if len(turns) > 1 and model.kind in ("network", "blend"):
-                    predicted[f"{model.name}-ensemble", tta] = probabilities.mean(0, keepdims=True).argmax(2)
+            tables = [pd.concat([pd.DataFrame(getattr(it, tta), it.ids) for it in turn]) for turn in parts]
+            # With outer folds, an unlabelled image is in every test part
+            probabilities = np.stack([t[~t.index.duplicated()].loc[ids].to_numpy() for t in tables])
+            predicted[model.name, tta == "tta"] = probabilities.argmax(2)
+            if len(turns) > 1 and model.kind in ("network", "blend"):
+                predicted[f"{model.name}-ensemble", tta == "tta"] = probabilities.mean(0, keepdims=True).argmax(2)
         for name, best in self.best_classical.items():
             if (best, False) in predicted:
                 predicted[name, False] = predicted[best, False]
@@ -227,21 +204,11 @@ class Study:
         each = [{"val_f1": _json(RUNS / f"v2-{repeat}/gridsearch.json")["val_f1"]} for repeat in self.repeats]
         found = {"v2-gridsearch": _means(each)}
         for model in self.of_kind("network", "blend"):
-            found[model.name] = _means([self._validated(model, repeat) for repeat in self.repeats])
+            found[model.name] = _means([_validated(model, repeat) for repeat in self.repeats])
         for name, best in self.best_classical.items():
             found[name] = {"val_f1": self.folds[best]["f1"]}
         ensembles = [name for name, tta in self.test.predicted if name.endswith("-ensemble") and not tta]
         return {name: found.get(name, {}) | self.scores(name) for name in [*found, *ensembles]}
-
-    def _validated(self, model: Model, repeat: int) -> dict[str, float]:
-        part = model.predictions(repeat, "validation")
-        found = {
-            "val_f1": macro_f1(part.target, part.probabilities.argmax(1)),
-            "val_f1_tta": macro_f1(part.target, part.tta.argmax(1)),
-        }
-        if model.kind == "network":
-            found["val_f1_last"] = _history(model.run, repeat)["val/f1"].tail(LAST).mean()
-        return found
 
     def scores(self, name: str) -> dict[str, float]:
         """A model's scores on the test images with their intervals, plain and with TTA."""
@@ -286,6 +253,13 @@ class Study:
     def winner(self) -> str:
         """The model with the highest validation F1 without TTA."""
         return max(self.measured, key=lambda name: self.measured[name].get("val_f1", 0.0))
+
+
+def _validated(model: Model, repeat: int) -> dict[str, float]:
+    part = model.predictions(repeat, "validation")
+    f1, f1_tta = (macro_f1(part.target, each.argmax(1)) for each in (part.probabilities, part.tta))
+    last = {"val_f1_last": _history(model.run, repeat)["val/f1"].tail(LAST).mean()} if model.kind == "network" else {}
+    return {"val_f1": f1, "val_f1_tta": f1_tta, **last}
 
 
 def _means(each: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from wbc.config.files import STUDY
 from wbc.core.classes import CLASSES, NAMES, TABLE_1
+from wbc.core.tables import MASKS
 from wbc.features import feature_set
 from wbc.report import published
 from wbc.report.differences import rare_classes
@@ -17,6 +19,7 @@ from wbc.statistics import DRAWS
 
 ABSENT = "–"
 RARE_MARK = " †"
+CLASSIFIERS = {"v1": "Table 3", "v2": "Table 4"}  # tables of the report, by feature set
 
 
 class Table(NamedTuple):
@@ -25,11 +28,6 @@ class Table(NamedTuple):
     title: str
     cells: pd.DataFrame
     note: str = ""
-
-    @property
-    def text(self) -> list[bool]:
-        """Whether each column holds text, which is left-aligned, or numbers."""
-        return [is_text(self.cells[name]) for name in self.cells]
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -49,6 +47,7 @@ def number_with_interval(scores: Mapping[str, float], name: str) -> str:
 
 
 def is_text(column: pd.Series) -> bool:
+    """Whether a column holds words, which are left-aligned, or numbers."""
     return column.str.contains("^[`A-Za-z]").any()
 
 
@@ -66,9 +65,10 @@ def all_tables(
         "Table 1": _classes(study),
         "Masks": _masks(study),
         "Table 2": _features(),
-        "Table 3": _published_classifiers(study, "v1"),
-        "Table 4": _published_classifiers(study, "v2"),
-        "Classical models": _classifiers(study),
+        **{
+            CLASSIFIERS.get(features, f"Features {features}"): _classifiers(study, features)
+            for features in study.features
+        },
         "Table 5": _augmentation(study),
         "Table 6": _progression(study, "Table 6", "from classical models to TTA", "Here: only the last line with TTA."),
         "Table 7": _progression(study, "Table 7", "effect of MixUp", tta),
@@ -84,8 +84,8 @@ def all_tables(
 
 
 def markdown_table(cells: pd.DataFrame) -> str:
-    """A table as Markdown, without padding; text is left-aligned, numbers right-aligned."""
-    aligned = ["left" if is_text(cells[name]) else "right" for name in cells]
+    """A table as Markdown, without padding."""
+    aligned = cells.apply(is_text).map({True: "left", False: "right"})
     padded = cells.to_markdown(index=False, disable_numparse=True, colalign=aligned)
     return re.sub(r" +(?=\|)|(?<=\|) +", " ", re.sub(r"-{3,}", "---", padded))
 
@@ -127,9 +127,9 @@ def _masks(study: Study) -> Table:
     scores = {f"{part}_{name.lower()}": f"{part}: {name}" for part in ("cell", "nucleus") for name in ("Dice", "IoU")}
     lines = [
         (method, *(number(found.get(score)) for score in scores), number(100 * found["failed"], 1))
-        for method, found in study.masks.iterrows()
+        for method, found in pd.read_csv(MASKS / STUDY / "scores.csv", index_col="method").iterrows()
     ]
-    true_masks, images = (study.manifest["mask"] != "").sum(), sum(study.images.values())
+    true_masks, images = (study.manifest["mask"] != "").sum(), len(study.manifest)
     note = (
         f"Dice and IoU: means over the {true_masks:,} images with a true mask; – where there are none, or where the "
         f"method finds no nuclei. Failed: percentage of all {images:,} masks that cannot be right, such as empty ones."
@@ -141,52 +141,32 @@ def _features() -> Table:
     def kind(feature: str) -> str:
         if feature.startswith(("glcm", "lbp")):
             return f"Texture {feature.split('_')[0].upper()}"
-        return "Colour" if feature.endswith(("_mean", "_std")) or feature.startswith("ratio_") else "Morphology"
+        colour = feature.endswith(("_mean", "_std")) or feature.startswith("ratio_")
+        return "Colour (RGB + HSV, 3 regions)" if colour else "Morphology (cell + nucleus)"
 
-    kinds = [["Total", *map(kind, feature_set(name).NAMES)] for name in ("v1", "v2")]
     lines = []
-    for category, *printed in published.FEATURES:
-        counts = [sum(map(category.startswith, each)) for each in kinds]
-        counts = [len(each) - 1 for each in kinds] if category == "Total" else counts
-        lines.append((category, printed[0], str(counts[0]), printed[1], str(counts[1])))
+    for category, v1, v2 in published.FEATURES:
+        inside = [[category in ("Total", kind(it)) for it in feature_set(name).NAMES] for name in ("v1", "v2")]
+        lines.append((category, v1, str(sum(inside[0])), v2, str(sum(inside[1]))))
     columns = ("category", "report: v1", "here: v1", "report: v2", "here: v2")
     return _table("number of features", columns, lines, "The report's v2 counts add up to 90.")
 
 
-def _classifier_scores(study: Study, name: str) -> dict[str, tuple[str, str]]:
-    """By score: a classifier's mean ± standard deviation over the folds, and its test score with interval."""
-    folds, tested = study.folds[name], study.scores(name)
-    return {
-        score: (f"{folds[score]:.3f} ± {folds[f'{score}_sd']:.3f}", number_with_interval(tested, f"test_{score}"))
-        for score in ("f1", "accuracy")
-    }
-
-
-def _published_classifiers(study: Study, features: str) -> Table:
-    lines = []
-    for name, (accuracy, f1) in published.CLASSIFIERS[features].items():
-        here = _classifier_scores(study, f"{features}-{name}")
-        lines.append((published.NAMES[name], number(f1), *here["f1"], number(accuracy), *here["accuracy"]))
-    columns = [
-        "model",
-        *(f"{who} {score}" for score in ("F1", "accuracy") for who in ("report:", "here:", "here: test")),
-    ]
-    title = f"classifiers on {len(feature_set(features).NAMES)} features"
-    return _table(title, columns, lines, "Here: mean ± standard deviation over the folds. Test: 95% interval.")
-
-
-def _classifiers(study: Study) -> Table:
-    lines = []
-    for name in sorted(study.folds, key=lambda name: -study.folds[name]["f1"]):
-        _, _, features, classifier = study.models[name]
-        here = _classifier_scores(study, name)
-        lines.append(
-            (f"{features} {published.NAMES.get(classifier, classifier)}", study.features[features], *here["f1"])
-            + here["accuracy"]
-        )
-    columns = ("features and model", "masks", "here: F1", "here: test F1", "here: accuracy", "here: test accuracy")
-    note = "Sorted by the mean F1 over the folds, with its standard deviation. Test: 95% interval."
-    return _table("every feature set and classifier", columns, lines, note)
+def _classifiers(study: Study, features: str) -> Table:
+    printed, lines = published.CLASSIFIERS.get(features, {}), []
+    models = [model for model in study.of_kind("classifier") if model.run == features]
+    for model in sorted(models, key=lambda model: -study.folds[model.name]["f1"]):
+        report = dict(zip(("accuracy", "f1"), printed.get(model.classifier, (None, None)), strict=True))
+        folds, tested = study.folds[model.name], study.scores(model.name)
+        line = {"model": published.NAMES.get(model.classifier, model.classifier)}
+        for score, words in (("f1", "F1"), ("accuracy", "accuracy")):
+            line |= {f"report: {words}": number(report[score])} if printed else {}
+            line[f"here: {words}"] = f"{folds[score]:.3f} ± {folds[f'{score}_sd']:.3f}"
+            line[f"here: test {words}"] = number_with_interval(tested, f"test_{score}")
+        lines.append(line)
+    title = f"classifiers on {len(feature_set(features).NAMES)} features, masks by {study.features[features]}"
+    note = "Here: mean ± standard deviation over the folds, the best first. Test: 95% interval."
+    return Table(title, pd.DataFrame(lines), note)
 
 
 def _augmentation(study: Study) -> Table:
@@ -201,8 +181,8 @@ def _progression(study: Study, name: str, title: str, note: str) -> Table:
     lines = []
     for configuration, val, leaderboard, row, *scores in published.PROGRESSION[name]:
         here = [number(study.measured.get(row, {}).get(score)) for score in scores]
-        known = row if row in study.measured else ABSENT
-        lines.append((configuration, known, number(val), here[0], number(leaderboard), here[1]))
+        row = row if row in study.measured else ABSENT
+        lines.append((configuration, row, number(val), here[0], number(leaderboard), here[1]))
     columns = ("configuration", "model here", "report: val F1", "here: val F1", "report: leaderboard", "here: test F1")
     return _table(title, columns, lines, note)
 
@@ -212,9 +192,8 @@ def _single_classes(study: Study) -> Table:
     for name, score, printed in published.PER_CLASS:
         here = study.per_class(name, "validation")
         for label in () if here is None else here.index.intersection(list(printed), sort=False):
-            value, images = here.at[label, score], here.at[label, "images"]
-            words = "F1" if score == "f1" else score
-            lines.append((name, words, label, number(printed[label], 2), number(value, 2), f"{images:.0f}"))
+            numbers = number(printed[label], 2), number(here.at[label, score], 2), f"{here.at[label, 'images']:.0f}"
+            lines.append((name, score.replace("f1", "F1"), label, *numbers))
     note = "On the validation part; of gradient boosting, on all folds together."
     columns = ("model", "score", "class", "report", "here", "here: images")
     return _table("scores in the report's text (§4.3, §7.2.2, §7.6.1, §7.7.7)", columns, lines, note)
@@ -299,19 +278,16 @@ def _corruptions(study: Study) -> Table:
 
 
 def _external(external: pd.DataFrame) -> Table:
-    def percent(fraction: float) -> str:
-        return ABSENT if pd.isna(fraction) else f"{fraction:.0%}"
-
     lines, sizes = [], {}
     for it in external.to_dict("records"):
         sizes[it["set"]] = f"{it['set']}: {it['images']} images of {it['classes']} classes"
         scores = [(number_with_interval(it, name), number(it[f"test_{name}"])) for name in ("f1", "accuracy")]
-        trust = number(it["ece"]), number(it["test_ece"]), percent(it["novel"]), percent(it["test_novel"])
+        trust = number(it["ece"]), number(it["test_ece"]), number(it["novel"], 2), number(it["test_novel"], 2)
         lines.append((it["row"], it["set"], *scores[0], *scores[1], *trust, number(it["auroc"])))
     note = (
         f"Classes that the set shares with the study ({'; '.join(sizes.values())}), without TTA, with 95% intervals. "
         "Test: the model's own test part, the same classes. ECE: of calibrated probabilities, see Calibration. Novel: "
-        "images that the model calls unlike its training images, about 1% if they are like them. AUROC: of the "
+        "fraction of images that the model calls unlike its training images, 0.01 if they are like them. AUROC: of the "
         "distance behind this, between the set and the test part; 0.5 where it does not separate them."
     )
     headings = (f"{part} {name}" for name in ("F1", "accuracy", "ECE", "novel") for part in ("external:", "test:"))

@@ -12,18 +12,18 @@ DRAWS = 200  # for the calibration error that chance alone causes
 LIMITS = (1e-4, 1e4)  # range of temperatures; AdaBoost, whose probabilities are nearly equal, needs 0.003
 
 
-def calibration(target: np.ndarray, probabilities: np.ndarray, seed: int = 0) -> dict[str, float]:
+def calibration(target: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     """Calibration errors and proper scores of (N, 13) probabilities for (N,) integer targets, all known.
 
     Returns:
         `ece`, see `calibration_error`; `ece_by_chance`, its mean if the probabilities were true (consistency
-        resampling with `seed`, Bröcker and Smith 2007); `classwise_ece`, the mean over the 13 classes of the error of
+        resampling, Bröcker and Smith 2007); `classwise_ece`, the mean over the 13 classes of the error of
         each class's probability (Kull et al. 2019); `nll` in nats; `brier`, summed over classes: 0 to 2.
     """
     ece, classes = calibration_error(target, probabilities), range(len(CLASSES))
     probabilities = apply_temperature(probabilities, 1.0)  # rows sum to 1 in float64
     confidence = probabilities.max(1)
-    drawn = np.random.default_rng(seed).random((DRAWS, len(target))) < confidence
+    drawn = np.random.default_rng(0).random((DRAWS, len(target))) < confidence
     by_class = [_error(reliability(target == c, probabilities[:, c])) for c in classes]
     return {
         "ece": ece,
