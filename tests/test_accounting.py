@@ -25,7 +25,7 @@ LIST = table(*(f"{id},LY" for id in IDS))
 HF = table(*(f"{id},LY" for id in IDS), header="ID,labels,group,split,severity,original")
 LMU = [f"LYT/LYT_000{n}.tiff" for n in range(4)]
 SIGNED = [f"Patient_{n}/Signed slides/Lymphocyte/LY_{n}.jpg" for n in range(4)]
-LAYOUTS = {  # of each source: images, and files of text
+LAYOUTS = {  # by source, images and files of text
     "folder": (["train/LY/a.png", "train/SNE/b/c/a.JPG", "Test/LY/a.jfif", "val/LY/a.png", "more/LY/a.png"], {}),
     "synthetic": ([*IMAGES, "images/4.png", "masks/0.png", "5.png"], {"labels.csv": LIST}),
     "kaggle": ([*IMAGES, "images/4.png"], {"train.csv": LIST, "submission.csv": table("4.png,LY")}),

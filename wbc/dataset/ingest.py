@@ -25,7 +25,7 @@ NOTES = {  # titles of `ImageSet.notes`
     "few_levels": f"at most {FEW_LEVELS} grey levels, so bits may have been lost before",
     "in_one_source": "in one source only, so a network may learn the laboratory instead",
 }
-FEW_FRACTION = 0.05  # of images with so few grey levels, above which it is no chance
+FEW_FRACTION = 0.05  # a larger fraction of images with so few grey levels is not chance
 COLUMNS = ["id", "path", "sha256", "width", "height", "label", "part", "mask", "group", "copy_of"]
 
 
@@ -91,9 +91,9 @@ class ImageSet:
 def ingest(source: str | Sequence[str], root: Path, test_fraction: float, seed: int, strict: bool = False) -> ImageSet:
     """List the usable images of `data.source` under `root`.
 
-    Where the source has no test part, `test_fraction` of each class becomes one. An image stays with its copies and its
-    group. The choice depends on the seed and the images' content, never on names or order. Of equal ids the first
-    counts, unless their labels differ.
+    Where the source has no test part, `test_fraction` of each class is drawn. An image stays with its copies and its
+    group. The draw depends on the seed and the images' content, never on names or order. Of equal ids the first counts,
+    unless their labels differ.
 
     Several sources are one pool. Where some have a test part, the others are for training alone. An image outside of
     the test part is rejected where another source tests a copy of it.
@@ -136,9 +136,8 @@ def ingest_external(
 ) -> ImageSet:
     """List the labelled images of an external set, all of them as test images.
 
-    Images of which the study has a copy, byte for byte or nearly, are rejected.
-
-    `study` is the study's manifest of N images, and `study_hashes` are their (N, 4) uint64 perceptual hashes.
+    Images of which the study has a copy, byte for byte or nearly, are rejected. `study` is the study's manifest of N
+    images, and `study_hashes` are their (N, 4) uint64 perceptual hashes.
 
     Raises:
         SourceError, ListError, OSError: see `ingest`.

@@ -23,8 +23,9 @@ MARGIN = 1  # grey levels: without it the bits of the plain background are noise
 # at quality 50, brightening, scaling to 224 pixels or to a half, and in at most 17 after losing 2 pixels on every side.
 # Of the 23 million pairs among 6,834 of these cells five are equal files, and the others differ in at least 44 bits.
 THRESHOLD = 16
-GROUPS = 3  # of bands: fewer give more keys of more bits; three give 57 keys of 26 bits, enough for millions of images
-MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64)  # any odd
+GROUPS = 3  # fewer groups give more keys of more bits; three give 57 keys of 26 bits, enough for millions of images
+# Odd multipliers that hash the four words of a masked hash to one key
+MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64)
 
 
 def perceptual_hash(image: np.ndarray) -> np.ndarray:

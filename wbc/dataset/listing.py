@@ -90,7 +90,7 @@ class ImageFolder:
             elif is_image(path) or os.path.isdir(path):
                 self.unread.append(path)
             else:
-                self.others[path] = suffix if suffix[1:2].isalpha() else "no suffix"  # as of cell.0001, cell.0002
+                self.others[path] = suffix if suffix[1:2].isalpha() else "no suffix"  # cell.0001 has none
         self._by = [defaultdict(list) for _ in range(3)]
         for path in self.paths:
             for meant, key in zip(self._by, (path.relative_to(root).as_posix(), path.name, path.stem), strict=True):

@@ -28,8 +28,8 @@ class PublicSet(NamedTuple):
     licence: str  # as the page names it
     images: int  # in the archive
     labels: Mapping[str, Label]  # by the set's own label
-    size: str = "see the page"  # of the download
-    image_bytes: int | None = None  # of all images in the archive; None where nobody says
+    size: str = "see the page"  # size of the download
+    image_bytes: int | None = None  # bytes of all images in the archive; None where nobody says
     files: Mapping[str, str] = {}  # addresses of archives that need no form and no login; Zenodo's by DOI, with MD5
     steps: str = ""  # what a person has to do where a form or a login stands in the way
     forbids: str = ""  # what the licence forbids that a user of this repository might do
@@ -84,7 +84,7 @@ SETS = {
         title="Acute promyelocytic and other myeloid leukaemias, Johns Hopkins (Sidhom et al. 2021)",
         page="https://www.kaggle.com/datasets/eugeneshenderov/acute-promyelocytic-leukemia-apl",
         licence="see the page",
-        images=15632,  # of signed slides
+        images=15632,  # signed slides
         patients=True,
         labels=LABELS["apl_aml"],  # the folder below "Signed slides"
         steps="log in to Kaggle, open the page, Download, and put the zip file there",

@@ -104,8 +104,8 @@ def scan_all(source: str | Sequence[str], root: Path) -> list[Scan]:
     for name in source:
         found, prefix = scan(name, root / name), f"{name}/"
         items = [replace(item, id=prefix + item.id, group=item.group and prefix + item.group) for item in found.items]
-        counts = {name: getattr(found, name) for name in ("left_out", "difference", "other")}
-        counts = {name: {prefix + key: n for key, n in values.items()} for name, values in counts.items()}
+        counts = {kind: getattr(found, kind) for kind in ("left_out", "difference", "other")}
+        counts = {kind: {prefix + key: n for key, n in values.items()} for kind, values in counts.items()}
         scans.append(found._replace(items=items, **counts))
     folder = ImageFolder(root)
     beside = [path for path in [*folder.paths, *folder.unread] if path.relative_to(root).parts[0] not in source]
