@@ -26,23 +26,22 @@ def test_a_blend_is_the_mean_of_calibrated_probabilities_of_the_same_image(train
     save_classical("runs/v3-0/classical/lda.skops", classical)
     sure, other = np.eye(13)[:2].T @ [0.8, 0.2], np.eye(13)[:2].T @ [0.1, 0.9]
 
-    def predictions(ids, targets, *probabilities, novelty=None, tta=False):
-        values = np.stack(probabilities)
-        novelty = None if novelty is None else np.array(novelty)
-        return Predictions(np.array(ids), np.array(targets), values, values[:, ::-1] if tta else None, novelty)
+    def predictions(ids, targets, *probabilities, novelty=None):
+        return Predictions(np.array([*ids]), np.array(targets), np.stack(probabilities), None, novelty)
 
     network = {
-        "validation": predictions(["a", "b"], [0, 1], sure, sure, tta=True),
-        "test": predictions(["t", "u"], [0, -1], sure, sure, novelty=[0.5, 2.0], tta=True),
-        "elsewhere": predictions(["t", "u"], [0, 1], sure, sure, novelty=[0.5, 2.0], tta=True),
+        "validation": predictions("ab", [0, 1], sure, sure),
+        "test": predictions("tu", [0, -1], sure, sure, novelty=np.array([0.5, 2.0])),
+        "elsewhere": predictions("tu", [0, 1], sure, sure, novelty=np.array([0.5, 2.0])),
     }
+    network = {name: part._replace(tta=part.probabilities[:, ::-1]) for name, part in network.items()}
     write_predictions("runs/mine-0/predict/predictions.npz", network)
     partner = {  # more images, in another order
-        "validation": predictions(["x", "b", "a"], [0, 1, 0], sure, other, sure),
-        "test": predictions(["u", "t"], [-1, 0], other, sure, novelty=[1.0, 1.0]),
+        "validation": predictions("xba", [0, 1, 0], sure, other, sure),
+        "test": predictions("ut", [-1, 0], other, sure, novelty=np.ones(2)),
     }
     write_predictions("runs/v3-0/classical/lda.npz", partner)
-    write_predictions("runs/v3-0/external/lda.npz", {"elsewhere": predictions(["u", "t"], [1, 0], other, sure)})
+    write_predictions("runs/v3-0/external/lda.npz", {"elsewhere": predictions("ut", [1, 0], other, sure)})
 
     blend.main("0")
     for part, novelty in {"validation": None, "test": [1.0, 2.0], "elsewhere": [0.5, 2.0]}.items():  # the larger one

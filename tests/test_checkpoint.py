@@ -1,6 +1,7 @@
 """Checkpoints, and the stage `train`, which shares a training among processes."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,19 +21,15 @@ from wbc.train.engine import Checkpoint, Trainer, checkpoint_key, fit
 
 
 def test_the_key_changes_with_settings_files_and_libraries(tmp_path, monkeypatch):
-    code, data = tmp_path / "a.py", tmp_path / "data.npy"
-    code.write_text("1")
-    data.write_text("1")
-    keys = {checkpoint_key({"lr": 1}, [code, data])}
-    assert checkpoint_key({"lr": 1}, [code, data]) in keys
-    keys.add(checkpoint_key({"lr": 2}, [code, data]))
-    for file in (code, data):
-        file.write_text("2")
-        keys.add(checkpoint_key({"lr": 1}, [code, data]))
+    file = tmp_path / "data.npy"
+    file.write_text("1")
+    keys = [checkpoint_key({"lr": lr}, [file]) for lr in (1, 1, 2)]
+    file.write_text("2")
+    keys.append(checkpoint_key({"lr": 1}, [file]))
     for library in ("torch", "torchvision", "timm", "kornia"):
         monkeypatch.setattr(f"{library}.__version__", "9.9")
-        keys.add(checkpoint_key({"lr": 1}, [code, data]))
-    assert len(keys) == 8
+        keys.append(checkpoint_key({"lr": 1}, [file]))
+    assert len({*keys}) == 7 == len({*keys[1:]})  # the first two are equal
 
 
 def flip_bit(content):
@@ -49,16 +46,11 @@ def test_a_damaged_checkpoint_is_renamed_and_training_starts_again(tiny_row, col
     path.write_bytes(damaged)
     capsys.readouterr()
     assert fit(row, coloured, coloured, path).progress.history == expected
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(f"{path} is damaged (")
-    assert lines[0].endswith("now checkpoint.damaged: training starts from the beginning")
-    assert lines[1].startswith("epoch   1/1")
+    message = rf"{path} is damaged \(\w+\), now checkpoint.damaged: training starts from the beginning\nepoch   1/1 "
+    assert re.match(message, capsys.readouterr().out)
     assert (tmp_path / "checkpoint.damaged").read_bytes() == damaged
     assert Checkpoint(path).load()["progress"]["history"] == expected
-
-
-def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(tmp_path):
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(IsADirectoryError):  # cannot be read, which does not mean damaged
         Checkpoint(tmp_path).load()
 
 

@@ -10,25 +10,18 @@ from benchmarks import gpu
 CORRECT = [name for name in gpu.CHECKS if name != "determinism" and not name.startswith("row-")]
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return gpu.Bench(gpu.choose_device(), tmp_path_factory.mktemp("gpu"))
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason=gpu.NO_GPU)
 @pytest.mark.parametrize("name", CORRECT)
-def test_on_a_gpu(name, whole):
-    assert [line for line in gpu.run(whole, name) if line.ok is False] == []
+def test_on_a_gpu(name, tmp_path_factory):
+    bench = gpu.Bench(gpu.choose_device(), tmp_path_factory.getbasetemp())  # which keeps the images that were drawn
+    assert [line for line in gpu.run(bench, name) if line.ok is False] == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name in ("draws", "determinism") else [pytest.mark.slow])
-        for name in (*CORRECT, "determinism", "row-final")
-    ],
-)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in (*CORRECT, "row-final") if name != "draws"]
+
+
+@pytest.mark.parametrize("name", ["draws", "determinism", *SLOW])
 def test_the_checks_themselves(name, tmp_path, monkeypatch, capsys):
     compile_ = torch.compile
     monkeypatch.setattr(torch, "compile", lambda model: compile_(model, backend="aot_eager"))  # others take minutes

@@ -1,6 +1,5 @@
 """The interface of all models, and the files of classical models and blends."""
 
-import pickle
 import subprocess
 import sys
 import zipfile
@@ -16,9 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from wbc.__main__ import main
-from wbc.classical import model as files
 from wbc.classical.gridsearch import oversample, without_smote
-from wbc.classical.model import Classical, fit_reference, save_classical
+from wbc.classical.model import TRUSTED, Classical, fit_reference, load_classical, save_classical
 from wbc.classical.models import classifiers, gradient_boosting
 from wbc.config.schema import TTA
 from wbc.core.classes import CLASSES
@@ -83,22 +81,15 @@ class Harmful:
     def __init__(self, path):
         self.path = str(path)
 
-    def __reduce__(self):
-        return Path.touch, (Path(self.path),)
-
     def __setstate__(self, state):
         Path(state["path"]).touch()
 
 
 def test_nothing_is_unpickled(classical, tmp_path):
-    harmful, content = Harmful(tmp_path / "harm"), classical._asdict() | {"classes": list(CLASSES)}
-    (tmp_path / "a.skops").write_bytes(pickle.dumps(harmful))
-    content |= {"pipeline": harmful, "reference": classical.reference._asdict()}
-    (tmp_path / "b.skops").write_bytes(skops.io.dumps(content))
-    with pytest.raises(WeightsError, match=r"a\.skops: not a model of this project"):
-        load(tmp_path / "a.skops")
-    with pytest.raises(WeightsError, match=r"b\.skops: not a classical model \(Untrusted types found .*Harmful"):
-        load(tmp_path / "b.skops")
+    content = classical._asdict() | {"classes": list(CLASSES), "reference": classical.reference._asdict()}
+    (tmp_path / "m.skops").write_bytes(skops.io.dumps(content | {"pipeline": Harmful(tmp_path / "harm")}))
+    with pytest.raises(WeightsError, match=r"m\.skops: not a classical model \(Untrusted types found .*Harmful"):
+        load(tmp_path / "m.skops")
     assert not (tmp_path / "harm").exists()
 
 
@@ -137,9 +128,8 @@ def rewrite(**entries):
         with zipfile.ZipFile(path) as archive:
             content = {name: archive.read(name) for name in archive.namelist()} | entries
         with zipfile.ZipFile(path, "w") as archive:
-            for name, value in content.items():
-                if value is not None:
-                    archive.writestr(name, value)
+            for name in (name for name, value in content.items() if value is not None):
+                archive.writestr(name, content[name])
 
     return change
 
@@ -150,8 +140,12 @@ def damage(path):
     path.write_bytes(content[:middle] + bytes(64) + content[middle + 64 :])
 
 
-def replace(content):
-    return lambda path: path.write_bytes(content)
+def rename_classes(path):
+    path.write_bytes(skops.io.dumps(skops.io.load(path, trusted=TRUSTED) | {"classes": ["A", "B"]}))
+
+
+def resave(**fields):
+    return lambda path: save_classical(path, load_classical(path)._replace(**fields))
 
 
 @pytest.mark.parametrize(
@@ -159,10 +153,13 @@ def replace(content):
     [
         ("m.skops", damage, "not a classical model"),
         ("m.skops", lambda path: path.write_bytes(path.read_bytes()[:-100]), "not a model of this project"),
-        ("m.skops", replace(skops.io.dumps({"weights": np.ones(3)})), "not a classical model"),
-        ("m.skops", Path.unlink, "no such file"),
+        ("m.skops", lambda path: path.write_bytes(skops.io.dumps({"weights": np.ones(3)})), "not a classical model"),
         ("m.skops", lambda path: (path.unlink(), path.mkdir()), "not a model of this project"),
-        ("blend.zip", damage, ""),
+        ("m.skops", Path.unlink, "no such file"),
+        ("m.skops", rename_classes, "trained for other classes: A, B$"),
+        ("m.skops", resave(features="v9"), "takes 120 features of the set v9 on polar masks, which this version"),
+        ("m.skops", resave(masks="disc"), "takes 120 features of the set v3 on disc masks, which this version"),
+        ("m.skops", resave(features="v2"), "takes 120 features of the set v2 on polar masks, which this version"),
         ("blend.zip", rewrite(**{"1.skops": None}), "not a blend of models"),
         ("blend.zip", rewrite(**{"1.skops": b"x"}), "1.skops: not a classical model"),
         ("blend.zip", rewrite(**{"0.safetensors": b"x"}), "0.safetensors: not a model of this project"),
@@ -177,43 +174,21 @@ def test_a_file_that_is_no_model_is_one_line(blend, name, change, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_model_of_other_classes_is_refused(classical, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(files, "CLASSES", ("A", "B"))
-        save_classical(tmp_path / "m.skops", classical)
-    with pytest.raises(WeightsError, match=r"m\.skops: trained for other classes: A, B$"):
-        load(tmp_path / "m.skops")
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [({"features": "v9"}, "v9 on polar"), ({"masks": "disc"}, "v3 on disc"), ({"features": "v2"}, "v2 on polar")],
-)
-def test_features_that_this_version_does_not_measure_are_refused(classical, tmp_path, change, words):
-    save_classical(tmp_path / "m.skops", classical._replace(**change))
-    with pytest.raises(WeightsError, match=f"m.skops: takes 120 features of the set {words} masks, which this version"):
-        load(tmp_path / "m.skops")
-
-
 def test_label_check_takes_the_best_classifier_of_a_folder(tmp_path, monkeypatch, capsys):
-    def write(name, *predicted, part="validation"):
-        found = Predictions(np.array(list("abc")), np.arange(3), np.eye(13)[[*predicted]])
-        write_predictions(f"runs/v3-0/classical/{name}.npz", {part: found})
-
-    def fails(message):
-        with pytest.raises(SystemExit, match=f"^error: runs/v3-0/classical{message}"):
-            main(["label-check"])
-
     monkeypatch.chdir(tmp_path)
-    fails(": No such file")
-    Path("runs/v3-0/classical").mkdir(parents=True)
-    fails(": no classifier's predictions; dvc repro")
-    for name, predicted in {"knn": (5, 5, 5), "lda": (0, 1, 5), "svm": (0, 5, 5)}.items():
-        write(name, *predicted)
+    folder = Path("runs/v3-0/classical")
+    for fault in ("No such file", "no classifier's predictions; dvc repro"):
+        with pytest.raises(SystemExit, match=f"^error: {folder}: {fault}"):
+            main(["label-check"])
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, predicted in {"knn": [5, 5, 5], "lda": [0, 1, 5], "svm": [0, 5, 5]}.items():
+        found = Predictions(np.array(list("abc")), np.arange(3), np.eye(13)[predicted])
+        write_predictions(folder / f"{name}.npz", {"validation": found})
     main(["label-check"])
-    header = "id,label,probability,suggested,suggested_probability,by\n"
-    assert capsys.readouterr().out == f"{header}c,{CLASSES[2]},0.0,{CLASSES[5]},1.0,lda\n"
-    main(["label-check", "runs/v3-0/classical/svm.npz"])
+    columns, line = capsys.readouterr().out.splitlines()
+    assert (columns[:9], line) == ("id,label,", f"c,{CLASSES[2]},0.0,{CLASSES[5]},1.0,lda")
+    main(["label-check", f"{folder}/svm.npz"])
     assert [line[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["b", "c"]
-    write("broken", 0, 1, 2, part="test")
-    fails(r"/broken\.npz: not a classifier's predictions")
+    write_predictions(folder / "broken.npz", {"test": found})
+    with pytest.raises(SystemExit, match=rf"^error: {folder}/broken\.npz: not a classifier's predictions"):
+        main(["label-check"])
