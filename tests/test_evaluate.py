@@ -1,5 +1,6 @@
 """Scores, intervals, calibration and corruptions, against hand-made cases and slower ways to the same numbers."""
 
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -48,18 +49,12 @@ def test_scores_by_hand():
     assert macro_f1(target, predicted) == pytest.approx(f1_score(target, predicted, average="macro"))
 
 
-def test_macro_f1_is_over_the_classes_of_the_targets():
+def test_macro_f1_is_over_the_classes_of_the_targets_which_are_all_known():
     assert macro_f1(np.array([0, 5]), np.array([0, 5])) == 1
-    assert macro_f1(np.array([0, 0, 5]), np.array([0, 7, 5])) == pytest.approx((2 / 3 + 1) / 2)
-
-
-def test_targets_of_any_integer_type_but_no_unknown_ones():
-    target = np.array([0, 11, 12], np.int8)
-    assert macro_f1(target, target) == intervals(target, target)["f1"].low == 1
-    for unknown in (np.array([0, -1, 12]), np.array([0, 13, 12])):
-        for call in (macro_f1, intervals):
-            with pytest.raises(ValueError, match=r"invalid entry|negative"):
-                call(unknown, target)
+    assert macro_f1(np.array([0, 0, 5], np.int8), np.array([0, 7, 5])) == pytest.approx((2 / 3 + 1) / 2)
+    for unknown, call in product((np.array([0, -1, 12]), np.array([0, 13, 12])), (macro_f1, intervals)):
+        with pytest.raises(ValueError, match=r"invalid entry|negative"):
+            call(unknown, np.array([0, 11, 12]))
 
 
 # --- intervals
@@ -127,9 +122,7 @@ def test_scores_of_a_part_with_unknown_labels_rare_classes_and_patients():
 
 def test_patients_are_read_from_the_manifest():
     manifest = pd.DataFrame({"id": ["a", "b", "c", "d"], "group": ["p", "", "p", ""]})
-    found = patients(manifest, ["d", "c", "b", "a"])
-    assert found[1] == found[3]
-    assert len(set(found)) == 3
+    assert patients(manifest, ["d", "c", "b", "a"]).tolist() == ["image d", "patient p", "image b", "patient p"]
     assert patients(manifest, ["b", "d"]) is None
 
 
@@ -166,11 +159,9 @@ def test_p_is_that_of_swapping_by_hand(apart, verdict):
 def test_repeats_are_compared_by_their_means():
     target = np.repeat([0, 1], 100)
     good, bad = (np.where(np.arange(200) % 10 < tens, target, 1 - target) for tens in (9, 7))
-    b = np.stack([bad, good])
-    found = differences(target, np.stack([good, bad]), b)["accuracy"]
+    found = differences(target, np.stack([good, bad]), np.stack([bad, good]))["accuracy"]
     assert (found.value, found.p, found.verdict) == (pytest.approx(0), 1, "undecided")
-    assert differences(target, np.stack([good, good]), b)["accuracy"].value == pytest.approx(0.1)
-    assert differences(target, good, np.stack([bad, bad]))["f1"].verdict == "higher"
+    assert differences(target, good, np.stack([bad, good]))["accuracy"].value == pytest.approx(0.1)
 
 
 def test_pairwise_differences_equal_those_of_two_models():
@@ -246,12 +237,9 @@ def test_the_temperature_undoes_a_factor_of_the_logits(factor):
     assert fit_temperature(probabilities.argmax(1), probabilities) == 1.0  # all right: the likelihood has no maximum
 
 
-@pytest.mark.parametrize("test_is", ["labelled", "of others"])
-def test_the_temperature_is_fitted_on_the_validation_part(test_is, tmp_path, monkeypatch):
+def test_the_temperature_is_fitted_on_the_validation_part(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     validation, (target, probabilities) = overconfident(1000, 2.0), overconfident(1000, 2.0, seed=1)
-    if test_is == "of others":  # other test labels change nothing that is fitted
-        target = np.zeros_like(target)
     for repeat, half in enumerate((slice(500), slice(500, None))):  # the repeats are pooled
         parts = {"validation": validation, "test": (target[half], probabilities[half])}
         found = {name: Predictions(np.arange(len(t)).astype(str), t, p, p) for name, (t, p) in parts.items()}
@@ -275,20 +263,16 @@ def cells():
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_corruption_grows_with_its_severity(cells, name):
+def test_a_corruption_grows_with_its_severity_and_depends_on_image_and_seed(cells, name):
     before = cells.copy()
-    spoilt = [corrupt(cells, name, severity) for severity in range(1, 6)]
+    corrupted = [corrupt(cells, name, severity) for severity in range(1, 6)]
     assert np.array_equal(cells, before)
-    assert all(image.shape == cells.shape and image.dtype == np.uint8 for image in spoilt)
-    change = [np.abs(image.astype(float) - cells).mean() for image in spoilt]
+    assert all(images.shape == cells.shape and images.dtype == np.uint8 for images in corrupted)
+    change = [np.abs(images.astype(float) - cells).mean() for images in corrupted]
     assert 0 < change[0] < change[2] < change[4], change
-
-
-@pytest.mark.parametrize("name", ["motion", "stain_deposit", "bubble"])
-def test_a_corruption_depends_on_image_and_seed_alone(cells, name):
-    spoilt = corrupt(cells, name, 3)
-    assert np.array_equal(corrupt(cells[[2, 0]], name, 3), spoilt[[2, 0]])
-    assert not np.array_equal(corrupt(cells, name, 3, seed=1), spoilt)
+    assert np.array_equal(corrupt(cells[[2, 0]], name, 3), corrupted[2][[2, 0]])
+    if name in ("motion", "stain_deposit", "bubble"):
+        assert not np.array_equal(corrupt(cells, name, 3, seed=1), corrupted[2])
 
 
 def test_corruptions_by_hand():
@@ -305,11 +289,8 @@ def test_corruptions_by_hand():
     stripes = np.zeros((1, 64, 64, 3), np.uint8)
     stripes[:, ::2] = 200
     assert np.unique(corrupt(stripes, "pixelate", 2)) == [100]  # blocks of two by two
-
-
-@pytest.mark.parametrize("side", [224, 112])
-def test_lengths_scale_with_the_image(side):
-    dark = np.zeros((1, side, side, 3), np.uint8)
-    dark[0, side // 2, side // 2] = 255
-    wide = np.flatnonzero(corrupt(dark, "defocus", 5)[0, side // 2, :, 0])
-    assert np.ptp(wide) == pytest.approx(2 * 6 * side / 224, abs=1)
+    for side in (224, 112):  # lengths scale with the image
+        dark = np.zeros((1, side, side, 3), np.uint8)
+        dark[0, side // 2, side // 2] = 255
+        wide = np.flatnonzero(corrupt(dark, "defocus", 5)[0, side // 2, :, 0])
+        assert np.ptp(wide) == pytest.approx(2 * 6 * side / 224, abs=1)

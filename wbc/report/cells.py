@@ -38,11 +38,8 @@ def parts(study: Study) -> dict[str, Part]:
     found = {}
     for name in (*PARTS, *study.external):
         classes = np.arange(len(CLASSES)) if name in PARTS else common_classes(study, name)
-        each = {model: it.predictions(study.first, name) for model, it in study.compared.items()}
-        each = {model: it for model, it in each.items() if it}
-        tables = {
-            model: pd.DataFrame(it.probabilities, it.ids)[np.isin(it.target, classes)] for model, it in each.items()
-        }
+        each = {model: p for model, it in study.compared.items() if (p := it.predictions(study.first, name))}
+        tables = {model: pd.DataFrame(p.probabilities, p.ids)[np.isin(p.target, classes)] for model, p in each.items()}
         joined = pd.concat(tables, axis=1, join="inner") if tables else pd.DataFrame()
         if joined.empty:
             continue

@@ -59,22 +59,16 @@ def page(
     if len(external):
         specs["external"] = charts.external(external)
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    template = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    return template.get_template("page.html").render(
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.globals |= {"number": number, "spread": spread, "is_text": is_text}
+    numbers = results.drop(columns=list(WORDS)).dropna(axis="columns", how="all")
+    return environment.get_template("page.html").render(
         study=study,
         names=NAMES,
         cards=cards(study, results),
-        top=results.set_index("row", drop=False).loc[study.winner].to_dict(),
         results=results.to_dict("records"),
-        headings={
-            name: heading
-            for name, heading in (HEADINGS | EXTRA).items()
-            if name not in WORDS and results[name].notna().any()
-        },
-        highest=results.drop(columns=list(WORDS)).max().to_dict(),
-        number=number,
-        is_text=is_text,
-        spread=spread,
+        headings={name: heading for name, heading in (HEADINGS | EXTRA).items() if name in numbers},
+        highest=numbers.max().to_dict(),
         rare=rare_classes(study),
         calibrated=calibrated,
         tables=tables,
@@ -104,10 +98,8 @@ def cards(study: Study, results: pd.DataFrame) -> list[tuple[str, str, str]]:
         if pd.notna(best[name]):
             note = f"95% interval {best[f'{name}_low']:.3f} to {best[f'{name}_high']:.3f}"
             found.append((heading, number(best[name]), note))
-    note = f"{images['train']:,} for training, {images.get('test', 0):,} for testing"
-    note += (
-        f"; {(counts > 0).sum()} classes; imbalance {imbalance(counts)}, {imbalance(pd.Series(TABLE_1))} in the report"
-    )
+    note = f"{images.get('train', 0):,} for training, {images.get('test', 0):,} for testing"
+    note += f"; {(counts > 0).sum()} classes; imbalance {imbalance(counts)} (report: {imbalance(pd.Series(TABLE_1))})"
     found.append(("Validation F1", number(best["val_f1"]), "the highest of all models"))
     found.append(("Images", f"{images.sum():,}", note))
     if study.winner != study.best_network:

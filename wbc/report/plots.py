@@ -10,9 +10,7 @@ from wbc.report.study import Study
 def epochs(study: Study) -> pd.DataFrame:
     """A line per network, part and epoch: row, part, epoch, loss, f1."""
     tables = [
-        history[["epoch", f"{name}/loss", f"{name}/f1"]]
-        .set_axis(["epoch", "loss", "f1"], axis=1)
-        .assign(row=row, part=part)
+        history.rename(columns={f"{name}/loss": "loss", f"{name}/f1": "f1"}).assign(row=row, part=part)
         for row, history in study.histories.items()
         for part, name in (("validation", "val"), ("training", "train"))
     ]

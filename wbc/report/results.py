@@ -77,8 +77,7 @@ def title(row: Mapping[str, Any]) -> str:
     for group, values in row.items():
         nested = isinstance(values, Mapping)
         settings |= {f"{group}.{key}": value for key, value in values.items()} if nested else {group: values}
-    base = settings.pop("from")
-    if base == BASE:
+    if (base := settings.pop("from")) == BASE:
         acting = (key for key in MAIN if settings.get(key) and (key, settings[key]) != ("loss.class_weights", "none"))
         return ", ".join(_phrase(key, settings[key]) for key in acting)
     keys = [*(key for key in SETTINGS if key in settings), *(key for key in settings if key not in SETTINGS)]

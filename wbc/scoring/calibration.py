@@ -24,11 +24,10 @@ def calibration(target: np.ndarray, probabilities: np.ndarray) -> dict[str, floa
     probabilities = apply_temperature(probabilities, 1.0)  # rows sum to 1 in float64
     confidence = probabilities.max(1)
     drawn = np.random.default_rng(0).random((DRAWS, len(target))) < confidence
-    by_class = [_error(reliability(target == c, probabilities[:, c])) for c in classes]
     return {
         "ece": ece,
         "ece_by_chance": float(np.mean([_error(reliability(correct, confidence)) for correct in drawn])),
-        "classwise_ece": float(np.mean(by_class)),
+        "classwise_ece": float(np.mean([_error(reliability(target == c, probabilities[:, c])) for c in classes])),
         "nll": float(log_loss(target, probabilities, labels=classes)),
         "brier": float(brier_score_loss(target, probabilities, labels=classes)),
     }

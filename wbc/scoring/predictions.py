@@ -28,10 +28,9 @@ def write_predictions(path: str | Path, parts: Mapping[str, Predictions]) -> Non
 
 
 def write_run(folder: Path, parts: Mapping[str, Predictions], *sets: str) -> dict[str, float]:
-    """Write the predictions of a run and its submission, marked with the image sets they were made from.
+    """Write a run's predictions and submission, marked with their image sets; return macro F1 by labelled part.
 
-    Returns:
-        Macro F1 of each part whose targets are known, with TTA if the model has it.
+    Submission and scores are with TTA if the model has it.
     """
     write_predictions(folder / "predictions.npz", parts)
     predicted = {name: (it.probabilities if it.tta is None else it.tta).argmax(1) for name, it in parts.items()}
@@ -46,6 +45,5 @@ def read_predictions(path: str | Path, part: str) -> Predictions | None:
     with np.load(path) as stored:
         if f"{part}/ids" not in stored:
             return None
-        return Predictions(
-            **{name: stored[f"{part}/{name}"] for name in Predictions._fields if f"{part}/{name}" in stored}
-        )
+        keys = {name: f"{part}/{name}" for name in Predictions._fields}
+        return Predictions(**{name: stored[key] for name, key in keys.items() if key in stored})
