@@ -10,7 +10,7 @@ import pytest
 from scipy.special import softmax
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
-from sklearn.metrics import f1_score, log_loss
+from sklearn.metrics import log_loss
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -25,6 +25,7 @@ from wbc.classical.table import Dataset
 from wbc.config.schema import GridSearch
 from wbc.core.classes import CLASSES
 from wbc.scoring.predictions import read_predictions
+from wbc.scoring.scores import macro_f1
 
 
 def classifier(name, implementation="hist"):
@@ -163,7 +164,7 @@ def test_scaling_and_smote_see_only_the_training_folds(blobs):
         scale = StandardScaler().fit(features[~held])
         model = gradient_boosting("hist", 1).set_params(max_iter=3, max_depth=2)
         model.fit(*oversample(scale.transform(features[~held]), target[~held], neighbors=3, seed=1))
-        scores.append(f1_score(target[held], model.predict(scale.transform(features[held])), average="macro"))
+        scores.append(macro_f1(target[held], model.predict(scale.transform(features[held]))))
     assert search(settings, 1, features, target, fold).best_score_ == pytest.approx(np.mean(scores))
 
 
@@ -222,7 +223,7 @@ def test_the_stage_writes_calibrated_models_and_scores_by_fold(noise):
         check_calibrated(folder / f"{name}.skops", folder / f"{name}.npz", noise)
     scores = pd.read_csv(folder / "folds.csv")
     found, held = read_predictions(folder / "lda.npz", "validation"), noise[0].fold == 1
-    f1 = f1_score(noise[0].target[held], found.probabilities[held].argmax(1), average="macro")
+    f1 = macro_f1(noise[0].target[held], found.probabilities[held].argmax(1))
     assert scores[scores["classifier"] == "lda"]["f1"].tolist()[1] == pytest.approx(f1, abs=1e-6)
 
 
@@ -233,7 +234,7 @@ def test_the_grid_search_stage_writes_a_calibrated_model_without_smote(noise):
     assert list(load_classical(folder / "gridsearch.skops").pipeline.named_steps) == ["scale", "boost"]
     predicted = read_predictions(folder / "predictions.npz", "validation").probabilities.argmax(1)
     folds = [train.fold == number for number in range(5)]
-    f1 = np.mean([f1_score(train.target[i], predicted[i], average="macro") for i in folds])
+    f1 = np.mean([macro_f1(train.target[i], predicted[i]) for i in folds])
     assert json.loads(Path("runs/v2-0/gridsearch.json").read_text())["val_f1"] == pytest.approx(f1, abs=1e-6)
     tested = read_predictions(folder / "predictions.npz", "test").probabilities.argmax(1)
     assert pd.read_csv(folder / "submission.csv")["labels"].tolist() == [CLASSES[c] for c in tested]

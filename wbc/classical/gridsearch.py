@@ -7,11 +7,15 @@ from imblearn.pipeline import Pipeline
 from sklearn import pipeline as sklearn_pipeline
 from sklearn.base import clone
 from sklearn.inspection import permutation_importance
+from sklearn.metrics import make_scorer
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.preprocessing import StandardScaler
 
 from wbc.classical.models import ROUNDS, gradient_boosting, single_threaded_fits
 from wbc.config.schema import GridSearch
+from wbc.scoring.scores import macro_f1
+
+SCORER = make_scorer(macro_f1)
 
 
 def oversample(features: np.ndarray, target: np.ndarray, neighbors: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +60,7 @@ def search(settings: GridSearch, seed: int, features: np.ndarray, target: np.nda
     rounds = f"boost__{ROUNDS[settings.implementation]}"
     grid = {rounds: settings.n_estimators, "boost__max_depth": settings.max_depth}
     with single_threaded_fits():
-        found = GridSearchCV(pipeline, grid, scoring="f1_macro", cv=PredefinedSplit(fold), n_jobs=-1, refit=False)
+        found = GridSearchCV(pipeline, grid, scoring=SCORER, cv=PredefinedSplit(fold), n_jobs=-1, refit=False)
         return found.fit(features, target)
 
 
@@ -85,6 +89,6 @@ def importance(
     fitted = clone(model).fit(features[~held], target[~held])
     with single_threaded_fits():
         found = permutation_importance(
-            fitted, features[held], target[held], scoring="f1_macro", n_repeats=5, random_state=seed, n_jobs=-1
+            fitted, features[held], target[held], scoring=SCORER, n_repeats=5, random_state=seed, n_jobs=-1
         )
     return found.importances_mean, found.importances_std
