@@ -1,4 +1,4 @@
-# Everything starts from a fresh clone with Python 3.11+, git and make: `make repro`, `make test`.
+# For a fresh clone with Python 3.11 or newer, git and make: `make repro`, `make test`
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .PHONY: help install repro report test test-all check-lock fuzz lint bench gpu remote-demo lock clean
@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# files of tests side by side: most of what they start takes one core. In their order, or else two wait for the study
+# Two test files at a time. In any other order both processes would wait for the tiny study
 BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 help: ## list the targets
@@ -21,7 +21,7 @@ install: .venv/installed ## create .venv with the pinned requirements (uv if the
 	else $(BIN)/python -m pip install --quiet -r requirements.txt; fi
 	touch $@
 
-repro: install ## run the pipeline, every stage whose inputs changed, and print the results; JOBS=4 trains 4 rows at a time
+repro: install ## run every stage whose inputs changed and print the results; JOBS=4 trains 4 rows at a time
 	$(if $(filter-out 1,$(JOBS)),dvc repro pack@study split && dvc stage list --name-only | grep '^train@' | \
 	  xargs -P $(JOBS) -n 1 dvc --wait-for-lock repro --single-item)
 	dvc repro
@@ -29,36 +29,36 @@ repro: install ## run the pipeline, every stage whose inputs changed, and print 
 	@echo 'On a page, with figures: $(CURDIR)/plots/report.html'
 	@echo 'Next: source $(BIN)/activate, then for instance: dvc exp run -S loss.gamma=1, and: dvc metrics diff'
 
-report: install ## bring plots/report.html up to date, with whatever it needs, and say where it is
+report: install ## bring plots/report.html and all it needs up to date
 	dvc repro report
 	@echo '$(CURDIR)/plots/report.html'
 
-test: install lint ## lint, then run the tests that take minutes, a tiny pipeline among them
+test: install lint ## lint, then run all tests but the slow ones (minutes)
 	pytest -m 'not slow' $(BESIDE)
 
 test-all: install lint ## lint, then run every test, with coverage (40 minutes)
 	pytest --cov --cov-report=term-missing:skip-covered $(BESIDE)
 
-check-lock: install ## list the stages that would run as code or params are not dvc.lock's, and fail if there are any
+check-lock: install ## list the stages that code or settings make outdated, and fail if there are any
 	@plan=$$(dvc repro --allow-missing --dry) && ! grep 'Running stage' <<<"$$plan"
 
-fuzz: install ## feed the readers of lists, settings and images 50,000 random inputs each (half an hour)
+fuzz: install ## give each reader 50,000 random inputs (half an hour)
 	WBC_FUZZ=1 pytest tests/test_fuzz.py
 
 lint: install ## check style and formatting
 	ruff check .
 	ruff format --check .
 
-bench: install ## measure training and features at the sample's size (minutes; on an idle machine)
+bench: install ## measure the speed of training and features (minutes, on an idle machine)
 	dvc repro draw
 	python -m benchmarks.train_throughput --profile sample --images 900 --rounds 5
 	python -m benchmarks.features data/synthetic/images
 
-gpu: install ## on a machine with a GPU: check and measure what only one can show (half an hour)
+gpu: install ## check and measure on a GPU (half an hour)
 	pytest -m gpu tests/test_gpu.py
 	python -m benchmarks.gpu --json gpu.json
 
-remote-demo: install ## push, pull, share and spoil data and models on an S3 server of this machine's own
+remote-demo: install ## share data and models through a local S3 server
 	dvc repro --quiet
 	python tests/remote_demo.py
 
