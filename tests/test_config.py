@@ -139,14 +139,6 @@ def test_a_run_that_is_left_out_writes_notes_alone(params, tmp_path, monkeypatch
     assert written == dict.fromkeys(notes, "step,left_out\n") | dict.fromkeys(metrics, "{}\n")
 
 
-def test_drawn_cells_are_no_test_of_models_of_ones_own_images(params):
-    assert resolve(params)["ingest/study"]["path"] == "data/synthetic"
-    params["data"]["source"] = "folder"
-    found = resolve(params)
-    assert found["ingest/study"]["path"] == "data/raw"
-    assert (found["ingest/laboratory"], found["external"]["sets"], found["report"]["external"]) == (LEFT_OUT, [], [])
-
-
 def test_a_file_loads_as_it_was_resolved_and_a_repeat_is_another_seed(params, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_settings(params, "train")
@@ -158,18 +150,17 @@ def test_a_file_loads_as_it_was_resolved_and_a_repeat_is_another_seed(params, tm
 
 
 def test_settings_that_do_not_act_in_a_row_are_left_out(params):
-    def row(**groups):
-        params["ladder"]["mine"] = {"from": "final", **groups}
-        return resolve(params)["train/mine"]
-
-    assert "gamma" in row()["loss"]
-    assert "gamma" not in row(loss={"name": "cross_entropy"})["loss"]
-    assert row(loss={"name": "logit_adjusted"}, train={"sampler": "shuffle"})["loss"]["tau"] == 1.0
-    assert "tau" not in row()["loss"]
-    assert "period" not in row(schedule={"name": "cosine"})["schedule"]
-    for knob in ("retrain", "soup"):
-        assert knob not in row()["train"]
-        assert row(train={knob: 3})["train"][knob] == 3  # of 14 epochs 2 are frozen, and the others whole cycles
+    shuffled = {"sampler": "shuffle", "soup": 3}  # of 14 epochs 2 are frozen, and the others whole cycles
+    params["ladder"] |= {"a": {"from": "final"}, "b": {"loss": {"name": "logit_adjusted"}, "train": shuffled}}
+    params["ladder"]["c"] = {"train": {"soup": 0, "retrain": 3}, "schedule": {"name": "cosine"}}
+    a, b, c = (resolve(params)[f"train/{row}"] for row in "abc")
+    assert [[name for name in ("gamma", "tau") if name in row["loss"]] for row in (a, b)] == [["gamma"], ["tau"]]
+    assert ["period" in row["schedule"] for row in (a, c)] == [True, False]
+    assert [[name for name in ("retrain", "soup") if name in row["train"]] for row in (a, b, c)] == [
+        [],
+        ["soup"],
+        ["retrain"],
+    ]
 
 
 def test_a_row_stands_on_the_one_above_or_on_what_its_from_names(params):

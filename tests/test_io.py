@@ -20,23 +20,6 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="/proc, which names an open file, is Linux's")
-def test_content_and_name_are_on_the_disk_in_this_order(tmp_path, monkeypatch):
-    done, sync, replace = [], os.fsync, os.replace
-
-    def synced(file):
-        descriptor = file if isinstance(file, int) else file.fileno()
-        done.append(("sync", os.readlink(f"/proc/self/fd/{descriptor}")))
-        sync(file)
-
-    monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(os, "replace", lambda *paths: (done.append(("replace", *map(str, paths))), replace(*paths)))
-    with atomic(tmp_path / "a") as temporary:
-        temporary.write_text("new")
-    expected = [("sync", str(temporary)), ("replace", str(temporary), str(tmp_path / "a")), ("sync", str(tmp_path))]
-    assert done == expected
-
-
 def test_numbers_are_rounded_and_nan_is_refused(tmp_path):
     write_json(tmp_path / "a.json", {"f1": np.float32(0.1), "n": np.int64(3), "same": True, "x": [1 / 3]})
     lines = ["{", '  "f1": 0.1,', '  "n": 3,', '  "same": true,', '  "x": [', "    0.333333", "  ]", "}", ""]
