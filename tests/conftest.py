@@ -171,11 +171,11 @@ def archives(tmp_path_factory):
 
 
 def wbcbench(root):
-    header = ["", "ID", "labels", "split", "site"]  # the odd ones are a saved index and one more
-    for i, (name, folder) in enumerate(zip(LISTS, ("phase1", "phase2/train", "phase2/eval"), strict=True)):
+    for i, (name, part) in enumerate(zip(LISTS, ("phase1", "phase2/train", "phase2/eval"), strict=True)):
         labels = ["SNE"] * 8 + ["LY"] * 4 + ["BNE"] * 2 + ["PLY"] * (i == 0)
-        rows = zip(cells(labels, root / folder, 1000 * i), labels, strict=True)
-        write_csv(root / name, header, [(n, id, label, folder, 7) for n, (id, label) in enumerate(rows)])
+        ids = cells(labels, root / part, 1000 * i)
+        rows = [(n, id, label, part, 7) for n, (id, label) in enumerate(zip(ids, labels, strict=True))]
+        write_csv(root / name, ["", "ID", "labels", "split", "site"], rows)  # as a saved table, with a column more
     ids = cells(["MO"] * 2, root / "phase2/test", 9000)
     write_csv(root / "phase2_test.csv", ["ID", "split"], [(id, "test") for id in ids])
     return root
@@ -183,10 +183,11 @@ def wbcbench(root):
 
 def kaggle(root):
     labels = ["SNE"] * 12 + ["LY"] * 6 + ["BL"] * 4 + ["PLY"]
-    ids = [name.removesuffix(".jpg") for name in cells(labels, root / "images/train")]
-    write_csv(root / "train.csv", ["ID", "labels"], zip(ids, labels, strict=True))
-    ids = [name.removesuffix(".jpg") for name in cells(["LY", "SNE", "MO"], root / "images/test", 500)]
-    write_csv(root / "sample_submission.csv", ["ID", "labels"], [(id, "SNE") for id in reversed(ids)])
+    train, test = cells(labels, root / "images/train"), cells(["LY", "SNE", "MO"], root / "images/test", 500)
+    rows = [(name.removesuffix(".jpg"), label) for name, label in zip(train, labels, strict=True)]
+    write_csv(root / "train.csv", ["ID", "labels"], rows)
+    sample = [(name.removesuffix(".jpg"), "SNE") for name in reversed(test)]
+    write_csv(root / "sample_submission.csv", ["ID", "labels"], sample)
     return root
 
 

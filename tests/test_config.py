@@ -38,7 +38,6 @@ def changed(params, *changes):
         ("augment.scale=[1.2, 0.8]", "augment.scale = [1.2, 0.8]: should be [low, high]"),
         ("augment.erase_scale=[0.2, 1.2]", "augment.erase_scale.1 = 1.2: should be less than or equal to 1"),
         ("optim.lr_head=.nan", "optim.lr_head = nan: should be a finite number"),
-        ("features.v2.masks=luv", "features.v2.masks = 'luv': should be '"),
         ("model=null", "model = None: "),
         ("+model.sha256='00'", "model.sha256 = '00': unknown key; allowed: name, "),
         (
@@ -53,18 +52,12 @@ def changed(params, *changes):
         ),
         ("+ladder.final.loss.name=logit_adjusted", "ladder.final: loss.name = 'logit_adjusted' needs train.sampler "),
         ("+ladder.final.train={freeze: 33}", "ladder.final: train.freeze = 33 should be at most epochs = 14"),
-        ("+ladder.final.images={size: 32}", "ladder.final: images = {'size': 32}: unknown key"),
         ("+ladder.mixup.from=final", "ladder.mixup.from = 'final': allowed: base, efficientnet, "),  # further down
-        ("+external.study={source: folder, path: x}", "external.study: this name is taken"),
-        ("blend.features=v9", "blend.features = 'v9': allowed: v1, v2, v3"),
         ("blend.row=efficentnet", "blend.row = 'efficentnet': allowed: efficientnet, convnext_cosine, "),
         ("robustness.rows=[efficentnet]", "; did you mean 'efficientnet'?"),
-        ("rows=[tunde]", "rows = 'tunde': allowed: efficientnet, convnext_cosine, "),
-        ("repeats=[0, 0]", "repeats = [0, 0]: one is listed twice"),
         ("split.outer=5", "repeats = [0]: split.outer = 5 needs all from 0 to 4"),
         ("split.outer=1", "split.outer = 1: should be 0, or 2 and more"),
         ("schedule.period=null", "ladder.convnext_restarts: schedule.period is missing"),
-        ("loss.gamma=null", "ladder.convnext_cosine: loss.gamma is missing"),
         ("+ladder.a={from: mixup, train: {soup: 4}}", "a: train.soup = 4 needs so many whole cycles of restarts in 12"),
         ("+ladder.a={from: mixup, train: {soup: 2, epochs: 13}}", "a: train.soup = 2 needs so many whole cycles"),
         ("+ladder.a={from: mixup, train: {soup: 2, ema: 0.9}}", "a: train.soup = 2 goes with neither train.ema nor"),
@@ -153,14 +146,11 @@ def test_settings_that_do_not_act_in_a_row_are_left_out(params):
     shuffled = {"sampler": "shuffle", "soup": 3}  # of 14 epochs 2 are frozen, and the others whole cycles
     params["ladder"] |= {"a": {"from": "final"}, "b": {"loss": {"name": "logit_adjusted"}, "train": shuffled}}
     params["ladder"]["c"] = {"train": {"soup": 0, "retrain": 3}, "schedule": {"name": "cosine"}}
-    a, b, c = (resolve(params)[f"train/{row}"] for row in "abc")
-    assert [[name for name in ("gamma", "tau") if name in row["loss"]] for row in (a, b)] == [["gamma"], ["tau"]]
-    assert ["period" in row["schedule"] for row in (a, c)] == [True, False]
-    assert [[name for name in ("retrain", "soup") if name in row["train"]] for row in (a, b, c)] == [
-        [],
-        ["soup"],
-        ["retrain"],
-    ]
+    acting = {"a": {"gamma", "period"}, "b": {"tau", "period", "soup"}, "c": {"tau", "retrain"}}
+    for row, expected in acting.items():
+        settings = resolve(params)[f"train/{row}"]
+        found = settings["loss"].keys() | settings["schedule"].keys() | settings["train"].keys()
+        assert found & {"gamma", "tau", "period", "soup", "retrain"} == expected
 
 
 def test_a_row_stands_on_the_one_above_or_on_what_its_from_names(params):
@@ -268,16 +258,17 @@ def test_configure_says_how_many_files_changed_and_which_new_row_resembles_anoth
     def says():
         Path("params.yaml").write_text(json.dumps(params))
         configure.main()
-        return capsys.readouterr().out
+        return capsys.readouterr().out, {path: path.read_bytes() for path in Path("settings").rglob("*.yaml")}
 
     files = len(resolve(params))
-    assert f"{files} settings files in settings/, {files} changed" in says()
+    assert f"{files} settings files in settings/, {files} changed" in says()[0]
     for change, count in (("images.size.report=96", 0), ("features.v1.masks=lab", 3), ("loss.gamma=1.5", 6)):
         set_knob(params, change)
-        assert f", {count} changed" in says()
-    written = {path: path.read_bytes() for path in Path("settings").rglob("*.yaml")}
-    params["ladder"] |= {row: {"optim": {"clip_norm": 2}} for row in ("fnal", "mine")}
-    assert "ladder.fnal is a new row, whose name resembles 'final'\nprofile" in says()
-    del params["ladder"]["fnal"], params["ladder"]["mine"]
-    assert "resembles" not in says()
-    assert {path: path.read_bytes() for path in Path("settings").rglob("*.yaml")} == written  # their files are gone
+        assert f", {count} changed" in says()[0]
+    written = says()[1]
+    params["ladder"]["fnal"] = {"optim": {"clip_norm": 2}}
+    assert "ladder.fnal is a new row, whose name resembles 'final'\nprofile" in says()[0]
+    del params["ladder"]["fnal"]
+    output, files = says()
+    assert "resembles" not in output
+    assert files == written  # the row's file is gone

@@ -16,14 +16,16 @@ from pathlib import Path
 
 import networkx as nx
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
+from stages.__main__ import main as run_stage
 from study import ROOT, clone, dvc, environment, git, name_the_author, ran, run
 from wbc.config.files import dumped, read_yaml
 from wbc.core.classes import CLASSES
+from wbc.core.tables import read_split
 from wbc.network.model import load_model
-from wbc.report.study import Study
 from wbc.scoring.predictions import read_predictions
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -118,33 +120,24 @@ def rows_of(study: Path) -> list[str]:
 
 
 def test_the_whole_study_runs_and_fills_its_table(study):
-    rows = rows_of(study)
+    rows, classical = rows_of(study), {"v1-classical", "v2-classical", "v3-classical", "v2-gridsearch"}
     headlines = json.loads((study / "metrics/results.json").read_text())
-    with (study / "plots/results.csv").open() as file:
-        results = {
-            line.pop("row"): {key: float(cell) for key, cell in line.items() if is_number(cell)}
-            for line in csv.DictReader(file)
-        }
-    classical = {"v1-classical", "v2-classical", "v3-classical", "v2-gridsearch"}
-    assert set(headlines) == {*classical, *rows, "best"} == set(results) - {"convnext_restarts-tta"}
+    results = pd.read_csv(study / "plots/results.csv", index_col="row")
+    results = results.select_dtypes("number").filter(regex="^(?!published)")
+    assert set(headlines) == {*classical, *rows, "best"} == set(results.index) - {"convnext_restarts-tta"}
     points = {"test_f1", "test_f1_tta", "test_accuracy", "test_f1_common"}  # the tiny test part has rare classes
     measured = points | {f"{name}_{end}" for name in points for end in ("low", "high")} | {"val_f1", "val_f1_tta"}
-    for row, found in results.items():
+    for row, line in results.iterrows():
         expected = {key for key in measured if row not in classical or "tta" not in key}
         expected |= {"val_f1_last"} if row in rows else set()
-        expected = {key for key in measured if "tta" in key} if row.endswith("-tta") else expected
-        assert {key for key in found if not key.startswith("published")} == expected, row
+        found = line.dropna().to_dict()
+        assert found.keys() == ({key for key in measured if "tta" in key} if row.endswith("-tta") else expected), row
         assert all(0 <= value <= 1 for value in found.values())
-        for key, value in headlines.get(row, {}).items():
-            assert found[key] == pytest.approx(value, abs=1e-6)
+        assert headlines.get(row, {}).items() <= found.items()
     epochs = np.loadtxt(study / "runs/final-0/live/plots/metrics/val/f1.tsv", skiprows=1)[-5:, 1]
-    assert results["final"]["val_f1_last"] == pytest.approx(epochs.mean(), abs=1e-6)
+    assert results.loc["final", "val_f1_last"] == pytest.approx(epochs.mean(), abs=1e-6)
     known = {row: load_model(study / f"runs/{row}-0/train/model.safetensors").reference for row in rows}
     assert [row for row in rows if known[row]] == ["tuned"]  # the others have seen nothing but drawn cells
-
-
-def is_number(cell: str) -> bool:
-    return re.fullmatch(r"\d+(\.\d+)?(e-\d+)?", cell) is not None
 
 
 def test_a_stage_that_dvc_runs_leaves_what_the_study_has(study):
@@ -162,35 +155,17 @@ def test_a_clone_without_cache_has_nothing_to_run_unless_code_changes(study, tmp
     assert "embed@convnext_restarts-0" in run(path, *check, check=False)
 
 
-@pytest.mark.slow
-def test_outer_folds_leave_no_image_untested_and_train_on_none_that_they_test(study, tmp_path, monkeypatch):
-    """Two folds of a network's row and a classical model, as their stages run."""
-    from stages import classical, gridsearch, predict, split, train
-
-    for folder in ("settings", "data"):
-        shutil.copytree(study / folder, tmp_path / folder)
-    monkeypatch.chdir(tmp_path)
-    settings = read_yaml("settings/split.yaml")
-    Path("settings/split.yaml").write_text(dumped(settings | {"outer": 2}))
+def test_outer_folds_test_every_image_once_and_train_on_none_that_they_test(packed, tmp_path, monkeypatch):
+    """For classical models and networks alike."""
+    monkeypatch.chdir(shutil.copytree(packed, tmp_path / "project"))
+    Path("settings/split.yaml").write_text(dumped(read_yaml("settings/split.yaml") | {"outer": 2}))
+    tested = []
     for repeat in "01":
-        split.main(repeat)
-        gridsearch.main(repeat)
-        for stage, name in ((classical, "v1"), (train, "final"), (predict, "final")):
-            stage.main(name, repeat)
-    report = read_yaml("settings/report.yaml")
-    report |= {"repeats": [0, 1], "outer": 2, "networks": {"final": report["networks"]["final"]}}
-    report |= {"features": {"v1": "hsv"}, "blend": report["blend"] | {"made": False}}
-    del report["compute"]
-    found = Study(**report).test
-    assert len(found.target) == (Study(**report).manifest["label"] != "").sum()
-    for name in (("v1-knn", False), ("v2-gridsearch", False), ("final", False), ("final", True)):
-        assert found.predicted[name].shape == (1, len(found.target))
-    for repeat in "01":
-        neighbours, network = f"runs/v1-{repeat}/classical/knn.npz", f"runs/final-{repeat}/predict/predictions.npz"
-        tested, out_of_fold = (set(read_predictions(neighbours, part).ids) for part in ("test", "validation"))
-        assert tested == set(read_predictions(network, "test").ids)
-        assert tested.isdisjoint(out_of_fold)
-        assert out_of_fold > set(read_predictions(network, "validation").ids)
+        run_stage("split", repeat)
+        fold, validation = read_split("folds", int(repeat)), read_split("validation", int(repeat))
+        assert ((fold < 0) == np.isnan(validation)).all()
+        tested.append(fold < 0)
+    assert np.sum(tested, axis=0).tolist() == [1] * 44
 
 
 def test_every_model_leaves_a_submission_of_its_augmented_predictions(study):
