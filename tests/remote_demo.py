@@ -83,7 +83,7 @@ def walk(source: Path, folder: Path, client: boto3.client) -> dict[str, str]:
     before = len(objects(client))
     print(f"{before} objects in the bucket")
     clone(folder / "here", "there")
-    run = "dvc exp run --name sharper -S tta.temperature=0.5"
+    run = "dvc exp run --name sharper -S '+ladder.tuned.seed=1'"
     show("there", "dvc pull --quiet --run-cache", "dvc repro", run, "dvc exp push origin sharper")
     clone(folder / "here", "elsewhere")
     show("elsewhere", "dvc exp pull origin sharper", "dvc exp apply sharper", "dvc repro", "dvc metrics diff")

@@ -1,6 +1,7 @@
 """A tiny study: this repository's code and small settings in a git and DVC repository of its own."""
 
 import contextlib
+import copy
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from ruamel.yaml import YAML
 
 from stages.__main__ import main
 from wbc.config.files import dumped, read_yaml
-from wbc.config.resolve import resolve
+from wbc.config.resolve import merge, resolve
 from wbc.core.io import write_text
 from wbc.features import feature_set
 
@@ -83,25 +84,15 @@ def without_additions(params: dict) -> dict:
 
 def tiny(params: dict) -> None:
     """Three rows that train in seconds."""
-    shrink(without_additions(params), TINY)
-    params["ladder"] = ROWS
+    params.update(merge(without_additions(params), TINY))
+    params["ladder"] = copy.deepcopy(ROWS)
 
 
 def alone(params: dict) -> None:
     """A ladder of one row, `alone`, without augmentation."""
-    shrink(without_additions(params), ALONE)
+    params.update(merge(without_additions(params), ALONE))
     params["ladder"] = {"alone": {}}
     params["blend"]["row"], params["robustness"]["rows"] = "alone", []
-
-
-def shrink(params: dict, smaller: dict) -> None:
-    """Give the sample's profile these values."""
-    for key, value in smaller.items():
-        if isinstance(value, dict):
-            shrink(params[key], value)
-        else:
-            report = params[key]["report"] if isinstance(params[key], dict) else params[key]
-            params[key] = {"report": report, "sample": value}
 
 
 def set_knob(params: dict, change: str) -> None:

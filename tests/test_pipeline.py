@@ -178,8 +178,7 @@ def test_every_model_leaves_a_submission_of_its_augmented_predictions(study):
 
 @pytest.mark.slow
 def test_forced_again_every_byte_is_the_same(study):
-    """One of each stage, with all it rests on, on all cores where the study took one: no draw may depend on the clock,
-    the machine's load or the number of processes."""
+    """One of each stage with all its inputs, on all cores: results must not depend on the clock or on the processes."""
     before = (study / "dvc.lock").read_bytes()
     dvc(study, "repro", "--force", "embed@final-0", "blend@0", "gridsearch@0", cores=os.cpu_count())
     assert (study / "dvc.lock").read_bytes() == before

@@ -14,7 +14,7 @@ def test_a_team_shares_its_work_through_a_bucket(study, tmp_path, monkeypatch):
         said = remote_demo.walk(study, tmp_path, client)
     assert not ran(said["there$ dvc repro"])
     assert not ran(said["elsewhere$ dvc repro"])
-    assert "final.val_f1_tta" in said["elsewhere$ dvc metrics diff"]
+    assert "tuned.val_f1" in said["elsewhere$ dvc metrics diff"]
     failed = "ERROR: failed to pull data from the cloud - Checkout failed for following targets:"
     assert f"{failed}\nruns/final-0/train\n" in said[f"tampered$ dvc pull {remote_demo.MODEL}"]
     assert not (tmp_path / "tampered" / remote_demo.MODEL).exists()

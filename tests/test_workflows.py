@@ -27,7 +27,7 @@ def test_every_step_is_a_script_and_every_target_there(workflow):
 @pytest.mark.slow
 def test_a_pull_request_says_what_it_does_to_the_scores(study, tmp_path):
     path = clone(study, tmp_path / "clone", cache=study)
-    for branch, change in (("base", "embed.perplexity=3"), ("sharper", "tta.temperature.sample=0.5")):
+    for branch, change in (("base", "embed.perplexity=3"), ("other", "+ladder.tuned.seed=1")):
         git(path, "checkout", "-qb", branch, "main")
         write_params(path, lambda params, change=change: (tiny(params), set_knob(params, change)))
         git(path, "commit", "-qam", change)
@@ -44,8 +44,8 @@ def test_a_pull_request_says_what_it_does_to_the_scores(study, tmp_path):
             subprocess.run(["bash", "-e", "-c", step["run"]], cwd=path, env=environment() | values, check=True)
     comment = (tmp_path / "comparison.md").read_text("utf-8")
     print(comment)
-    assert re.search(r"\| metrics/results.json +\| final.val_f1_tta +\| 0\.\d+ +\| 0\.\d+ +\| -?0\.\d+ +\|", comment)
-    assert re.search(r"\| params.yaml +\| tta.temperature.sample +\| 0.8 +\| 0.5 +\|", comment)
+    assert re.search(r"\| metrics/results.json +\| tuned.val_f1 +\| 0\.\d+ +\| 0\.\d+ +\| -?0\.\d+ +\|", comment)
+    assert re.search(r"\| params.yaml +\| ladder.tuned.seed +\| - +\| 1 +\|", comment)
     assert "     M dvc.lock\n" in comment  # that was not committed
     assert "??" not in comment
     assert "perplexity" not in comment  # the base has got it since

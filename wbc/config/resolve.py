@@ -161,7 +161,7 @@ def _rows(values: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, 
     for name, changes in values["ladder"].items():
         start = starts[name] = changes.get("from", list(settings)[-1])
         check_choice(f"ladder.{name}.from", start, settings)
-        settings[name] = _merge(settings[start], {key: value for key, value in changes.items() if key != "from"})
+        settings[name] = merge(settings[start], {key: value for key, value in changes.items() if key != "from"})
         row = validate(RowKnobs, settings[name], prefix=f"ladder.{name}: ").model_dump(exclude_none=True)
         rows[name] = _effective(f"ladder.{name}", row)
     return rows, starts
@@ -208,12 +208,12 @@ def _choose(value: Any, profile: str, key: str) -> Any:
     return value.get(profile, value[default])
 
 
-def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """`base` with the leaves of `changes` in place of its own; neither is modified."""
     merged = dict(base)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = _merge(base[key], value) if both else value
+        merged[key] = merge(base[key], value) if both else value
     return merged
 
 
