@@ -60,7 +60,7 @@ gpu: install ## check and measure on a GPU (half an hour)
 
 remote-demo: install ## share data and models through a local S3 server
 	dvc repro --quiet
-	python tests/remote_demo.py
+	python -m tools.remote_demo
 
 lock: ## recompile requirements.txt from pyproject.toml (needs uv)
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --universal --all-extras --upgrade --quiet pyproject.toml -o requirements.txt

@@ -2,8 +2,8 @@
 
 import pytest
 
-import remote_demo
 from study import environment, ran
+from tools import remote_demo
 
 
 @pytest.mark.slow
