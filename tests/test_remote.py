@@ -11,10 +11,12 @@ def test_a_team_shares_its_work_through_a_bucket(study, tmp_path, monkeypatch):
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
     with remote_demo.server() as client:
-        said = remote_demo.walk(study, tmp_path, client)
-    assert not ran(said["there$ dvc repro"])
-    assert not ran(said["elsewhere$ dvc repro"])
-    assert "tuned.val_f1" in said["elsewhere$ dvc metrics diff"]
+        outputs = remote_demo.walk(study, tmp_path, client)
+    assert not ran(outputs["there$ dvc repro"])
+    assert not ran(outputs["elsewhere$ dvc repro"])
+    assert "tuned.val_f1" in outputs["elsewhere$ dvc metrics diff"]
+    again = outputs[f"again$ {remote_demo.EXPERIMENT}"]
+    assert "Stage 'train@tuned-0' is cached - skipping run" in again and "Running stage 'train@" not in again
     failed = "ERROR: failed to pull data from the cloud - Checkout failed for following targets:"
-    assert f"{failed}\nruns/final-0/train\n" in said[f"tampered$ dvc pull {remote_demo.MODEL}"]
+    assert f"{failed}\nruns/final-0/train\n" in outputs[f"tampered$ dvc pull {remote_demo.MODEL}"]
     assert not (tmp_path / "tampered" / remote_demo.MODEL).exists()

@@ -1,7 +1,7 @@
-"""What a team does with a remote, on an S3 server of this machine's own: `make remote-demo`.
+"""How a team shares data, models and experiments through a remote: `make remote-demo`.
 
-Clones this repository with its data and models into a temporary folder, pushes them, goes on in a second clone, and
-shows each command with its output. The server is Moto's; it keeps everything in memory.
+Clones this repository with its data and models into a temporary folder, pushes them to a local S3 server (Moto, in
+memory), continues in other clones, and shows each command with its output.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from moto.server import ThreadedMotoServer
 BUCKET = "wbc"
 ACCOUNT = {"AWS_ACCESS_KEY_ID": "anyone", "AWS_SECRET_ACCESS_KEY": "anything", "AWS_DEFAULT_REGION": "us-east-1"}
 MODEL = "runs/final-0/train/model.safetensors"
+EXPERIMENT = "dvc exp run -S '+ladder.tuned.seed=1'"
 
 
 @contextmanager
@@ -52,7 +53,7 @@ def tamper(client: boto3.client, model: Path) -> None:
 
 def walk(source: Path, folder: Path, client: boto3.client) -> dict[str, str]:
     """Run all commands in clones below `folder`, and return the output of each."""
-    said = {}
+    outputs = {}
 
     def show(where: str, *commands: str) -> None:
         for command in commands:
@@ -60,7 +61,7 @@ def walk(source: Path, folder: Path, client: boto3.client) -> dict[str, str]:
             done = subprocess.run(
                 command, shell=True, cwd=folder / where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             )
-            said[f"{where}$ {command}"] = done.stdout
+            outputs[f"{where}$ {command}"] = done.stdout
             print(done.stdout.strip(), flush=True)
 
     def clone(of: Path, name: str) -> None:
@@ -83,10 +84,12 @@ def walk(source: Path, folder: Path, client: boto3.client) -> dict[str, str]:
     before = len(objects(client))
     print(f"{before} objects in the bucket")
     clone(folder / "here", "there")
-    run = "dvc exp run --name sharper -S '+ladder.tuned.seed=1'"
-    show("there", "dvc pull --quiet --run-cache", "dvc repro", run, "dvc exp push origin sharper")
+    show("there", "dvc pull --quiet --run-cache", "dvc repro", f"{EXPERIMENT} --name seed")
+    show("there", "dvc push --quiet --run-cache", "dvc exp push origin seed")
     clone(folder / "here", "elsewhere")
-    show("elsewhere", "dvc exp pull origin sharper", "dvc exp apply sharper", "dvc repro", "dvc metrics diff")
+    show("elsewhere", "dvc exp pull origin seed", "dvc exp apply seed", "dvc repro", "dvc metrics diff")
+    clone(folder / "here", "again")
+    show("again", "dvc pull --quiet --run-cache", EXPERIMENT)
     before = len(objects(client))
     show("here", "dvc gc --quiet --workspace --cloud --force")
     print(f"{before - len(objects(client))} of {before} objects are gone from the bucket: the experiment's")
@@ -94,7 +97,7 @@ def walk(source: Path, folder: Path, client: boto3.client) -> dict[str, str]:
     print(f"\nOne byte of {MODEL} is changed in the bucket.")
     clone(folder / "here", "tampered")
     show("tampered", f"dvc pull {MODEL}", f"ls {MODEL}")
-    return said
+    return outputs
 
 
 if __name__ == "__main__":
