@@ -48,8 +48,7 @@ grey, mask = np.float32(image[..., 0]), np.uint8(cv2.blur(image, (9, 9))[..., 0]
 
 def at(array, place):  # a copy that begins so many bytes after an address that 64 divides
     room = np.empty(array.size + 128, np.uint8)
-    first = -room.ctypes.data % 64 + place
-    copy = room[first : first + array.size].reshape(array.shape)
+    copy = room[-room.ctypes.data % 64 + place :][: array.size].reshape(array.shape)
     copy[:] = array
     return copy
 

@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from stages.__main__ import main as run_stage
-from study import ROOT, clone, dvc, environment, git, name_the_author, ran, run
+from study import ROOT, ROWS, clone, dvc, environment, git, name_the_author, ran, run
 from wbc.config.files import dumped, read_yaml
 from wbc.core.classes import CLASSES
 from wbc.core.tables import read_split
@@ -115,12 +115,8 @@ def test_the_lock_file_holds_no_stage_that_is_gone():
 # --- the pipeline itself, on a copy
 
 
-def rows_of(study: Path) -> list[str]:
-    return list(read_yaml(study / "settings/report.yaml")["networks"])
-
-
 def test_the_whole_study_runs_and_fills_its_table(study):
-    rows, classical = rows_of(study), {"v1-classical", "v2-classical", "v3-classical", "v2-gridsearch"}
+    rows, classical = list(ROWS), {"v1-classical", "v2-classical", "v3-classical", "v2-gridsearch"}
     headlines = json.loads((study / "metrics/results.json").read_text())
     results = pd.read_csv(study / "plots/results.csv", index_col="row")
     results = results.select_dtypes("number").filter(regex="^(?!published)")
@@ -169,7 +165,7 @@ def test_outer_folds_test_every_image_once_and_train_on_none_that_they_test(pack
 
 
 def test_every_model_leaves_a_submission_of_its_augmented_predictions(study):
-    for folder in ("v2-0/gridsearch", *(f"{row}-0/predict" for row in rows_of(study)), "best-0"):
+    for folder in ("v2-0/gridsearch", *(f"{row}-0/predict" for row in ROWS), "best-0"):
         found = read_predictions(study / f"runs/{folder}/predictions.npz", "test")
         predicted = (found.probabilities if found.tta is None else found.tta).argmax(1)
         with (study / f"runs/{folder}/submission.csv").open() as file:

@@ -9,24 +9,10 @@ import pytest
 from stages import blend, embed, external, predict, robustness
 from wbc.classical.table import read_parts
 from wbc.config.files import STUDY
+from wbc.core import tables
 from wbc.core.errors import UserError
 from wbc.core.io import write_csv
-from wbc.core.tables import (
-    FEATURES,
-    INGEST,
-    MARK,
-    MASKS,
-    PIXELS,
-    RUNS,
-    mark,
-    read_external,
-    read_features,
-    read_manifest,
-    read_masks,
-    read_pixels,
-    read_split,
-    write_split,
-)
+from wbc.core.tables import FEATURES, INGEST, MARK, MASKS, PIXELS, RUNS, mark, read_manifest, read_split, write_split
 
 OTHER, IDS = "elsewhere", [f"i{number:02d}" for number in range(24)]
 RUN = {"mine-0/train": [STUDY], "mine-0/predict": [STUDY, OTHER], "v1-0/classical": [STUDY], "v2-0/gridsearch": [STUDY]}
@@ -75,10 +61,10 @@ CHANGES = {
     "one more": lambda t: pd.concat([t, t.tail(1).assign(id="zz")]),
 }
 READERS = {
-    "pack@study": (lambda: read_pixels(STUDY), PIXELS / STUDY),
-    "segment@study": (lambda: read_masks(STUDY, "hsv"), MASKS / STUDY),
-    "features@study": (lambda: read_features(STUDY, "v1"), FEATURES / STUDY),
-    f"ingest_external@{OTHER}": (lambda: read_external(OTHER), INGEST / OTHER),
+    "pack@study": (lambda: tables.read_pixels(STUDY), PIXELS / STUDY),
+    "segment@study": (lambda: tables.read_masks(STUDY, "hsv"), MASKS / STUDY),
+    "features@study": (lambda: tables.read_features(STUDY, "v1"), FEATURES / STUDY),
+    f"ingest_external@{OTHER}": (lambda: tables.read_external(OTHER), INGEST / OTHER),
     "train@mine-0": (lambda: predict.main("mine", "0"), RUNS / "mine-0/train"),
     "train@mine-0 ": (lambda: robustness.main("mine", "0"), RUNS / "mine-0/train"),
     "predict@mine-0": (lambda: embed.main("mine", "0"), RUNS / "mine-0/predict"),
@@ -100,14 +86,11 @@ def test_every_reader_refuses_what_was_made_of_other_images_and_names_the_stage_
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_so_does_each_of_an_external_set(project, change):
     write_manifest(OTHER, change(read_manifest(OTHER)))
-    for stage, read in (
-        ("pack", lambda: read_pixels(OTHER)),
-        ("segment", lambda: read_masks(OTHER, "hsv")),
-        ("features", lambda: read_features(OTHER, "v1")),
-    ):
+    readers = {"pack": tables.read_pixels, "segment": tables.read_masks, "features": tables.read_features}
+    for stage, read in readers.items():
         with pytest.raises(UserError, match=rf"^data/\w+/{OTHER}: .*; run: dvc repro {stage}_external@{OTHER}$"):
-            read()
-    read_pixels(STUDY)  # it has images of its own
+            read(OTHER) if stage == "pack" else read(OTHER, "v1")
+    tables.read_pixels(STUDY)  # it has images of its own
 
 
 @pytest.mark.parametrize("stale", ["v1-0/classical", "v1-0/external"])
@@ -128,21 +111,21 @@ def test_a_split_of_other_images_is_refused(project, change):
 def test_what_was_made_anew_is_read_by_row_and_id(project):
     write_manifest(STUDY, read_manifest().iloc[::-1])
     write_data()
-    assert read_pixels(STUDY)[:, 0, 0, 0].tolist() == list(range(24))
-    assert read_features(STUDY, "v1")["area"].tolist() == list(range(24))
-    with read_masks(STUDY, "hsv") as masks:
+    assert tables.read_pixels(STUDY)[:, 0, 0, 0].tolist() == list(range(24))
+    assert tables.read_features(STUDY, "v1")["area"].tolist() == list(range(24))
+    with tables.read_masks(STUDY, "hsv") as masks:
         assert masks["i23"].max() == 0
     assert dict(zip(read_manifest()["id"], read_split("folds", 0), strict=True))["i23"] == -1
     table, _ = read_parts("v1", 0)
     assert [IDS[23 - int(value)] for value in table.features[:, 0]] == table.ids.tolist()
     shuffled = pd.read_parquet(FEATURES / STUDY / "v1.parquet").iloc[::-1]
     shuffled.to_parquet(FEATURES / STUDY / "v1.parquet")
-    assert read_features(STUDY, "v1").equals(shuffled.iloc[::-1])
+    assert tables.read_features(STUDY, "v1").equals(shuffled.iloc[::-1])
 
 
 def test_where_the_images_lie_makes_no_difference_but_a_missing_mark_does(project):
     write_manifest(STUDY, read_manifest().assign(path=[f"moved/{id}" for id in IDS], mask="somewhere"))
-    assert read_pixels(STUDY).shape == (24, 2, 2, 3)
+    assert tables.read_pixels(STUDY).shape == (24, 2, 2, 3)
     (PIXELS / STUDY / MARK).unlink()
     with pytest.raises(UserError, match=r"dvc repro pack@study$"):
-        read_pixels(STUDY)
+        tables.read_pixels(STUDY)
