@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, cpu_count, delayed, parallel_config
 from scipy.special import log_expit, softmax
 from sklearn import ensemble
 from sklearn.base import ClassifierMixin, clone
@@ -109,8 +109,11 @@ def cross_validate(
     """
     folds = [fold == number for number in np.unique(fold)]
     jobs = [(model, held) for model in models.values() for held in (*folds, None)]
-    with single_threaded_fits():  # joblib shares the arrays between the processes
-        done = iter(Parallel(n_jobs=-1)(delayed(_fit)(model, features, target, held) for model, held in jobs))
+    # At least two processes, on one core too: a model that was pickled on its way shares other objects within itself
+    # than one that was not, so its file would have other bytes
+    processes = max(2, cpu_count())
+    with single_threaded_fits():
+        done = iter(Parallel(processes)(delayed(_fit)(model, features, target, held) for model, held in jobs))
     results = {}
     for name in models:
         out_of_fold = np.empty((len(target), len(CLASSES)))
