@@ -15,7 +15,7 @@ def test_a_team_shares_its_work_through_a_bucket(study, tmp_path, monkeypatch):
     assert not ran(outputs["there$ dvc repro"])
     assert not ran(outputs["elsewhere$ dvc repro"])
     assert "tuned.val_f1" in outputs["elsewhere$ dvc metrics diff"]
-    again = outputs[f"again$ {remote_demo.EXPERIMENT}"]
+    again = outputs[f"again$ {remote_demo.EXPERIMENT} --pull"]
     assert "Stage 'train@tuned-0' is cached - skipping run" in again
     assert "Running stage 'train@" not in again
     failed = "ERROR: failed to pull data from the cloud - Checkout failed for following targets:"

@@ -89,7 +89,7 @@ def walk(source: Path, folder: Path, client: boto3.client) -> dict[str, str]:
     clone(folder / "here", "elsewhere")
     show("elsewhere", "dvc exp pull origin seed", "dvc exp apply seed", "dvc repro", "dvc metrics diff")
     clone(folder / "here", "again")
-    show("again", "dvc pull --quiet --run-cache", EXPERIMENT)
+    show("again", "dvc pull --quiet --run-cache", f"{EXPERIMENT} --pull")
     before = len(objects(client))
     show("here", "dvc gc --quiet --workspace --cloud --force")
     print(f"{before - len(objects(client))} of {before} objects are gone from the bucket: the experiment's")

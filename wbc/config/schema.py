@@ -73,17 +73,19 @@ class Group(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-def group(**types: Any) -> type[Group]:
-    """A group of few keys, by their types."""
-    return create_model("Group", __base__=Group, **types)
+def group(name: str = "Group", /, **types: Any) -> type[Group]:
+    """A group of few keys, by their types. With its name in this module it can be pickled."""
+    return create_model(name, __base__=Group, __module__=__name__, **types)
 
 
-Compute = group(threads=Annotated[int, Field(ge=1, le=256)], isa=Literal["avx2", "native"])
-Images = group(size=Annotated[int, Field(ge=8, le=4096)], crop=PositiveFraction)
-GridSearch = group(implementation=Literal["hist", "exact"], n_estimators=Grid, max_depth=Grid, smote_neighbors=Count)
-Optim = group(lr_backbone=Positive, lr_head=Positive, weight_decay=NonNegative, clip_norm=NonNegative)
-Mix = group(mixup_alpha=NonNegative, cutmix_alpha=NonNegative)
-TTA = group(passes=Index, temperature=Positive)
+Compute = group("Compute", threads=Annotated[int, Field(ge=1, le=256)], isa=Literal["avx2", "native"])
+Images = group("Images", size=Annotated[int, Field(ge=8, le=4096)], crop=PositiveFraction)
+GridSearch = group(
+    "GridSearch", implementation=Literal["hist", "exact"], n_estimators=Grid, max_depth=Grid, smote_neighbors=Count
+)
+Optim = group("Optim", lr_backbone=Positive, lr_head=Positive, weight_decay=NonNegative, clip_norm=NonNegative)
+Mix = group("Mix", mixup_alpha=NonNegative, cutmix_alpha=NonNegative)
+TTA = group("TTA", passes=Index, temperature=Positive)
 
 
 class ModelKnobs(Group):
@@ -171,7 +173,12 @@ class Params(RowKnobs):
         source=SourceOrList, path=Text, test_fraction=OpenFraction, strict=bool, leaks=Literal["report", "stop"]
     )
     synthetic: group(
-        train=Count, test=Count, minimum_train=Count, minimum_test=Count, laboratory=Count, size=DrawnPixels
+        train=Count,
+        test=Count,
+        minimum_train=Count,
+        minimum_test=Count,
+        laboratory=Count,
+        size=DrawnPixels,
     )
     external: dict[Name, group(source=Source, path=Text)]
     split: group(folds=Annotated[int, Field(ge=2, le=100)], outer=Annotated[int, Field(ge=0, le=100)])
