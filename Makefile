@@ -1,7 +1,7 @@
 # For a fresh clone with Python 3.11 or newer, git and make: `make repro`, `make test`
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help install repro report test test-all check-lock fuzz lint bench gpu remote-demo lock clean
+.PHONY: help install repro report test test-all check-lock fuzz lint bench gpu remote-demo study lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -57,6 +57,9 @@ bench: install ## measure the speed of training and features (minutes, on an idl
 gpu: install ## check and measure on a GPU (half an hour)
 	pytest -m gpu tests/test_gpu.py
 	python -m benchmarks.gpu --json gpu.json
+
+study: install ## run studies/NAME.yaml on the images in DATA, hours; without NAME list the studies
+	python -m tools.study $(NAME) $(DATA)
 
 remote-demo: install ## share data and models through a local S3 server
 	dvc repro --quiet

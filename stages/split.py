@@ -2,12 +2,13 @@
 
 from wbc.config.files import load
 from wbc.core.tables import read_manifest, write_split
-from wbc.dataset.split import folds, outer_split, validation_positions
+from wbc.dataset.split import folds, outer_split, tail_split, validation_positions
 
 
 def main(repeat: str) -> None:
     settings, number = load("split"), int(repeat)
-    manifest = outer_split(read_manifest(), settings.outer, number, settings.seed)
+    manifest = tail_split(read_manifest(), settings.tail, settings.seed)
+    manifest = outer_split(manifest, settings.outer, number, settings.seed)
     fold = folds(manifest, settings.folds, settings.seed + number)
     write_split("folds", number, manifest["id"], fold)
     write_split("validation", number, manifest["id"], validation_positions(manifest, settings.seed + number))

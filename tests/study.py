@@ -77,7 +77,7 @@ def without_additions(params: dict) -> dict:
         for name in params[group].keys() - names:
             del params[group][name]
     params |= {"rows": [], "repeats": [0]}
-    params["blend"] |= {"row": "tuned", "features": "v3", "classifier": "lda"}
+    params["blend"] |= {"row": "tuned", "features": "v3"}
     params["robustness"]["rows"] = ["final"]
     return params
 

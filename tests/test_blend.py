@@ -10,6 +10,7 @@ import pytest
 from stages import blend
 from wbc.classical.model import save_classical
 from wbc.core.classes import CLASSES
+from wbc.core.io import write_csv
 from wbc.models.model import load
 from wbc.network.model import save_model
 from wbc.scoring.predictions import Predictions, read_predictions, write_predictions
@@ -18,7 +19,7 @@ from wbc.scoring.predictions import Predictions, read_predictions, write_predict
 def test_a_blend_is_the_mean_of_calibrated_probabilities_of_the_same_image(trained, classical, tmp_path, monkeypatch):
     """The network's temperature of ½ squares 0.8 : 0.2 to 16 : 1; the classical predictions are calibrated."""
     monkeypatch.chdir(tmp_path)
-    settings = {"blend": {"row": "mine", "features": "v3", "classifier": "lda"}, "external": {"sets": ["elsewhere"]}}
+    settings = {"blend": {"row": "mine", "features": "v3"}, "external": {"sets": ["elsewhere"]}}
     monkeypatch.setattr(blend, "load", lambda stage: SimpleNamespace(**settings[stage]))
     for name in ("stages.blend.check", "wbc.scoring.predictions.mark"):  # there are no images
         monkeypatch.setattr(name, lambda *folder_and_sets: None)
@@ -41,6 +42,7 @@ def test_a_blend_is_the_mean_of_calibrated_probabilities_of_the_same_image(train
         "test": predictions("ut", [-1, 0], other, sure, novelty=np.ones(2)),
     }
     write_predictions("runs/v3-0/classical/lda.npz", partner)
+    write_csv("runs/v3-0/classical/folds.csv", ["classifier", "f1"], [("knn", 0.9), ("knn", 0.1), *[("lda", 0.6)] * 2])
     write_predictions("runs/v3-0/external/lda.npz", {"elsewhere": predictions("ut", [1, 0], other, sure)})
 
     blend.main("0")

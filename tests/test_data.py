@@ -13,9 +13,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from conftest import ifd
 from wbc.core.classes import CLASSES, TABLE_1
+from wbc.core.errors import UserError
 from wbc.dataset.images import ImageError, decode, grey_levels, read, read_mask, sha256, write_jpeg
 from wbc.dataset.pack import centre_crop, pack, resize
-from wbc.dataset.split import draw_test_part, folds, outer_split, validation_positions
+from wbc.dataset.split import draw_test_part, folds, outer_split, tail_split, validation_positions
 
 # --- images
 
@@ -279,6 +280,29 @@ def test_outer_folds_test_every_image_once_and_never_divide_a_group():
     assert (tested[:, -6:].all(1) == tested[:, -6:].any(1)).all()
     assert np.ptp((tested & (images["label"] == "LY").to_numpy()).sum(1)) <= 1
     assert outer_split(images, 0, 5, seed=1) is images
+
+
+def test_a_tail_trains_on_a_fraction_of_table_1_and_tests_all_else_with_copies_together():
+    """Six classes, one of them short; ten copies of a rare class's image, which has two to train on."""
+    sizes = {"SNE": 2000, "LY": 900, "EO": 300, "BA": 60, "PMY": 40, "PLY": 5}
+    images = images_of(sizes)
+    rare = images.index[images["label"] == "PMY"]
+    images.loc[rare[1:11], "copy_of"] = images["id"][rare[0]]
+    images.loc[len(images)] = {**images.loc[0]} | {"id": "unlabelled", "sha256": "0", "label": "", "part": "test"}
+    split = tail_split(images, 0.02, seed=1)
+    train = split[split["part"] == "train"]
+    assert train["label"].value_counts().to_dict() == {"SNE": 260, "LY": 162, "EO": 17, "BA": 8, "PMY": 2, "PLY": 1}
+    assert (split["part"].iloc[-1], len(split)) == ("test", len(images))
+    assert split.loc[rare[:11], "part"].nunique() == 1
+    again, other = (
+        set(it.index[it["part"] == "train"]) for it in (tail_split(images[::-1], 0.02, 1), tail_split(images, 0.02, 2))
+    )
+    assert again == set(train.index) != other
+    assert tail_split(images, 0.0, seed=1) is images
+    with pytest.raises(
+        UserError, match=r"^split.tail = 0.2: BA has 60 images and would train 83; at most 0.11 leaves"
+    ):
+        tail_split(images, 0.2, seed=1)
 
 
 def assert_together(manifest, units):

@@ -47,7 +47,7 @@ def project(tmp_path, monkeypatch):
     for image_set in (STUDY, OTHER):
         write_manifest(image_set, pd.DataFrame(columns))
     write_data()
-    settings = SimpleNamespace(row="mine", sets=[OTHER], features="v1", classifier="lda", seed=0)
+    settings = SimpleNamespace(row="mine", sets=[OTHER], features="v1", seed=0)
     for stage in (blend, embed, external, predict, robustness):
         monkeypatch.setattr(stage, "load", lambda *_: settings)
     monkeypatch.setattr(blend, "load_model", lambda path: None)

@@ -37,6 +37,8 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"{taken[0]}: this name is taken; choose another")
     if missing := {"v1", "v2"} - study.features.keys():
         raise ConfigError(f"features.{min(missing)} is missing: the report's tables use it")
+    if study.split.outer and study.split.tail:
+        raise ConfigError(f"split.tail = {study.split.tail}: needs split.outer = 0, since both choose the test part")
     _check_repeats(study.repeats, study.split.outer)
     rows, starts = _rows(values)
     for key, names, known in (

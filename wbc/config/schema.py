@@ -64,7 +64,6 @@ Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 DrawnPixels = Annotated[int, Field(ge=32, le=4096)]
 SourceOrList = Annotated[Any, AfterValidator(_known_source)]
-Classifier = Literal["logistic_regression", "knn", "svm_rbf", "random_forest", "adaboost", "gradient_boosting", "lda"]
 
 
 class Group(BaseModel):
@@ -181,13 +180,13 @@ class Params(RowKnobs):
         size=DrawnPixels,
     )
     external: dict[Name, group(source=Source, path=Text)]
-    split: group(folds=Annotated[int, Field(ge=2, le=100)], outer=Annotated[int, Field(ge=0, le=100)])
+    split: group(folds=Annotated[int, Field(ge=2, le=100)], outer=Annotated[int, Field(ge=0, le=100)], tail=NonNegative)
     images: Images
     features: Annotated[dict[file_in("features/sets"), group(masks=Method)], Field(min_length=1)]
     grid: GridSearch
     tta: TTA
     embed: group(perplexity=Positive)
-    blend: group(row=str, features=str, classifier=Classifier)
+    blend: group(row=str, features=str)
     robustness: group(rows=list[str])
     ladder: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
 

@@ -13,6 +13,8 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from wbc.core.classes import TABLE_1
+from wbc.core.errors import UserError
 from wbc.dataset.leaks import originals
 
 
@@ -106,6 +108,32 @@ def outer_split(manifest: pd.DataFrame, outer: int, repeat: int, seed: int) -> p
     pool = manifest[manifest["label"] != ""]
     test = _assign_evenly(pool, outer, seed + repeat // outer, "outer") == repeat % outer
     parts = test.map({True: "test", False: "train"})
+    return manifest.assign(part=parts.reindex(manifest.index, fill_value="test"))
+
+
+def tail_split(manifest: pd.DataFrame, tail: float, seed: int) -> pd.DataFrame:
+    """The manifest with the training classes as imbalanced as the report's.
+
+    With `tail` = 0 the parts stay as they are. Otherwise the training part has `tail` times the images that the
+    report's Table 1 lists for each class, rounded, and at least one. All other images are tested.
+
+    Raises:
+        UserError: a class has too few images to leave one for the test part.
+    """
+    if not tail:
+        return manifest
+    pool = manifest[manifest["label"] != ""]
+    sizes = pool.groupby("label").size()
+    training = (pd.Series(TABLE_1)[sizes.index] * tail).round().astype(int).clip(lower=1)
+    if (short := sizes[sizes <= training]).any():
+        label, largest = short.index[0], ((sizes - 1) / pd.Series(TABLE_1)[sizes.index]).min()
+        raise UserError(
+            f"split.tail = {tail:g}: {label} has {short[label]} images and would train {training[label]}; at most "
+            f"{math.floor(1000 * largest) / 1000:g} leaves every class one to test"
+        )
+    units = shuffle_units(pool, seed, "tail")
+    targets = np.stack([training, sizes - training])[:, sizes.index.get_indexer(units.counts.columns)]
+    parts = pd.Series(np.array(["train", "test"])[assign_parts(units, targets)[units.unit]], index=pool.index)
     return manifest.assign(part=parts.reindex(manifest.index, fill_value="test"))
 
 

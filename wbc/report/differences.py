@@ -40,7 +40,7 @@ def _pairs(study: Study) -> Iterator[tuple[tuple[str, bool], tuple[str, bool]]]:
         if name.endswith("-ensemble"):
             others = [name.removesuffix("-ensemble")]
         elif name == BEST:
-            others = [study.blend["row"], "{features}-{classifier}".format(**study.blend)]
+            others = [study.blend["row"], f"{study.blend['features']}-classical"]
         others = [other for other in others if (other, False) in study.test.predicted]
         yield from (
             ((name, False), (other, False)) for other in dict.fromkeys([*others, study.best_network]) if other != name

@@ -100,7 +100,7 @@ def titles(study: Study) -> dict[str, str]:
         words = f"{NAMES.get(classifier, classifier)} on {len(feature_set(features).NAMES)} features"
         found[name] = f"{words}, best of {count} classifiers"
     found["v2-gridsearch"] = "SMOTE, gradient boosting: {n_estimators} rounds, depth {max_depth}".format(**study.grid)
-    blend = "mean of {row} and {name} on {features}".format(**study.blend, name=NAMES[study.blend["classifier"]])
+    blend = "mean of {row} and the best classifier on {features}".format(**study.blend)
     found |= {model.name: blend for model in study.of_kind("blend")}
     several = f"mean of its {len(study.repeats)} repeats"
     found |= {f"{model.name}-ensemble": several for model in study.of_kind("network", "blend")}

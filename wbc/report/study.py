@@ -13,7 +13,7 @@ import pandas as pd
 
 from wbc.config.files import BEST, STUDY
 from wbc.core.classes import CLASSES
-from wbc.core.tables import RUNS, check, read_manifest, targets
+from wbc.core.tables import RUNS, check, read_manifest, read_split, targets
 from wbc.scoring.calibration import apply_temperature, fit_temperature
 from wbc.scoring.predictions import Predictions, read_predictions
 from wbc.scoring.scores import confusion_matrix, macro_f1, per_class
@@ -93,7 +93,7 @@ class Study:
     augment: Mapping[str, Any] | None  # augmentation of the report's last row, if it is in the study
     features: Mapping[str, str]  # segmentation method by feature set
     methods: Sequence[str]  # of segmentation
-    blend: Mapping[str, Any]  # `made`, `row`, `features`, `classifier`
+    blend: Mapping[str, Any]  # `made`, `row`, `features`
     robust: Sequence[str]  # rows scored on corrupted test images
     external: Sequence[str]  # external sets, on which every model is tested
     crop: float  # middle fraction of an image's sides that the networks see
@@ -120,7 +120,9 @@ class Study:
 
     @cached_property
     def manifest(self) -> pd.DataFrame:
-        return read_manifest()
+        """The images, with the parts of the first repeat."""
+        parts = np.where(read_split("folds", self.first) < 0, "test", "train")
+        return read_manifest().assign(part=parts)
 
     @cached_property
     def classes(self) -> pd.DataFrame:

@@ -1,0 +1,200 @@
+"""Run a study: this pipeline with other settings on other images.
+
+    make study                                   # list the studies
+    make study NAME=pbc DATA=/path/to/the/images # run one, or continue it
+
+`studies/<name>.yaml` has what the study is about, and the values that replace those in params.yaml. The study runs in a
+clone of the last commit, .scratch/studies/<name>, that shares this repository's DVC cache. Its tables, figures and
+lock file are then copied to `studies/<name>/`.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from wbc.config.files import LEFT_OUT, ConfigError, read_yaml
+from wbc.config.resolve import resolve
+from wbc.core.classes import CLASSES
+from wbc.core.compute import pin
+from wbc.core.errors import UserError
+from wbc.core.io import write_text
+
+STUDIES, COPIES = Path("studies"), Path(".scratch/studies")
+KEPT = ("params.yaml", "dvc.lock", "metrics/results.json", "plots/results.md", "plots/results.png", "plots/tables.md")
+KEPT += tuple(f"plots/{name}.csv" for name in ("results", "differences", "per_class", "confusion", "calibration"))
+DVC = (sys.executable, "-m", "dvc")
+CODE = ("wbc/", "stages/")
+IMAGES = 256  # that the speed is measured on
+
+
+def study(name: str) -> dict[str, Any]:
+    """`about` and `params` of a study.
+
+    Raises:
+        ConfigError: there is no such study.
+    """
+    known = sorted(path.stem for path in STUDIES.glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(f"studies/{name}.yaml: no such file; there are: {', '.join(known)}")
+    return read_yaml(STUDIES / f"{name}.yaml")
+
+
+def changed_code(name: str) -> list[str]:
+    """Files and folders of code that are not as they were when the results in `studies/<name>/` were made."""
+    then, now = (_code(path / "dvc.lock") for path in (STUDIES / name, Path()))
+    return sorted(path for path in then if then[path] != now.get(path))
+
+
+def _code(lock: Path) -> dict[str, str]:
+    stages = read_yaml(lock)["stages"].values()
+    return {it["path"]: it["md5"] for stage in stages for it in stage["deps"] if it["path"].startswith(CODE)}
+
+
+def copy(name: str) -> Path:
+    """The clone that a study runs in, with the last commit and the study's settings.
+
+    Raises:
+        UserError: there are changes without a commit, which the clone would lack.
+    """
+    if changed := _output("git", "status", "--porcelain", "--untracked-files=no"):
+        raise UserError(f"commit first: a study runs the last commit, which lacks{changed.splitlines()[0][2:]}")
+    folder, commit = COPIES / name, _output("git", "rev-parse", "HEAD")
+    if not folder.exists():
+        subprocess.run(["git", "clone", "--quiet", "--no-checkout", ".", folder], check=True)
+    subprocess.run(["git", "fetch", "--quiet", "origin", commit], cwd=folder, check=True)
+    subprocess.run(["git", "checkout", "--quiet", "--force", "--detach", commit], cwd=folder, check=True)
+    shared = Path(_output(*DVC, "cache", "dir")).absolute()
+    subprocess.run([*DVC, "cache", "dir", "--quiet", "--local", shared], cwd=folder, check=True)
+    yaml = YAML()  # keeps the comments
+    yaml.width = 120
+    params = yaml.load(folder / "params.yaml")
+    _replace(params, study(name)["params"])
+    yaml.dump(params, folder / "params.yaml")
+    return folder
+
+
+def _replace(params: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(params.get(key), Mapping)
+        _replace(params[key], value) if both else params.update({key: value})
+
+
+def hours(settings: Mapping[str, Mapping[str, Any]], images: Mapping[str, int], jobs: int) -> float:
+    """How long the networks take at most, at the speed of each on random images in `jobs` processes at a time.
+
+    Args:
+        settings: as `resolve` returned them.
+        images: number of images to train on and of all images.
+        jobs: number of processes.
+    """
+    import numpy as np
+    import torch
+    from tqdm import tqdm
+
+    from wbc.config.schema import Training
+    from wbc.network.inference import choose_device, infer
+    from wbc.network.pixels import Part, Pixels
+    from wbc.train.engine import Trainer
+
+    @cache
+    def seconds(model: str) -> tuple[float, float]:  # per image, to train and to predict
+        row = next(row for row in rows if row["model"]["name"] == model)
+        row = Training(**row | {"model": row["model"] | {"weights": "none"}})
+        size, targets = row.images.size, torch.arange(IMAGES) % len(CLASSES)
+        packed = np.random.default_rng(0).integers(0, 256, (IMAGES, size, size, 3), np.uint8)
+        part = Part(np.arange(IMAGES), Pixels(packed, np.arange(IMAGES), choose_device()), targets)
+        trainer, times, silent = Trainer(row, part), [], tqdm(disable=True)
+        for call in (lambda: trainer.epoch(0, silent), lambda: infer(trainer.model, trainer.plain, part.pixels)):
+            call()
+            started = time.perf_counter()
+            call()
+            times.append((time.perf_counter() - started) / IMAGES)
+        return tuple(times)
+
+    rows = [row for name, row in settings.items() if name.startswith("train/") and row != LEFT_OUT]
+    passes = settings["predict"]["tta"]["passes"] + 3
+    total = 0.0
+    for row in rows:
+        train, predict = seconds(row["model"]["name"])
+        epochs = row["train"]["epochs"] + row["train"].get("retrain", 0)
+        total += train * epochs * images["train"] + predict * (passes * images["all"])
+    return total * len(settings["report"]["repeats"]) / jobs / 3600
+
+
+def run(name: str, data: Path) -> None:
+    """Run a study on the images in the folder `data`, and copy its results to studies/<name>/."""
+    folder = copy(name)
+    params = read_yaml(folder / "params.yaml")
+    settings = resolve(params)
+    compute, link = settings["report"]["compute"], folder / params["data"]["path"]
+    if not data.is_dir():
+        raise UserError(f"{data}: no such folder")
+    link.unlink(missing_ok=True)
+    link.symlink_to(data.absolute(), target_is_directory=True)
+    jobs = max(1, len(os.sched_getaffinity(0)) // compute["threads"])
+
+    def repro(*targets: str) -> None:
+        if subprocess.run([*DVC, "--wait-for-lock", "repro", "--quiet", *targets], cwd=folder).returncode:
+            raise UserError(f"{' '.join(targets)}: failed in {folder}; the same command continues")
+
+    repro("pack@study", "split")
+    split = folder / f"data/split/{settings['report']['repeats'][0]}/folds.csv"
+    folds = [line.rpartition(",")[2] for line in split.read_text(encoding="utf-8").splitlines()[1:]]
+    images = {"train": len(folds) - folds.count("-1"), "all": len(folds)}
+    pin(**compute)
+    print(f"networks: at most {hours(settings, images, jobs):.1f} hours, {jobs} at a time; classical models are extra")
+    rows = [f"{row}-{repeat}" for repeat in settings["report"]["repeats"] for row in settings["report"]["networks"]]
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(lambda row: repro("--single-item", f"train@{row}", f"predict@{row}"), rows))
+    repro()
+    for path in KEPT:
+        target = STUDIES / name / Path(path).name
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(folder / path, target)
+    write_text(STUDIES / name / "commit", _output("git", "rev-parse", "HEAD", cwd=folder) + "\n")
+    print(f"{STUDIES / name}: tables, figures, settings and lock file; the page is {folder}/plots/report.html")
+
+
+def state(name: str) -> str:
+    """A line on a study: what it is about, and whether its results are those of today's code."""
+    if not (STUDIES / name / "dvc.lock").exists():
+        found = "not run yet"
+    elif changed := changed_code(name):
+        found = f"made by older code: since then changed {', '.join(changed)}"
+    else:
+        found = "made by today's code"
+    return f"{name}: {study(name)['about']}; {found}"
+
+
+def _output(*command: str, cwd: Path = Path()) -> str:
+    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", nargs="?", help="the study; none: list all")
+    parser.add_argument("data", nargs="?", type=Path, help="the folder of its images")
+    options = parser.parse_args()
+    try:
+        if options.name and options.data:
+            run(options.name, options.data)
+        for path in [] if options.name else sorted(STUDIES.glob("*.yaml")):
+            print(state(path.stem))
+        if options.name and not options.data:
+            sys.exit("error: which images? make study NAME=… DATA=folder")
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
