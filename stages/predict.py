@@ -17,17 +17,17 @@ def main(row: str, repeat: str) -> None:
     check(folder / "train", f"train@{folder.name}", STUDY)
     network, out, predictions, maps = load_model(folder / "train/model.safetensors"), folder / "predict", {}, []
     fraction = network.settings["train"]["validation"]
-    parts = {name: load_part(name, int(repeat), fraction, device) for name in ("validation", "test")}
+    parts = {name: load_part(name, int(repeat), fraction, device, network.size) for name in ("validation", "test")}
     parts = {name: part for name, part in parts.items() if len(part.ids)}
-    parts |= {name: load_set(name, device) for name in settings.sets}
+    parts |= {name: load_set(name, device, network.size) for name in settings.sets}
     for name, (ids, pixels, targets) in parts.items():
         ids, targets = ids.astype(str), targets.numpy()
-        embeddings, plain = (each.numpy() for each in network.outputs(pixels))
-        tta = network.probabilities(pixels, TTA(**settings.tta)).numpy()
+        embeddings, logits = network.outputs(pixels)
+        plain, tta = logits.softmax(1).numpy(), network.probabilities(pixels, TTA(**settings.tta), logits).numpy()
         novelty = network.novelty(pixels) if name != "validation" else None
         predictions[name] = Predictions(ids, targets, plain, tta, novelty)
         if name == "validation":
-            write_npz(out / "embeddings.npz", [("ids", ids), ("targets", targets), ("embeddings", embeddings)])
+            write_npz(out / "embeddings.npz", [("ids", ids), ("targets", targets), ("embeddings", embeddings.numpy())])
         if name not in settings.sets:
             wrong, heats = mistake_maps(network, pixels, targets, plain.argmax(1))
             maps += [(f"{name}/ids", ids[wrong]), (f"{name}/maps", heats)]

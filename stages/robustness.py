@@ -24,7 +24,8 @@ def main(row: str, repeat: str) -> None:
     clean, target = pixels.packed[pixels.rows[known]], targets.numpy()[known]
 
     def f1(images: np.ndarray) -> float:
-        return macro_f1(target, network.probabilities(Pixels(images, np.arange(len(images)), device)).argmax(1).numpy())
+        pixels = Pixels(images, np.arange(len(images)), device, size=network.size)
+        return macro_f1(target, network.probabilities(pixels).argmax(1).numpy())
 
     best = f1(clean) if len(target) else None
     for corruption in CORRUPTIONS if len(target) else ():

@@ -34,7 +34,8 @@ DIGITS = 4  # decimals of the temperature; the last ones of an optimum differ be
 def main(row: str, repeat: str) -> None:
     settings, folder = Training(**vars(load(f"train/{row}", int(repeat)))), RUNS / f"{row}-{repeat}"
     device = choose_device()
-    parts = [load_part(part, int(repeat), settings.train.validation, device) for part in ("train", "validation")]
+    fraction, size = settings.train.validation, settings.model.size or 0
+    parts = [load_part(part, int(repeat), fraction, device, size) for part in ("train", "validation")]
     train, validation = parts
     sizes = f"{len(train.ids)} images, validation on {len(validation.ids)}"
     print(f"{folder.name}: {settings.model.name} on {device.type}, {sizes}")

@@ -45,7 +45,10 @@ def blobs():
 
 
 def test_class_weights_and_boosting_are_those_of_the_report():
-    for balanced, expected in ((False, set()), (True, {"logistic_regression", "svm_rbf", "random_forest"})):
+    for balanced, expected in (
+        (False, set()),
+        (True, {"logistic_regression", "svm_rbf", "svm_tuned", "random_forest"}),
+    ):
         models = {name: model[-1] for name, model in classifiers("hist", balanced, 1).items()}
         assert {name for name, model in models.items() if model.get_params().get("class_weight")} == expected
     assert isinstance(classifier("gradient_boosting")[-1], HistGradientBoostingClassifier)

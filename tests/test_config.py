@@ -56,6 +56,7 @@ def changed(params, *changes):
         ("split.outer=5", "repeats = [0]: split.outer = 5 needs all from 0 to 4"),
         ("split.tail=-1", "split.tail = -1: should be greater than or equal to 0"),
         ("split={folds: 5, outer: 2, tail: 0.1}", "split.tail = 0.1: needs split.outer = 0"),
+        ("+ladder.a={from: final, model: {size: 65}}", "ladder.a: model.size = 65 should be at most images.size = 64"),
         ("split.outer=1", "split.outer = 1: should be 0, or 2 and more"),
         ("schedule.period=null", "ladder.convnext_restarts: schedule.period is missing"),
         ("+ladder.a={from: mixup, train: {soup: 4}}", "a: train.soup = 4 needs so many whole cycles of restarts in 12"),

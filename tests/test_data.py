@@ -299,9 +299,7 @@ def test_a_tail_trains_on_a_fraction_of_table_1_and_tests_all_else_with_copies_t
     )
     assert again == set(train.index) != other
     assert tail_split(images, 0.0, seed=1) is images
-    with pytest.raises(
-        UserError, match=r"^split.tail = 0.2: BA has 60 images and would train 83; at most 0.11 leaves"
-    ):
+    with pytest.raises(UserError, match=r"^split.tail = 0.2: BA has 60 images and would train 83; at most 0.11 leaves"):
         tail_split(images, 0.2, seed=1)
 
 

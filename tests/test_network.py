@@ -15,6 +15,7 @@ from skimage.color import combine_stains, hed_from_rgb, rgb_from_hed, separate_s
 from settings import STILL
 from wbc.core.errors import WeightsError
 from wbc.network.explain import mistake_maps
+from wbc.dataset.pack import resize
 from wbc.network.inference import InsufficientMemoryError, choose_device, infer
 from wbc.network.model import Network, build, check_size, load_model, save_model
 from wbc.network.pixels import Part, Pixels, fits
@@ -208,8 +209,9 @@ def test_a_file_that_cannot_be_used_is_one_line(trained, tmp_path, change, messa
     assert len(str(error.value)) < 400
 
 
+@pytest.mark.parametrize("size", [0, 4])
 @pytest.mark.parametrize(("device", "resident"), [("cpu", True), ("cpu", False), ("meta", False)])
-def test_pixels_are_the_same_from_memory_from_the_file_and_copied_ahead(tmp_path, monkeypatch, device, resident):
+def test_pixels_are_the_same_from_memory_from_the_file_and_copied_ahead(tmp_path, monkeypatch, device, resident, size):
     """The CPU plays a GPU, which copies the next batch while the current one is used."""
     for name in ("Stream", "current_stream", "stream"):
         monkeypatch.setattr(torch.cuda, name, lambda argument: MagicMock())
@@ -218,11 +220,12 @@ def test_pixels_are_the_same_from_memory_from_the_file_and_copied_ahead(tmp_path
     packed, read = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8), []
     np.save(tmp_path / "p.npy", packed)
     rows, order = np.array([3, 1, 7, 12]), [[2, 0], [3, 3, 1], [1]]
-    pixels = Pixels(np.load(tmp_path / "p.npy", mmap_mode="r"), rows, torch.device(device), resident)
+    pixels = Pixels(np.load(tmp_path / "p.npy", mmap_mode="r"), rows, torch.device(device), resident, size)
     for number, batch in enumerate(pixels.batches(read.append(index) or torch.tensor(index) for index in order)):
         assert len(read) == min(3, number + (2 if device == "meta" else 1))
-        np.testing.assert_array_equal(batch, packed[rows[order[number]]])
-    assert (number, len(pixels), pixels.size, list(pixels.batches([]))) == (2, 4, 8, [])
+        expected = packed[rows[order[number]]]
+        np.testing.assert_array_equal(batch, [resize(image, size) for image in expected] if size else expected)
+    assert (number, len(pixels), pixels.size, list(pixels.batches([]))) == (2, 4, size or 8, [])
 
 
 def test_all_parts_together_take_at_most_half_of_the_gpus_memory(monkeypatch):

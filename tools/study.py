@@ -20,10 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
-from wbc.config.files import LEFT_OUT, ConfigError, read_yaml
-from wbc.config.resolve import resolve
+from wbc.config.files import LEFT_OUT, ConfigError, dumped, read_yaml
+from wbc.config.resolve import merge, resolve
 from wbc.core.classes import CLASSES
 from wbc.core.compute import pin
 from wbc.core.errors import UserError
@@ -66,8 +64,8 @@ def copy(name: str) -> Path:
     Raises:
         UserError: there are changes without a commit, which the clone would lack.
     """
-    if changed := _output("git", "status", "--porcelain", "--untracked-files=no"):
-        raise UserError(f"commit first: a study runs the last commit, which lacks{changed.splitlines()[0][2:]}")
+    if changed := _output("git", "diff", "--name-only", "HEAD"):
+        raise UserError(f"commit first: a study runs the last commit, without the changes in {changed.splitlines()[0]}")
     folder, commit = COPIES / name, _output("git", "rev-parse", "HEAD")
     if not folder.exists():
         subprocess.run(["git", "clone", "--quiet", "--no-checkout", ".", folder], check=True)
@@ -75,18 +73,9 @@ def copy(name: str) -> Path:
     subprocess.run(["git", "checkout", "--quiet", "--force", "--detach", commit], cwd=folder, check=True)
     shared = Path(_output(*DVC, "cache", "dir")).absolute()
     subprocess.run([*DVC, "cache", "dir", "--quiet", "--local", shared], cwd=folder, check=True)
-    yaml = YAML()  # keeps the comments
-    yaml.width = 120
-    params = yaml.load(folder / "params.yaml")
-    _replace(params, study(name)["params"])
-    yaml.dump(params, folder / "params.yaml")
+    params = merge(read_yaml(folder / "params.yaml"), study(name)["params"])
+    write_text(folder / "params.yaml", dumped(params))
     return folder
-
-
-def _replace(params: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    for key, value in changes.items():
-        both = isinstance(value, Mapping) and isinstance(params.get(key), Mapping)
-        _replace(params[key], value) if both else params.update({key: value})
 
 
 def hours(settings: Mapping[str, Mapping[str, Any]], images: Mapping[str, int], jobs: int) -> float:
@@ -110,7 +99,7 @@ def hours(settings: Mapping[str, Mapping[str, Any]], images: Mapping[str, int], 
     def seconds(model: str) -> tuple[float, float]:  # per image, to train and to predict
         row = next(row for row in rows if row["model"]["name"] == model)
         row = Training(**row | {"model": row["model"] | {"weights": "none"}})
-        size, targets = row.images.size, torch.arange(IMAGES) % len(CLASSES)
+        size, targets = row.model.size or row.images.size, torch.arange(IMAGES) % len(CLASSES)
         packed = np.random.default_rng(0).integers(0, 256, (IMAGES, size, size, 3), np.uint8)
         part = Part(np.arange(IMAGES), Pixels(packed, np.arange(IMAGES), choose_device()), targets)
         trainer, times, silent = Trainer(row, part), [], tqdm(disable=True)

@@ -49,6 +49,9 @@ def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
     ):
         for name in names:
             check_choice(key, name, known)
+    for name, row in rows.items():
+        if (size := row["model"].get("size", 0)) > study.images.size:
+            raise ConfigError(f"ladder.{name}: model.size = {size} should be at most images.size = {study.images.size}")
     chosen = [name for name in rows if name in (study.rows or rows)]
     masks = {name: group["masks"] for name, group in values["features"].items()}
     seed, drawn = {"seed": study.seed}, study.data.source == "synthetic"
@@ -181,9 +184,9 @@ def _effective(key: str, row: dict[str, Any]) -> dict[str, Any]:
             row[group].pop(knob, None)
         elif knob not in row[group]:
             raise ConfigError(f"{key}: {group}.{knob} is missing: {group}.name = {choice!r} needs it")
-    for knob in ("retrain", "soup"):
-        if not train.get(knob):
-            train.pop(knob, None)
+    for values, knob in ((train, "retrain"), (train, "soup"), (row["model"], "size")):
+        if not values.get(knob):
+            values.pop(knob, None)
     if row["loss"]["name"] == "logit_adjusted" and train["sampler"] == "weighted":  # both balance the classes
         raise ConfigError(f"{key}: loss.name = 'logit_adjusted' needs train.sampler = 'shuffle'")
     free = train["epochs"] - train["freeze"]

@@ -94,6 +94,7 @@ class ModelKnobs(Group):
     activation: Literal["relu", "gelu"]
     dropout_in: Rate
     dropout: Rate
+    size: Index | None = None  # absent if it sees the images as they are packed
 
 
 class Model(ModelKnobs):

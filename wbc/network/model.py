@@ -95,26 +95,27 @@ class Network(NamedTuple):
     crop: float = 1.0  # central fraction of either image axis that it sees
     temperature: float = 1.0  # calibrates its probabilities; the methods below do not apply it
 
-    def probabilities(self, pixels: Pixels, tta: TTA = NO_TTA) -> torch.Tensor:
+    def probabilities(self, pixels: Pixels, tta: TTA = NO_TTA, plain: torch.Tensor | None = None) -> torch.Tensor:
         """(N, 13) float32 mean of softmax(logits / T) over one plain and R augmented passes (report, eq. 6).
 
-        The augmentation is that of the training without the erasing. The device is that of the pixels.
+        The augmentation is that of the training without the erasing. The device is that of the pixels. `plain` are the
+        logits of the plain pass, where they are known.
         """
         torch.manual_seed(self.settings["seed"])
         augment = Augment(**self.settings["augment"] | {"erase": 0.0})
-        passes = [Prepare(self.normalisation)] + [Prepare(self.normalisation, augment)] * tta.passes
-        logits = (infer(self.model, prepare, pixels) for prepare in passes)
-        return sum((each / tta.temperature).softmax(1) for each in logits) / len(passes)
+        logits = [infer(self.model, Prepare(self.normalisation), pixels) if plain is None else plain]
+        logits += (infer(self.model, Prepare(self.normalisation, augment), pixels) for _ in range(tta.passes))
+        return sum((each / tta.temperature).softmax(1) for each in logits) / len(logits)
 
     def outputs(self, pixels: Pixels) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, D) float32 pooled outputs of the backbone (the report's avgpool, §7.2.2) and (N, 13) probabilities."""
+        """(N, D) float32 pooled outputs of the backbone (the report's avgpool, §7.2.2) and (N, 13) logits."""
 
         def forward(images: torch.Tensor) -> torch.Tensor:
             embeddings = self.model.backbone(images)
             return torch.cat([embeddings, self.model.head(embeddings)], 1)
 
         both = infer(self.model, Prepare(self.normalisation), pixels, forward)
-        return both[:, : -len(CLASSES)], both[:, -len(CLASSES) :].softmax(1)
+        return both[:, : -len(CLASSES)], both[:, -len(CLASSES) :]
 
     def novelty(self, pixels: Pixels) -> np.ndarray | None:
         """(N,) float64, above 1 for images unlike the training images; None without a reference."""

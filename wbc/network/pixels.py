@@ -10,6 +10,7 @@ import torch
 
 from wbc.config.files import STUDY
 from wbc.core.tables import read_external, read_manifest, read_pixels, read_split, targets
+from wbc.dataset.pack import resize
 
 MEMORY_FRACTION = 0.5  # of the GPU memory available to this process that images may take
 
@@ -17,28 +18,28 @@ MEMORY_FRACTION = 0.5  # of the GPU memory available to this process that images
 class Pixels:
     """N of the packed images, in batches on a device.
 
+    `size` is the side that they are scaled down to, by default that of the packed ones.
+
     Resident images are copied to the device once, by default if they fit into a GPU's memory. Otherwise each batch is
     read when it is needed, and the next one is copied to the GPU while the current one is used. The packed images are
     (M, H, W, 3) uint8, usually a memory map, and `rows` are (N,) int64 indices into them.
     """
 
-    def __init__(self, packed: np.ndarray, rows: np.ndarray, device: torch.device, resident: bool | None = None):
+    def __init__(
+        self, packed: np.ndarray, rows: np.ndarray, device: torch.device, resident: bool | None = None, size: int = 0
+    ):
         self.packed, self.rows, self.device = packed, rows, device
+        self.size = size or packed.shape[1]  # side of the square images in pixels
         self.images = None  # the resident ones; setting it to None again frees their memory
         if resident is None:
-            resident = device.type == "cuda" and fits(len(rows) * packed[:1].nbytes, device)
+            resident = device.type == "cuda" and fits(len(rows) * self.size**2 * 3, device)
         if resident:
-            self.images = torch.empty((len(rows), *packed.shape[1:]), dtype=torch.uint8, device=device)
+            self.images = torch.empty((len(rows), self.size, self.size, 3), dtype=torch.uint8, device=device)
             for target, index in zip(self.images.split(1024), torch.arange(len(rows)).split(1024), strict=True):
                 target.copy_(self._read(index))  # in parts: host memory stays flat
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    @property
-    def size(self) -> int:
-        """Side of the square images in pixels."""
-        return self.packed.shape[1]
 
     def batches(self, order: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
         """For each (B,) int64 index tensor on the CPU, the (B, H, W, 3) uint8 images on the device."""
@@ -51,7 +52,10 @@ class Pixels:
             yield from self._prefetch(order)
 
     def _read(self, index: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(self.packed[self.rows[index.numpy()]])
+        images = self.packed[self.rows[index.numpy()]]
+        if self.size < self.packed.shape[1]:
+            images = np.stack([resize(image, self.size) for image in images])
+        return torch.from_numpy(images)
 
     def _prefetch(self, order: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
         copying = torch.cuda.Stream(self.device)
@@ -85,16 +89,19 @@ class Part(NamedTuple):
     targets: torch.Tensor  # (N,) int64 on the CPU, -1 for an unlabelled image
 
 
-def load_part(name: str, repeat: int, validation: float, device: torch.device) -> Part:
-    """Load the part `train`, `validation` or `test` of a repeat; `validation` is that part's fraction of each class."""
+def load_part(name: str, repeat: int, validation: float, device: torch.device, size: int = 0) -> Part:
+    """Load the part `train`, `validation` or `test` of a repeat; `validation` is that part's fraction of each class.
+
+    `size` is that of `Pixels`.
+    """
     place = read_split("validation", repeat)  # NaN for test images
     chosen = {"train": place >= validation, "validation": place < validation, "test": np.isnan(place)}
-    return load_set(STUDY, device, chosen[name])
+    return load_set(STUDY, device, size, chosen[name])
 
 
-def load_set(image_set: str, device: torch.device, chosen: np.ndarray | slice = slice(None)) -> Part:
+def load_set(image_set: str, device: torch.device, size: int = 0, chosen: np.ndarray | slice = slice(None)) -> Part:
     """Load an image set, or those of its N images that a (N,) bool array chooses."""
     manifest = read_manifest(image_set) if image_set == STUDY else read_external(image_set)
     rows = np.arange(len(manifest))[chosen]
-    pixels = Pixels(read_pixels(image_set), rows, device)
+    pixels = Pixels(read_pixels(image_set), rows, device, size=size)
     return Part(manifest["id"].to_numpy()[rows], pixels, torch.from_numpy(targets(manifest)[rows]))
