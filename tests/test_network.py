@@ -14,8 +14,8 @@ from skimage.color import combine_stains, hed_from_rgb, rgb_from_hed, separate_s
 
 from settings import STILL
 from wbc.core.errors import WeightsError
-from wbc.network.explain import mistake_maps
 from wbc.dataset.pack import resize
+from wbc.network.explain import mistake_maps
 from wbc.network.inference import InsufficientMemoryError, choose_device, infer
 from wbc.network.model import Network, build, check_size, load_model, save_model
 from wbc.network.pixels import Part, Pixels, fits
