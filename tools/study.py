@@ -144,7 +144,8 @@ def run(name: str, data: Path) -> None:
     print(f"networks: at most {hours(settings, images, jobs):.1f} hours, {jobs} at a time; classical models are extra")
     rows = [f"{row}-{repeat}" for repeat in settings["report"]["repeats"] for row in settings["report"]["networks"]]
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(lambda row: repro("--single-item", f"train@{row}", f"predict@{row}"), rows))
+        stages = ([f"{stage}@{row}" for stage in ("train", "predict", "embed")] for row in rows)
+        list(pool.map(lambda targets: repro("--single-item", *targets), stages))
     repro()
     for path in KEPT:
         target = STUDIES / name / Path(path).name

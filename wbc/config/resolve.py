@@ -17,6 +17,7 @@ from wbc.config.schema import METHODS, PROFILES, Params, RowKnobs, check_choice,
 READ_BY_DVC = ("blend", "external", "features", "repeats", "robustness", "rows")
 FINAL = "final"  # the report's last row, whose augmentation its Table 5 lists
 TAKEN = {"ladder": (BASE, BEST), "external": (STUDY, "test", "validation")}  # names that mean something else
+UNLESS_0 = ("retrain", "soup", "size")  # settings of a row that act unless they are 0
 # Settings that act with one value of `name` in their group alone
 ONLY_WITH = {("loss", "gamma"): "focal", ("loss", "tau"): "logit_adjusted", ("schedule", "period"): "restarts"}
 
@@ -184,9 +185,10 @@ def _effective(key: str, row: dict[str, Any]) -> dict[str, Any]:
             row[group].pop(knob, None)
         elif knob not in row[group]:
             raise ConfigError(f"{key}: {group}.{knob} is missing: {group}.name = {choice!r} needs it")
-    for values, knob in ((train, "retrain"), (train, "soup"), (row["model"], "size")):
-        if not values.get(knob):
-            values.pop(knob, None)
+    for values in (train, row["model"]):
+        for knob in UNLESS_0:
+            if not values.get(knob, True):
+                del values[knob]
     if row["loss"]["name"] == "logit_adjusted" and train["sampler"] == "weighted":  # both balance the classes
         raise ConfigError(f"{key}: loss.name = 'logit_adjusted' needs train.sampler = 'shuffle'")
     free = train["epochs"] - train["freeze"]
@@ -224,5 +226,6 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def _difference(row: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     """The leaves of `row` that differ from those of `base`."""
+    row = dict.fromkeys((key for key in UNLESS_0 if key in base), 0) | row
     nested = {key: _difference(value, base.get(key, {})) for key, value in row.items() if isinstance(value, dict)}
     return {key: nested.get(key, value) for key, value in row.items() if nested.get(key, value != base.get(key))}
