@@ -78,13 +78,13 @@ def copy(name: str) -> Path:
     return folder
 
 
-def hours(settings: Mapping[str, Mapping[str, Any]], images: Mapping[str, int], jobs: int) -> float:
-    """How long the networks take at most, at the speed of each on random images in `jobs` processes at a time.
+def seconds(settings: Mapping[str, Mapping[str, Any]], train: int, test: int) -> dict[str, float]:
+    """How long each row takes at most in one process, at the speed of its network on random images.
 
     Args:
         settings: as `resolve` returned them.
-        images: number of images to train on and of all images.
-        jobs: number of processes.
+        train: number of training images.
+        test: number of test images.
     """
     import numpy as np
     import torch
@@ -96,28 +96,26 @@ def hours(settings: Mapping[str, Mapping[str, Any]], images: Mapping[str, int], 
     from wbc.train.engine import Trainer
 
     @cache
-    def seconds(model: str) -> tuple[float, float]:  # per image, to train and to predict
-        row = next(row for row in rows if row["model"]["name"] == model)
-        row = Training(**row | {"model": row["model"] | {"weights": "none"}})
-        size, targets = row.model.size or row.images.size, torch.arange(IMAGES) % len(CLASSES)
+    def measure(name: str, size: int) -> tuple[float, float]:  # per image, to train and to predict
+        row = next(row for row in rows.values() if row.model.name == name)
+        row = row.model_copy(update={"model": row.model.model_copy(update={"weights": "none"})})
         packed = np.random.default_rng(0).integers(0, 256, (IMAGES, size, size, 3), np.uint8)
-        part = Part(np.arange(IMAGES), Pixels(packed, np.arange(IMAGES), choose_device()), targets)
-        trainer, times, silent = Trainer(row, part), [], tqdm(disable=True)
-        for call in (lambda: trainer.epoch(0, silent), lambda: infer(trainer.model, trainer.plain, part.pixels)):
+        pixels = Pixels(packed, np.arange(IMAGES), choose_device())
+        trainer, times = Trainer(row, Part(np.arange(IMAGES), pixels, torch.arange(IMAGES) % len(CLASSES))), []
+        for call in (lambda: trainer.epoch(0, tqdm(disable=True)), lambda: infer(trainer.model, trainer.plain, pixels)):
             call()
             started = time.perf_counter()
             call()
             times.append((time.perf_counter() - started) / IMAGES)
         return tuple(times)
 
-    rows = [row for name, row in settings.items() if name.startswith("train/") and row != LEFT_OUT]
-    passes = settings["predict"]["tta"]["passes"] + 3
-    total = 0.0
-    for row in rows:
-        train, predict = seconds(row["model"]["name"])
-        epochs = row["train"]["epochs"] + row["train"].get("retrain", 0)
-        total += train * epochs * images["train"] + predict * (passes * images["all"])
-    return total * len(settings["report"]["repeats"]) / jobs / 3600
+    found = {name.partition("/")[2]: row for name, row in settings.items() if name.startswith("train/")}
+    rows = {name: Training(**row) for name, row in found.items() if row != LEFT_OUT}
+    costs, passes = {}, settings["predict"]["tta"]["passes"] + 2
+    for name, row in rows.items():
+        learn, predict = measure(row.model.name, row.model.size or row.images.size)
+        costs[name] = learn * (row.train.epochs + (row.train.retrain or 0)) * train + predict * passes * test
+    return costs
 
 
 def run(name: str, data: Path) -> None:
@@ -139,10 +137,12 @@ def run(name: str, data: Path) -> None:
     repro("pack@study", "split")
     split = folder / f"data/split/{settings['report']['repeats'][0]}/folds.csv"
     folds = [line.rpartition(",")[2] for line in split.read_text(encoding="utf-8").splitlines()[1:]]
-    images = {"train": len(folds) - folds.count("-1"), "all": len(folds)}
     pin(**compute)
-    print(f"networks: at most {hours(settings, images, jobs):.1f} hours, {jobs} at a time; classical models are extra")
-    rows = [f"{row}-{repeat}" for repeat in settings["report"]["repeats"] for row in settings["report"]["networks"]]
+    costs, repeats = seconds(settings, len(folds) - folds.count("-1"), folds.count("-1")), settings["report"]["repeats"]
+    hours = sum(costs.values()) * len(repeats) / jobs / 3600
+    print(f"networks: at most {hours:.1f} hours, {jobs} at a time; classical models are extra", flush=True)
+    # The longest first, so that the last ones end together
+    rows = [f"{row}-{repeat}" for repeat in repeats for row in sorted(costs, key=costs.get, reverse=True)]
     with ThreadPoolExecutor(jobs) as pool:
         stages = ([f"{stage}@{row}" for stage in ("train", "predict", "embed")] for row in rows)
         list(pool.map(lambda targets: repro("--single-item", *targets), stages))
