@@ -29,7 +29,7 @@ def main(row: str, repeat: str) -> None:
         if name == "validation":
             write_npz(out / "embeddings.npz", [("ids", ids), ("targets", targets), ("embeddings", embeddings.numpy())])
         if name not in settings.sets:
-            wrong, heats = mistake_maps(network, pixels, targets, plain.argmax(1))
+            wrong, heats = mistake_maps(network, pixels, targets, plain)
             maps += [(f"{name}/ids", ids[wrong]), (f"{name}/maps", heats)]
     write_npz(out / "maps.npz", maps)
     say(f"{out}: macro F1 with TTA", write_run(out, predictions, STUDY, *settings.sets))

@@ -209,15 +209,17 @@ def test_a_strip_below_an_explanation_names_the_class_and_its_probability(red, s
     assert explain(red, image[:4, :4], "LY", 1.0).shape[1:] == (4, 3)
 
 
-def test_what_misled_is_kept_of_the_mistakes_alone(red):
+def test_what_misled_is_kept_of_the_most_confident_mistakes_alone(red, monkeypatch):
     images = np.zeros((3, 64, 64, 3), np.uint8)
     images[1, 32:, :32, 0] = 255
-    pixels, predicted = Pixels(images, np.arange(3), CPU), np.array([0, 3, 5])
+    pixels, predicted = Pixels(images, np.arange(3), CPU), np.eye(13)[[0, 3, 5]] * [[0.5], [0.7], [0.9]]
     wrong, maps = mistake_maps(red, pixels, np.array([0, 0, -1]), predicted)
     assert (wrong.tolist(), maps.shape, maps.dtype) == ([1], (1, SIDE, SIDE), np.uint8)
     assert maps[0, 10:, :6].min() > 200 > 50 > maps[0, :6].max()
     wrong, maps = mistake_maps(red, pixels, np.array([0, 3, -1]), predicted)
     assert (wrong.tolist(), maps.shape) == ([], (0, SIDE, SIDE))  # no mistakes
+    monkeypatch.setattr("wbc.network.explain.MISTAKES", 1)
+    assert mistake_maps(red, pixels, np.array([1, 1, 2]), predicted)[0].tolist() == [1, 2]
     red.model.backbone = Red(CHANNELS_LAST)  # has no map
     assert mistake_maps(red, pixels, np.array([0, 0, -1]), predicted)[1].shape == (0, SIDE, SIDE)
 

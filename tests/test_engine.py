@@ -91,6 +91,14 @@ def test_the_best_epoch_is_kept_until_patience_runs_out(tiny_row, coloured, tmp_
     assert equal(state(model), states[1][0]) == set(states[1][0])
 
 
+def test_without_patience_the_last_epoch_is_kept(tiny_row, coloured, tmp_path, monkeypatch):
+    row = changed(tiny_row, train={"patience": 0, "epochs": 3})
+    score(monkeypatch, [0.5, 0.1, 0.3], states := [])
+    model, _, progress = fit(row, coloured, coloured, tmp_path / "c.pt")
+    assert (progress.best_epoch, progress.best_f1, len(progress.history)) == (3, 0.3, 3)
+    assert equal(state(model), states[2][0]) == set(states[2][0])
+
+
 def test_validation_is_not_augmented(tiny_row, coloured):
     trainer = Trainer(tiny_row, coloured)
     loss, f1 = trainer.evaluate(coloured)

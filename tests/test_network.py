@@ -148,7 +148,7 @@ def test_every_family_trains_and_has_novelty_and_embeddings(tiny_row, name):
     network = Network(model, {"model": {"name": name}}, normalisation, 64, reference)
     assert np.isfinite(network.novelty(pixels)).all()
     assert network.outputs(pixels)[0].shape == (6, model.head[1].in_features)
-    wrong, maps = mistake_maps(network, pixels, np.zeros(6, int), np.arange(6) % 2)
+    wrong, maps = mistake_maps(network, pixels, np.zeros(6, int), np.eye(13)[np.arange(6) % 2])
     assert len(wrong) == len(maps) in (0, 3)
 
 

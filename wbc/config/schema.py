@@ -118,7 +118,7 @@ class Schedule(Group):
 class Train(Group):
     validation: OpenFraction
     epochs: Count
-    patience: Count
+    patience: Index
     batch_size: Count
     sampler: Literal["weighted", "shuffle"]
     freeze: Index

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
+import pandas as pd
 import torch
 
 from wbc.core.errors import UserError
@@ -14,6 +15,7 @@ from wbc.network.prepare import Prepare
 MAP = 7  # smallest side of the feature map that is used: what 224 pixels leave at the end of a usual network
 BATCH = 32  # images at a time: their gradients need memory too
 SIDE = 16  # side of the maps that are stored
+MISTAKES = 60  # maps per class: the page shows fewer, and each takes as long as several predictions
 
 
 def layer_cam_maps(network: Network, pixels: Pixels, index: np.ndarray, classes: np.ndarray) -> Iterator[np.ndarray]:
@@ -55,14 +57,19 @@ def layer_cam_maps(network: Network, pixels: Pixels, index: np.ndarray, classes:
 
 
 def mistake_maps(
-    network: Network, pixels: Pixels, targets: np.ndarray, predicted: np.ndarray
+    network: Network, pixels: Pixels, targets: np.ndarray, probabilities: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """LayerCAM of wrong classes: from (N,) int64 targets (-1: unlabelled) and predictions for N images.
+    """LayerCAM of wrong classes: from (N,) int64 targets (-1: unlabelled) and (N, 13) probabilities.
+
+    Of each true class the `MISTAKES` most confident ones.
 
     Returns:
         (M,) int64 indices of the mistakes and (M, SIDE, SIDE) uint8 maps; both empty if the backbone has no feature map
     """
+    predicted = probabilities.argmax(1)
     wrong = np.flatnonzero((targets >= 0) & (targets != predicted))
+    order = pd.Series(targets[wrong], wrong).iloc[np.argsort(-probabilities.max(1)[wrong], kind="stable")]
+    wrong = np.sort(order.groupby(order).head(MISTAKES).index)
     try:
         maps = layer_cam_maps(network, pixels, wrong, predicted[wrong])
         maps = [cv2.resize(each, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for each in maps]

@@ -61,7 +61,7 @@ SETTINGS = {  # phrases of a row's title, in their order
     "schedule.period": "cycles of {} epochs",
     "train.freeze": "{} frozen epochs",
     "train.epochs": "{} epochs",
-    "train.patience": "patience {}",
+    "train.patience": {0: "last epoch kept", None: "patience {}"},
     "train.sampler": {"weighted": "balanced sampling", "shuffle": "no balanced sampling"},
     "train.retrain": "head retrained for {} epochs",
     "train.ema": "EMA {:g}",
@@ -95,7 +95,7 @@ def title(row: Mapping[str, Any]) -> str:
 def _phrase(key: str, value: Any) -> str:
     words = SETTINGS.get(key, f"{key} {{}}")
     if isinstance(words, Mapping):
-        words = words.get(value, f"{key} {{}}")
+        words = words.get(value, words.get(None, f"{key} {{}}"))
     return words.format(value)
 
 

@@ -76,7 +76,7 @@ def checkpoint_key(settings: Any, files: Iterable[Path]) -> str:
 def fit(
     row: Training, train: Part, validation: Part, checkpoint: Path, on_epoch: OnEpoch = lambda epoch: None
 ) -> Fitted:
-    """Train a row's classifier and keep the epoch with the best validation macro F1.
+    """Train a row's classifier and keep the epoch with the best validation macro F1, or the last one.
 
     The random numbers of an epoch are seeded by its number, so an epoch depends only on the state at its start. If
     resident images leave the training too little GPU memory, it restarts from its checkpoint and streams them. With
@@ -151,14 +151,15 @@ def _run_epochs(
         tqdm.write(f"resuming after epoch {before + len(progress.history)}")
     images, done = drop_last(len(train.targets), settings.batch_size), len(progress.history)
     with Bar("images", settings.epochs * images, initial=done * images, unit="img", unit_scale=True) as bar:
-        while done < settings.epochs and before + done - progress.best_epoch < settings.patience:
+        latest = not settings.patience or settings.soup  # a soup is complete in the last epoch only
+        while done < settings.epochs and (latest or before + done - progress.best_epoch < settings.patience):
             started = time.perf_counter()
             rates, train_loss, train_f1 = trainer.epoch(done, bar)
             speed = images / (time.perf_counter() - started)
             val_loss, val_f1 = trainer.evaluate(validation)
             done += 1
             progress.history.append([before + done, *rates, train_loss, train_f1, val_loss, val_f1])
-            if val_f1 > progress.best_f1 or settings.soup:  # a soup is complete in the last epoch only
+            if val_f1 > progress.best_f1 or latest:
                 progress.best_f1, progress.best_epoch = val_f1, before + done
                 progress.best_weights = {k: t.cpu().clone() for k, t in trainer.evaluated.state_dict().items()}
             checkpoint.save(trainer, progress)
