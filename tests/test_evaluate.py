@@ -129,6 +129,19 @@ def test_patients_are_read_from_the_manifest():
 # --- differences
 
 
+def test_other_class_frequencies_count_like_copies_of_the_images():
+    """Three of each image of the first class, two of the second's: frequencies of 30, 40 and 5."""
+    target, predicted = some([10, 20, 5], 0.6)
+    other, copies = some([10, 20, 5], 0.4, seed=1)[1], np.repeat(np.arange(35), np.array([3, 2, 1])[target])
+    frequencies = np.array([30.0, 40, 5, *[0] * 10])
+    expected = scores(confusion_matrix(target[copies], predicted[copies]), np.bincount(target, minlength=13))
+    found = intervals(target, predicted, frequencies=frequencies)
+    assert [found[name].value for name in expected] == pytest.approx(list(expected.values()))
+    assert found["f1"].low < found["f1"].value < found["f1"].high
+    less = macro_f1(target[copies], predicted[copies]) - macro_f1(target[copies], other[copies])
+    assert differences(target, predicted, other, frequencies=frequencies)["f1"].value == pytest.approx(less)
+
+
 def test_a_difference_is_on_the_same_images():
     target, a = some([500, 300, 100], 0.8)
     same = differences(target, a, a)["f1"]

@@ -48,7 +48,12 @@ def patients(manifest: pd.DataFrame, ids: Sequence[str]) -> np.ndarray | None:
     return None if unknown.all() else np.where(unknown, "image " + group.index, "patient " + group)
 
 
-def intervals(target: np.ndarray, predicted: np.ndarray, group: np.ndarray | None = None) -> dict[str, Interval]:
+def intervals(
+    target: np.ndarray,
+    predicted: np.ndarray,
+    group: np.ndarray | None = None,
+    frequencies: np.ndarray | None = None,
+) -> dict[str, Interval]:
     """Bootstrap interval of every score in `wbc.scoring.scores.scores`; of repeats, of the mean score.
 
     Images are drawn within each class. Where patients are known, they are drawn with all their images instead (cluster
@@ -58,8 +63,10 @@ def intervals(target: np.ndarray, predicted: np.ndarray, group: np.ndarray | Non
         target: (N,) integer targets, all known.
         predicted: (N,) integer predictions, or (R, N) of R repeats, which share each draw of images.
         group: (N,) patient of each image.
+        frequencies: (13,) of the classes among the images that the scores are for, if they are not those of the
+            given images: each image counts in proportion, which changes precision but not recall.
     """
-    images, units = _units(target, np.atleast_2d(predicted), group)
+    images, units = _units(target, np.atleast_2d(predicted), group, frequencies)
     value = scores(units.total(), images)
     drawn = scores(units.bootstrap(np.random.default_rng(0)), images)
     return {name: Interval(float(it.mean()), *_bounds(drawn[name].mean(0)), _sd(it)) for name, it in value.items()}
@@ -82,7 +89,11 @@ def scores_with_intervals(
 
 
 def differences(
-    target: np.ndarray, a: np.ndarray, b: np.ndarray, group: np.ndarray | None = None
+    target: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+    group: np.ndarray | None = None,
+    frequencies: np.ndarray | None = None,
 ) -> dict[str, Difference]:
     """Every score of `a` minus that of `b`, on the same draws of images; the arguments are as for `intervals`.
 
@@ -90,7 +101,7 @@ def differences(
     random (Good 2005, chapter 3).
     """
     a, b = np.broadcast_arrays(np.atleast_2d(a), np.atleast_2d(b))
-    images, units = _units(target, np.concatenate([a, b]), group)
+    images, units = _units(target, np.concatenate([a, b]), group, frequencies)
     rng = np.random.default_rng(0)
     value, drawn, swapped = (
         {name: each[: len(a)] - each[len(a) :] for name, each in scores(confusion, images).items()}
@@ -110,7 +121,7 @@ def pairwise_differences(
     Returns:
         (M,) scores, and (M, M) low and high of the score of a row minus that of a column.
     """
-    images, units = _units(target, predicted, group)
+    images, units = _units(target, predicted, group, None)
     drawn = scores(units.bootstrap(np.random.default_rng(0)), images)["f1"]
     low, high = np.zeros((2, len(drawn), len(drawn)))
     for i, j in zip(*np.triu_indices(len(drawn), 1), strict=True):
@@ -147,11 +158,15 @@ class _Units:
         return _square((self.counts - swapped) @ self.confusion + swapped @ other)
 
 
-def _units(target: np.ndarray, predictions: np.ndarray, group: np.ndarray | None) -> tuple[np.ndarray, _Units]:
+def _units(
+    target: np.ndarray, predictions: np.ndarray, group: np.ndarray | None, frequencies: np.ndarray | None
+) -> tuple[np.ndarray, _Units]:
     """Class counts, and the units of (N,) targets and (models, N) predictions."""
     images = np.bincount(target, minlength=len(CLASSES))
     kinds, kind, counts = np.unique([target, *predictions], axis=1, return_inverse=True, return_counts=True)
     confusion = np.eye(len(CLASSES) ** 2)[np.ravel_multi_index((kinds[0], kinds[1:]), (len(CLASSES), len(CLASSES)))]
+    if frequencies is not None:
+        confusion *= (frequencies / np.maximum(images, 1))[kinds[0]][:, None]
     if group is None:
         return images, _Units(counts, kinds[0], confusion)
     owners, owner = np.unique(group, return_inverse=True)

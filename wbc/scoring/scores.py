@@ -16,7 +16,8 @@ def confusion_matrix(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 def class_f1(confusion: np.ndarray) -> np.ndarray:
     """(..., 13) F1 of each class (report, eq. 1) of (..., 13, 13) confusion matrices, 0 where it is undefined."""
-    return 2 * confusion.diagonal(axis1=-2, axis2=-1) / np.maximum(confusion.sum(-1) + confusion.sum(-2), 1)
+    images = confusion.sum(-1) + confusion.sum(-2)
+    return 2 * confusion.diagonal(axis1=-2, axis2=-1) / np.where(images > 0, images, 1)
 
 
 def scores(confusion: np.ndarray, images: np.ndarray) -> dict[str, np.ndarray]:
