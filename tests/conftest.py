@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import struct
 
 import pytest
@@ -31,6 +32,8 @@ from wbc.network.pixels import Part, Pixels
 from wbc.segment import method
 from wbc.sources.wbcbench import LISTS
 from wbc.synthetic import draw
+
+SIZES = {"desktop": (1400, 900), "phone": (390, 844)}
 
 
 def pytest_collection_modifyitems(items):
@@ -137,6 +140,43 @@ def packed(tmp_path_factory):
     path = tmp_path_factory.mktemp("packed")
     pack(path, alone)
     return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The system's Chromium or Chrome."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not chromium:
+        pytest.skip("pages are tested in Chromium, which is not installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_file(browser):
+    """Open a page without a network. Nothing may be logged."""
+    logged, contexts = [], []
+
+    def open_file(path, size="desktop", scheme="light", at=""):
+        width, height = SIZES[size]
+        contexts.append(
+            browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, offline=True)
+        )
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: logged.append(message.text))
+        page.on("pageerror", lambda error: logged.append(str(error)))
+        page.on("request", lambda request: logged.append(request.url) if request.url.startswith("http") else None)
+        page.goto(path.as_uri() + at)
+        return page
+
+    yield open_file
+    for context in contexts:
+        context.close()
+    assert logged == []
 
 
 def cells(labels, folder, first=0):

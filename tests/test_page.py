@@ -3,51 +3,25 @@
 import csv
 import json
 import re
-import shutil
 from collections import Counter
 
 import pytest
 import yaml
 
+from conftest import SIZES
 from wbc.scoring.predictions import read_predictions
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the page is tested in Chromium, which is not installed")
-SIZES = {"desktop": (1400, 900), "phone": (390, 844)}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
-def open_page(browser, study):
-    """Open the page without a network and wait until all charts are drawn. Nothing may be logged."""
-    logged, contexts = [], []
+def open_page(open_file, study):
+    """Open the page and wait until all charts are drawn."""
 
-    def open_page(size="desktop", scheme="light", at=""):
-        width, height = SIZES[size]
-        contexts.append(
-            browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, offline=True)
-        )
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: logged.append(message.text))
-        page.on("pageerror", lambda error: logged.append(str(error)))
-        page.on("request", lambda request: logged.append(request.url) if request.url.startswith("http") else None)
-        page.goto((study / "plots/report.html").as_uri() + at)
+    def open_page(*size_and_scheme, at=""):
+        page = open_file(study / "plots/report.html", *size_and_scheme, at=at)
         page.wait_for_selector("body[data-ready]")
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert logged == []
+    return open_page
 
 
 @pytest.fixture
