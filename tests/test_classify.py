@@ -270,6 +270,7 @@ UNWRITABLE = ["in", "m.safetensors/p.csv", "locked/p.csv"]
     ("command", "outputs"),
     [
         ("classify in --model m.safetensors --out", UNWRITABLE),
+        ("classify in --model m.safetensors --html", UNWRITABLE),
         ("classify in --model m.safetensors --explain", ["m.safetensors", "locked"]),
         ("export --model m.safetensors --out", UNWRITABLE),
         ("label-check v3-0.npz --out", UNWRITABLE),

@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("--model", **MODEL)
     command.add_argument("--tta", action="store_true", help="average over 8 augmented views (report, §7.5)")
     command.add_argument("--out", type=Path, help="write a CSV file instead of printing")
+    command.add_argument("--html", type=Path, help="write a page with the cells, to sort and filter, and their counts")
     command.add_argument("--labels", type=Path, help="list ID,labels to score with (default: the folder's labels.csv)")
     command.add_argument("--explain", type=Path, metavar="FOLDER", help="write LayerCAM overlays there")
     command = commands.add_parser("export", help="write a model as ONNX")

@@ -47,16 +47,25 @@ class Prediction(NamedTuple):  # an unreadable file has only a note
 
 
 def run(options: Namespace) -> None:
-    """Write one line per image, scores if labels are known, and pictures with `--explain`."""
+    """Write one line per image or a page, scores if labels are known, and pictures with `--explain`."""
     files, model = find_images(options.images), load(options.model)
     labels, faults = read_labels(options.images, options.labels)
     if not model.network and (options.tta or options.explain):
         raise UserError(f"{options.model}: --tta and --explain need a network; this is a classical model")
     scores = options.out.with_suffix(".scores.json") if options.out and labels else None
-    for path in filter(None, (options.out, scores, options.explain and options.explain / "00001.jpg")):
+    for path in filter(None, (options.out, options.html, scores, options.explain and options.explain / "00001.jpg")):
         check_writable(path)
-    predictions = list(classify(model, files, choose_device(), REPORT_TTA if options.tta else NO_TTA))
-    write_table(options.out, Prediction._fields, predictions)
+    device = choose_device()
+    if model.network:
+        model.network.model.to(device)  # what inference mode moves cannot be differentiated
+    predictions = list(classify(model, files, device, REPORT_TTA if options.tta else NO_TTA))
+    if options.out or not options.html:
+        write_table(options.out, Prediction._fields, predictions)
+    if options.html:
+        from wbc.cli.cells_page import write_page  # it imports this module
+
+        write_page(options.html, predictions, model, str(options.model), device)
+        print(f"{len(predictions)} cells in {options.html}")
     if labels:
         found = score(predictions, labels, faults, model.unseen)
         print(format_scores(found), file=sys.stdout if scores else sys.stderr)  # a pipe takes the table alone
