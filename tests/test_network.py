@@ -228,6 +228,26 @@ def test_pixels_are_the_same_from_memory_from_the_file_and_copied_ahead(tmp_path
     assert (number, len(pixels), pixels.size, list(pixels.batches([]))) == (2, 4, size or 8, [])
 
 
+def test_what_inference_moved_can_be_differentiated(trained, coloured):
+    """A heat map of a network that was moved to a GPU to predict needs gradients."""
+
+    class Moved(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(3))
+
+        def to(self, device):
+            self.weight = torch.nn.Parameter(self.weight + 0)
+            return self
+
+        def forward(self, images):
+            return images.mean((2, 3)) * self.weight
+
+    model = Moved()
+    infer(model, Prepare(trained.normalisation), coloured.pixels)
+    model(torch.ones(1, 3, 4, 4, requires_grad=True)).sum().backward()
+
+
 def test_all_parts_together_take_at_most_half_of_the_gpus_memory(monkeypatch):
     """Of 100 bytes that the process may have, 30 of training images fit; another 30 of validation images do not."""
     memory = {"mem_get_info": (100, 120), "memory_reserved": 0, "memory_allocated": 0}

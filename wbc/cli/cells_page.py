@@ -98,8 +98,6 @@ def class_counts(labels: Sequence[str], model: Model) -> list[Count]:
 def read_pictures(predictions: Sequence[Prediction], model: Model, device: torch.device) -> Iterator[Picture]:
     """The pictures of N predicted images in their order, with heat maps of the predicted classes."""
     network = model.network
-    if network:
-        network.model.requires_grad_(False)  # gradients of weights, which no heat map needs, double the time
     tasks = ((Path(each.image), *model.input_spec) for each in predictions)
     pictures = parallel_map(read_picture, tasks, len(predictions), "page", threads=True)
     pairs = zip(pictures, predictions, strict=True)

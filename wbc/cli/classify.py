@@ -56,8 +56,6 @@ def run(options: Namespace) -> None:
     for path in filter(None, (options.out, options.html, scores, options.explain and options.explain / "00001.jpg")):
         check_writable(path)
     device = choose_device()
-    if model.network:
-        model.network.model.to(device)  # what inference mode moves cannot be differentiated
     predictions = list(classify(model, files, device, REPORT_TTA if options.tta else NO_TTA))
     if options.out or not options.html:
         write_table(options.out, Prediction._fields, predictions)

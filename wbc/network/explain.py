@@ -47,6 +47,7 @@ def layer_cam_maps(network: Network, pixels: Pixels, index: np.ndarray, classes:
     except AttributeError:  # timm's feature_info names modules that some models do not have
         raise no_map from None
     prepare = Prepare(network.normalisation).to(pixels.device)
+    network.model.to(pixels.device).requires_grad_(False)  # gradients of weights would double the time
     with LayerCAM(network.model, [layer], check_map) as cam:
         for start in range(0, len(index), BATCH):
             chunk = slice(start, start + BATCH)

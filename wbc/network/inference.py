@@ -44,7 +44,6 @@ def enough_memory(advice: str) -> Iterator[None]:
         raise
 
 
-@torch.inference_mode()
 def infer(model: nn.Module, prepare: nn.Module, pixels: Pixels, forward: Callable | None = None) -> torch.Tensor:
     """(N, C) float32 outputs of a model in evaluation mode for N images, on the CPU.
 
@@ -55,10 +54,11 @@ def infer(model: nn.Module, prepare: nn.Module, pixels: Pixels, forward: Callabl
     Raises:
         InsufficientMemoryError: memory does not suffice for one image.
     """
+    # Weights that were moved within inference mode could never be differentiated, as a heat map needs
     model, prepare = model.to(pixels.device).eval(), prepare.to(pixels.device)
     forward = forward or model
     outputs, at_once = [], BATCH
-    with Bar("inference", len(pixels), leave=False) as bar:
+    with torch.inference_mode(), Bar("inference", len(pixels), leave=False) as bar:
         for batch in pixels.batches(torch.arange(len(pixels)).split(BATCH)):
             with enough_memory(f"at images.size = {pixels.size}: lower it, or free the GPU of other programs"):
                 prepared = prepare(batch)  # in float32: bfloat16 coordinates would be off by pixels
