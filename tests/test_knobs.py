@@ -26,7 +26,6 @@ CHANGES = (  # one of each kind: a setting of all stages, of some rows, of one; 
     "images.size=96",
     "+features.v4.masks=polar",
     "loss.gamma=1.5",
-    "loss.tau=0.5",
     "tta.passes=4",
     "robustness.rows=[]",
     "+ladder.mine={from: final, loss: {gamma: 3.0}}",

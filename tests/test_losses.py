@@ -10,7 +10,7 @@ from torch.optim import lr_scheduler
 
 from wbc.config.schema import Loss, Mix, Schedule
 from wbc.core.classes import CLASSES, TABLE_1
-from wbc.train.losses import CLASS_WEIGHTS, LOSSES, class_balanced, focal, inverse_sqrt, log_dampened, smooth
+from wbc.train.losses import CLASS_WEIGHTS, LOSSES, focal, inverse_sqrt, log_dampened
 from wbc.train.mixing import mixing, one_hot
 from wbc.train.schedule import factors
 
@@ -18,9 +18,8 @@ COUNTS = np.array([TABLE_1[c] for c in CLASSES])
 PLY, SNE, PC = (CLASSES.index(name) for name in ("PLY", "SNE", "PC"))
 
 
-def loss(name, logits, target, weights, counts=None, **parameters):
-    settings = Loss(name=name, class_weights="none", smoothing=0.0, **parameters)
-    return LOSSES[name](settings, logits, target, weights, counts)
+def loss(name, logits, target, weights, **parameters):
+    return LOSSES[name](Loss(name=name, class_weights="none", **parameters), logits, target, weights)
 
 
 def test_log_dampened_weights_are_the_reports():
@@ -36,17 +35,10 @@ def test_inverse_sqrt_weights_are_the_reports():
     assert (weights[SNE], weights[PLY], weights[PC]) == pytest.approx((0.2, 3.0, raw[PC]))
 
 
-def test_class_balanced_weights_are_one_over_the_effective_number():
-    """Σ 0.9999^i over i < n (Cui et al. 2019, proposition 1), added one by one."""
-    expected = np.array([1 / sum(0.9999**i for i in range(n)) for n in COUNTS])
-    assert class_balanced(COUNTS) == pytest.approx(expected / expected.mean())
-
-
 def test_an_absent_class_has_no_weight_and_is_not_part_of_the_mean():
     mean = (math.log(2) + math.log(3)) / 2
     assert log_dampened(np.array([10, 0, 5])) == pytest.approx([math.log(2) / mean, 0, math.log(3) / mean])
     assert inverse_sqrt(np.array([4, 0, 16])) == pytest.approx([4 / 3, 0, 2 / 3])  # 1/2 and 1/4 over 3/8
-    assert class_balanced(np.array([1, 0, 100]))[1] == 0
     assert CLASS_WEIGHTS["none"](np.array([10, 0, 5])).tolist() == [1, 1, 1]
 
 
@@ -66,30 +58,11 @@ def test_focal_loss_has_a_gradient_where_the_network_is_certain(gamma):
     assert logits.grad[1, 0] < -0.9  # certain and wrong
 
 
-def test_cross_entropy_and_smoothed_targets_are_pytorchs():
+def test_cross_entropy_is_pytorchs():
     torch.manual_seed(0)
-    logits, hard, weights, counts = torch.randn(6, 13), torch.arange(6), torch.rand(13), torch.from_numpy(COUNTS)
-    target = one_hot(hard)
-    torch.testing.assert_close(loss("cross_entropy", logits, target, weights), F.cross_entropy(logits, hard, weights))
-    smoothed = loss("cross_entropy", logits, smooth(target, counts, 0.1), torch.ones(13))
-    torch.testing.assert_close(smoothed, F.cross_entropy(logits, hard, label_smoothing=0.1))
-    absent = smooth(torch.eye(3)[[0]], torch.tensor([5, 5, 0]), 0.1)
-    torch.testing.assert_close(absent, torch.tensor([[0.95, 0.05, 0.0]]))
-    assert torch.equal(smooth(target, counts, 0.0), target)
-
-
-@pytest.mark.parametrize("tau", [0.0, 0.5, 1.0])
-def test_the_logit_adjusted_loss_is_its_papers(tau):
-    """-log(e^(f_y + τ log π_y) / Σ e^(f_c + τ log π_c)): Menon et al. 2021, eq. 10."""
-    logits, hard = torch.randn(20, 13, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 13
-    powers = np.exp(logits.double().numpy()) * (COUNTS / COUNTS.sum()) ** tau
-    expected = -np.log(powers[np.arange(20), hard] / powers.sum(1)).mean()
-    value = loss("logit_adjusted", logits, one_hot(hard), torch.ones(13), torch.from_numpy(COUNTS), tau=tau)
-    assert value.item() == pytest.approx(expected, rel=1e-5)
-    args = torch.zeros(1, 3), torch.eye(3)[[0]], torch.ones(3), torch.tensor([30, 10, 0])  # an absent class
-    assert loss("logit_adjusted", *args, tau=tau).item() == pytest.approx(
-        math.log((0.75**tau + 0.25**tau + 1) / 0.75**tau)
-    )
+    logits, hard, weights = torch.randn(6, 13), torch.arange(6), torch.rand(13)
+    found = loss("cross_entropy", logits, one_hot(hard), weights)
+    torch.testing.assert_close(found, F.cross_entropy(logits, hard, weights))
 
 
 def mixed(count=400, **alphas):

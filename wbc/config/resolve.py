@@ -17,9 +17,9 @@ from wbc.config.schema import METHODS, PROFILES, Params, RowKnobs, check_choice,
 READ_BY_DVC = ("blend", "external", "features", "repeats", "robustness", "rows")
 FINAL = "final"  # the report's last row, whose augmentation its Table 5 lists
 TAKEN = {"ladder": (BASE, BEST), "external": (STUDY, "test", "validation")}  # names that mean something else
-UNLESS_0 = ("retrain", "soup", "size")  # settings of a row that act unless they are 0
+UNLESS_0 = ("retrain", "size")  # settings of a row that act unless they are 0
 # Settings that act with one value of `name` in their group alone
-ONLY_WITH = {("loss", "gamma"): "focal", ("loss", "tau"): "logit_adjusted", ("schedule", "period"): "restarts"}
+ONLY_WITH = {("loss", "gamma"): "focal", ("schedule", "period"): "restarts"}
 
 
 def resolve(params: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -189,17 +189,8 @@ def _effective(key: str, row: dict[str, Any]) -> dict[str, Any]:
         for knob in UNLESS_0:
             if not values.get(knob, True):
                 del values[knob]
-    if row["loss"]["name"] == "logit_adjusted" and train["sampler"] == "weighted":  # both balance the classes
-        raise ConfigError(f"{key}: loss.name = 'logit_adjusted' needs train.sampler = 'shuffle'")
-    free = train["epochs"] - train["freeze"]
-    if free < 0:
+    if train["freeze"] > train["epochs"]:
         raise ConfigError(f"{key}: train.freeze = {train['freeze']} should be at most epochs = {train['epochs']}")
-    if soup := train.get("soup"):
-        period = row["schedule"].get("period", free + 1)
-        if free % period or soup * period > free:
-            raise ConfigError(f"{key}: train.soup = {soup} needs so many whole cycles of restarts in {free} epochs")
-        if train["ema"] or "retrain" in train:
-            raise ConfigError(f"{key}: train.soup = {soup} goes with neither train.ema nor train.retrain")
     return row
 
 

@@ -82,7 +82,7 @@ Images = group("Images", size=Annotated[int, Field(ge=8, le=4096)], crop=Positiv
 GridSearch = group(
     "GridSearch", implementation=Literal["hist", "exact"], n_estimators=Grid, max_depth=Grid, smote_neighbors=Count
 )
-Optim = group("Optim", lr_backbone=Positive, lr_head=Positive, weight_decay=NonNegative, clip_norm=NonNegative)
+Optim = group("Optim", lr_backbone=Positive, lr_head=Positive, weight_decay=NonNegative)
 Mix = group("Mix", mixup_alpha=NonNegative, cutmix_alpha=NonNegative)
 TTA = group("TTA", passes=Index, temperature=Positive)
 
@@ -104,8 +104,6 @@ class Model(ModelKnobs):
 class Loss(Group):
     name: key_of("LOSSES", "train/losses.py")
     gamma: NonNegative | None = None  # focal alone
-    tau: NonNegative | None = None  # logit_adjusted alone
-    smoothing: Rate
     class_weights: key_of("CLASS_WEIGHTS", "train/losses.py")
 
 
@@ -123,8 +121,6 @@ class Train(Group):
     sampler: Literal["weighted", "shuffle"]
     freeze: Index
     retrain: Index | None = None  # absent if the head is not retrained
-    ema: Rate
-    soup: Index | None = None  # absent if no weights are averaged
     compile: bool
 
 

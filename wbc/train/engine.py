@@ -17,7 +17,6 @@ import timm
 import torch
 import torchvision
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from wbc.config.schema import Loss, Optim, Schedule, Training
@@ -30,7 +29,7 @@ from wbc.network.model import Classifier, build, check_size
 from wbc.network.pixels import Part
 from wbc.network.prepare import Prepare
 from wbc.scoring.scores import macro_f1
-from wbc.train.losses import CLASS_WEIGHTS, LOSSES, smooth
+from wbc.train.losses import CLASS_WEIGHTS, LOSSES
 from wbc.train.mixing import mixing, one_hot
 from wbc.train.schedule import factors
 
@@ -128,7 +127,7 @@ def _retrain(
     tqdm.write(f"retraining the head on the backbone of epoch {first.progress.best_epoch}")
     epochs, checkpoint = row.train.retrain, checkpoint.with_name(f"retrain-{checkpoint.name}")
     changes = {
-        "loss": Loss(name="cross_entropy", smoothing=row.loss.smoothing, class_weights="none"),
+        "loss": Loss(name="cross_entropy", class_weights="none"),
         "schedule": Schedule(name="cosine", floor=row.schedule.floor),
         "train": row.train.model_copy(update={"epochs": epochs, "freeze": epochs, "sampler": "weighted"}),
     }
@@ -151,17 +150,17 @@ def _run_epochs(
         tqdm.write(f"resuming after epoch {before + len(progress.history)}")
     images, done = drop_last(len(train.targets), settings.batch_size), len(progress.history)
     with Bar("images", settings.epochs * images, initial=done * images, unit="img", unit_scale=True) as bar:
-        latest = not settings.patience or settings.soup  # a soup is complete in the last epoch only
-        while done < settings.epochs and (latest or before + done - progress.best_epoch < settings.patience):
+        selects = settings.patience > 0
+        while done < settings.epochs and (not selects or before + done - progress.best_epoch < settings.patience):
             started = time.perf_counter()
             rates, train_loss, train_f1 = trainer.epoch(done, bar)
             speed = images / (time.perf_counter() - started)
             val_loss, val_f1 = trainer.evaluate(validation)
             done += 1
             progress.history.append([before + done, *rates, train_loss, train_f1, val_loss, val_f1])
-            if val_f1 > progress.best_f1 or latest:
+            if val_f1 > progress.best_f1 or not selects:
                 progress.best_f1, progress.best_epoch = val_f1, before + done
-                progress.best_weights = {k: t.cpu().clone() for k, t in trainer.evaluated.state_dict().items()}
+                progress.best_weights = {k: t.cpu().clone() for k, t in trainer.model.state_dict().items()}
             checkpoint.save(trainer, progress)
             on_epoch(dict(zip(HISTORY, progress.history[-1], strict=True)))
             tqdm.write(
@@ -189,13 +188,8 @@ class Trainer:
         self.mixing, self.loss = mixing(row.mix), partial(LOSSES[row.loss.name], row.loss)
         self.targets = train.targets.to(self.device)
         counts = np.bincount(train.targets.numpy(), minlength=len(CLASSES))
-        self.counts = torch.from_numpy(counts).to(self.device)
+        self.counts = torch.from_numpy(counts)
         self.weights = torch.from_numpy(CLASS_WEIGHTS[row.loss.class_weights](counts)).float().to(self.device)
-        self.average = None
-        if row.train.ema or row.train.soup:  # with the statistics of batch norms, which belong to the weights
-            self.average = AveragedModel(self.model, multi_avg_fn=averaging(row.train.ema), use_buffers=True)
-        # The model that is validated and kept; `epoch` changes it for a soup
-        self.evaluated = self.average.module if row.train.ema else self.model
         self.begin(frozen=row.train.freeze > 0)
 
     def begin(self, frozen: bool) -> None:
@@ -209,8 +203,6 @@ class Trainer:
         """Return to a state that `Checkpoint.save` wrote."""
         progress = Progress(**state["progress"])
         self.model.load_state_dict(state["model"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
         self.begin(frozen=len(progress.history) <= self.row.train.freeze)  # the phase of the last epoch
         self.optimiser.load_state_dict(state["optimiser"])
         return progress
@@ -226,7 +218,7 @@ class Trainer:
             group["lr"] = rates[group["part"]]
         torch.manual_seed(derive_seed(row.seed, number, 0))  # of augmentation, mixing and dropout
         order = torch.Generator().manual_seed(derive_seed(row.seed, number, "order"))
-        batches = sample(row.train.sampler, self.train.targets, self.counts.cpu(), row.train.batch_size, order)
+        batches = sample(row.train.sampler, self.train.targets, self.counts, row.train.batch_size, order)
 
         self.model.train()
         self.model.backbone.train(not self.frozen)  # a frozen one keeps the statistics of its batch norms
@@ -244,19 +236,13 @@ class Trainer:
             found = f"the loss is {losses[step]} at learning rates {rates[0]:g} (backbone) and {rates[1]:g} (head)"
             where = f"epoch {number + 1}, step {step + 1}"
             raise TrainError(f"{where}: {found}: lower optim.lr_backbone and optim.lr_head")
-        if row.train.soup:
-            left = row.train.epochs - 1 - number  # the epochs are whole cycles
-            ends = left % row.schedule.period == 0 and left < row.train.soup * row.schedule.period
-            if ends:
-                self.average.update_parameters(self.model)
-            self.evaluated = self.average.module if ends else self.model
         f1 = macro_f1(*(torch.cat(each).cpu().numpy() for each in (drawn, predicted)))
         return rates, losses.mean().item(), f1
 
     def evaluate(self, part: Part) -> tuple[float, float]:
         """Loss and macro F1 of a part, without augmentation."""
-        logits = infer(self.evaluated, self.plain, part.pixels)
-        loss = self.loss(logits, one_hot(part.targets), self.weights.cpu(), self.counts.cpu())
+        logits = infer(self.model, self.plain, part.pixels)
+        loss = self.loss(logits, one_hot(part.targets), self.weights.cpu())
         return loss.item(), macro_f1(part.targets.numpy(), logits.argmax(1).numpy())
 
     def prepared(self, batches: tuple[torch.Tensor, ...]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -270,18 +256,13 @@ class Trainer:
 
     def step(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Run one optimiser step and return the batch's mean loss and logits."""
-        row = self.row
         with autocast(self.device):
             logits = self.network(images)
         logits = logits.float()
-        loss = self.loss(logits, smooth(targets, self.counts, row.loss.smoothing), self.weights, self.counts)
+        loss = self.loss(logits, targets, self.weights)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        if row.optim.clip_norm > 0:
-            nn.utils.clip_grad_norm_(self.model.parameters(), row.optim.clip_norm)
         self.optimiser.step()
-        if row.train.ema:
-            self.average.update_parameters(self.model)
         return loss.detach(), logits.detach()
 
 
@@ -295,8 +276,7 @@ class Checkpoint:
         started = time.perf_counter()
         if not last and started - self.last < self.cost / CHECKPOINT_FRACTION:
             return
-        parts = {"model": trainer.model, "optimiser": trainer.optimiser, "average": trainer.average}
-        state = {name: part.state_dict() for name, part in parts.items() if part}
+        state = {"model": trainer.model.state_dict(), "optimiser": trainer.optimiser.state_dict()}
         with atomic(self.path) as temporary:
             torch.save(state | {"progress": vars(progress)}, temporary)
         self.last = time.perf_counter()
@@ -330,24 +310,6 @@ def parameter_groups(model: Classifier, settings: Optim) -> list[dict[str, Any]]
             if chosen := [p for p in module.parameters() if p.requires_grad and (p.ndim > 1) is matrices]:
                 groups.append({"params": chosen, "lr": rate, "part": part, "weight_decay": decay})
     return groups
-
-
-def averaging(decay: float) -> Callable[[list[torch.Tensor], list[torch.Tensor], torch.Tensor], None]:
-    """Return the update of `AveragedModel`: an exponential moving average, or the mean if `decay` is 0.
-
-    As in TensorFlow, the decay after n steps is at most (1 + n) / (10 + n), so that early weights are forgotten soon.
-    """
-
-    @torch.no_grad()
-    def update(averages: list[torch.Tensor], values: list[torch.Tensor], number: torch.Tensor) -> None:
-        if not averages[0].is_floating_point():  # the counter of a batch norm
-            torch._foreach_copy_(averages, values)
-            return
-        weight = 1 - ((1 + number) / (10 + number)).clamp(max=decay) if decay else 1 / (1 + number)
-        for average, value in zip(averages, values, strict=True):
-            average.lerp_(value, weight.to(average.dtype))
-
-    return update
 
 
 def sample(

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 
 BOUNDS = (0.2, 3.0)  # of the 1/√n weights (report §7.7.2)
-BETA = 0.9999  # β of the class-balanced weights
 
 
 def _relative(counts: np.ndarray, weight: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -27,16 +26,10 @@ def inverse_sqrt(counts: np.ndarray) -> np.ndarray:
     return np.where(counts > 0, _relative(counts, lambda n: 1 / np.sqrt(n)).clip(*BOUNDS), 0.0)
 
 
-def class_balanced(counts: np.ndarray) -> np.ndarray:
-    """Class weights (1-β) / (1-β^n_c), divided by their mean (Cui et al. 2019, eq. 2)."""
-    return _relative(counts, lambda n: (1 - BETA) / (1 - BETA**n))
-
-
 CLASS_WEIGHTS = {  # values of loss.class_weights: functions of (C,) training images per class, returning (C,) float64
     "none": lambda counts: np.ones(len(counts)),
     "log_dampened": log_dampened,
     "inverse_sqrt": inverse_sqrt,
-    "class_balanced": class_balanced,
 }
 
 
@@ -57,28 +50,9 @@ def cross_entropy(logits: torch.Tensor, target: torch.Tensor, weights: torch.Ten
     return focal(logits, target, weights, 0.0).sum() / (target * weights).sum()
 
 
-def adjust_logits(logits: torch.Tensor, counts: torch.Tensor, tau: float) -> torch.Tensor:
-    """Add τ log π to (N, C) logits; π are the classes' fractions of the training images (Menon et al. 2021, eq. 10).
-
-    An absent class is not adjusted, because otherwise nothing would lower its logit.
-    """
-    return logits + tau * (counts / counts.sum()).log().where(counts > 0, 0.0)
-
-
-def smooth(target: torch.Tensor, counts: torch.Tensor, fraction: float) -> torch.Tensor:
-    """Spread a fraction of (N, C) targets evenly over the classes that have images (Szegedy et al. 2016, §7)."""
-    present = (counts > 0).to(target.dtype)
-    return (1 - fraction) * target + fraction * present / present.sum()
-
-
 # Values of loss.name: functions that return the mean loss of a batch. They take settings, (N, C) logits, (N, C) class
-# probabilities, (C,) class weights and (C,) training images per class.
+# probabilities and (C,) class weights.
 LOSSES = {
-    "focal": lambda loss, logits, target, weights, counts: (
-        focal(logits, target, weights, loss.gamma).sum() / target.sum()
-    ),
-    "cross_entropy": lambda loss, logits, target, weights, counts: cross_entropy(logits, target, weights),
-    "logit_adjusted": lambda loss, logits, target, weights, counts: cross_entropy(
-        adjust_logits(logits, counts, loss.tau), target, weights
-    ),
+    "focal": lambda loss, logits, target, weights: focal(logits, target, weights, loss.gamma).sum() / target.sum(),
+    "cross_entropy": lambda loss, logits, target, weights: cross_entropy(logits, target, weights),
 }
