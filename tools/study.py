@@ -134,7 +134,7 @@ def run(name: str, data: Path) -> None:
         if subprocess.run([*DVC, "--wait-for-lock", "repro", "--quiet", *targets], cwd=folder).returncode:
             raise UserError(f"{' '.join(targets)}: failed in {folder}; the same command continues")
 
-    repro("pack@study", "split")
+    repro("pack", "pack_external", "split")  # all that training and prediction depend on
     split = folder / f"data/split/{settings['report']['repeats'][0]}/folds.csv"
     folds = [line.rpartition(",")[2] for line in split.read_text(encoding="utf-8").splitlines()[1:]]
     pin(**compute)
