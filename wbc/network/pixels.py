@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, pairwise
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 
 from wbc.config.files import STUDY
 from wbc.core.tables import read_external, read_manifest, read_pixels, read_split, targets
-from wbc.dataset.pack import resize
 
 MEMORY_FRACTION = 0.5  # of the GPU memory available to this process that images may take
 
@@ -54,7 +54,8 @@ class Pixels:
     def _read(self, index: torch.Tensor) -> torch.Tensor:
         images = self.packed[self.rows[index.numpy()]]
         if self.size < self.packed.shape[1]:
-            images = np.stack([resize(image, self.size) for image in images])
+            side = (self.size, self.size)
+            images = np.stack([cv2.resize(image, side, interpolation=cv2.INTER_AREA) for image in images])
         return torch.from_numpy(images)
 
     def _prefetch(self, order: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
