@@ -49,16 +49,10 @@ def order():
     return np.random.default_rng(0).permutation(np.flatnonzero(fold >= 0)), np.flatnonzero(fold < 0)
 
 
-def extract(path, sha256, mask, name):
-    from wbc.dataset.images import read
-    from wbc.features import feature_set
-
-    return feature_set(name).extract(read(path, sha256), mask)
-
-
 def classical(features: str, masks: str) -> dict[int, dict]:
     import numpy as np
 
+    from stages.features import measure
     from wbc.classical.models import classifiers, cross_validate, probabilities
     from wbc.core.parallel import parallel_map
     from wbc.core.tables import read_manifest, read_masks, targets
@@ -67,7 +61,7 @@ def classical(features: str, masks: str) -> dict[int, dict]:
     manifest, found = read_manifest(), {}
     with read_masks("study", masks) as stored:
         tasks = ((row.path, row.sha256, stored[row.id], features) for row in manifest.itertuples())
-        values = np.stack(list(parallel_map(extract, tasks, len(manifest), features)))
+        values = np.stack(list(parallel_map(measure, tasks, len(manifest), features)))
     (train, test), target = order(), targets(manifest)
     for size in SIZES:
         chosen = train[:size]
@@ -94,6 +88,7 @@ def network() -> dict[int, dict]:
     from wbc.core.tables import read_manifest, read_pixels, targets
     from wbc.network.inference import choose_device, infer
     from wbc.network.pixels import Part, Pixels
+    from wbc.network.prepare import Prepare
     from wbc.scoring.scores import macro_f1
     from wbc.train.engine import fit
 
@@ -112,8 +107,6 @@ def network() -> dict[int, dict]:
         for file in checkpoint.parent.glob(f"*{checkpoint.name}"):
             file.unlink()
         fitted = fit(settings, part(chosen[held:]), part(chosen[:held]), checkpoint)
-        from wbc.network.prepare import Prepare
-
         tested = infer(fitted.model, Prepare(fitted.normalisation), part(test).pixels).argmax(1).numpy()
         found[size] = {"f1": macro_f1(target[test], tested)}
         print(f"{ROW}, {len(chosen)} cells: {found[size]['f1']:.3f}", flush=True)

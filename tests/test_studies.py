@@ -48,10 +48,10 @@ def test_a_study_names_the_code_that_changed_since_it_ran(tmp_path, monkeypatch)
 def test_a_study_runs_in_a_clone_and_leaves_its_results_here(study, tmp_path, monkeypatch, capfd):
     here, images = clone(study, tmp_path / "here", cache=study), tmp_path / "images"
     for number, label in enumerate(CLASSES[:3]):
-        cells([label] * 8, images / label, first=100 * number)
+        cells([label] * 10, images / label, first=100 * number)
     (here / ".gitignore").write_text((here / ".gitignore").read_text() + "/studies/*/\n")
     params = {"data": {"source": "folder"}, "rows": ["tuned"], "robustness": {"rows": []}, "images": {"size": 48}}
-    params |= {"model": {"size": 32}, "split": {"tail": 0.0003}}
+    params |= {"model": {"size": 32}, "split": {"tail": 0.0006}}
     write_text(here / "studies/mine.yaml", dumped({"about": "three classes", "params": params}))
     monkeypatch.chdir(here)
     with pytest.raises(UserError, match=r"^commit first: .* the changes in .gitignore$"):

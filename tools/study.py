@@ -130,8 +130,11 @@ def run(name: str, data: Path) -> None:
     link.symlink_to(data.absolute(), target_is_directory=True)
     jobs = max(1, len(os.sched_getaffinity(0)) // compute["threads"])
 
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # the stages say `python`
+
     def repro(*targets: str) -> None:
-        if subprocess.run([*DVC, "--wait-for-lock", "repro", "--quiet", *targets], cwd=folder).returncode:
+        command = [*DVC, "--wait-for-lock", "repro", "--quiet", *targets]
+        if subprocess.run(command, cwd=folder, env=os.environ | {"PATH": path}).returncode:
             raise UserError(f"{' '.join(targets)}: failed in {folder}; the same command continues")
 
     repro("pack", "pack_external", "split")  # all that training and prediction depend on
